@@ -1,0 +1,23 @@
+"""Which line of the user's code made an operation: the innermost frame outside npformer's machinery."""
+
+import os
+import sys
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# A model's own lines are what its reader wants to see, so these count as user code.
+USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli.py"))
+_machinery = {}                                    # file name -> whether it is npformer's machinery
+
+
+def calling_line():
+    """(file, line number) of the innermost caller outside npformer's machinery, or None."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        inside = _machinery.get(name)
+        if inside is None:
+            inside = _machinery[name] = name.startswith(PACKAGE) and not name.startswith(USER_PARTS)
+        if not inside:
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return None

@@ -1,0 +1,88 @@
+"""Scaled dot-product attention: softmax(q·kᵀ·scale + mask)·v, with a backward of three stages."""
+
+import math
+
+import numpy as np
+
+from ..core.samples import mask, value
+from ..core.tape import fused
+from .activation import softmax, softmax_backward, softmax_forward
+from .elementwise import add, mul, where
+from .linalg import T, matmul
+from .shape import unbroadcast
+
+MASKED = -math.inf
+
+
+@fused
+def attention(q, k, v, mask, drop, *, scale):
+    """y = (softmax(s)·drop) @ v, s = (q @ kᵀ)·scale, masked.
+
+        dv = (a·drop)ᵀ @ g              da = (g @ vᵀ)·drop
+        ds = a · (da − Σ da·a)          dmask = ds  (if it is floating, where it was not broadcast; else summed)
+        dq = ds @ k · scale             dk = dsᵀ @ q · scale
+
+    q (..., T, K), k (..., S, K), v (..., S, W) -> (..., T, W). mask: None, or broadcastable to (..., T, S): where a
+    boolean one is False, the key is not seen; a floating one is added to s. A query that sees no key gives zeros, and
+    sends and gets no gradient. drop: None, or 0 and 1/(1 − p) at random, of shape (..., T, S).
+    Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+    """
+    s = mul(matmul(q, T(k)), scale)                # (..., T, S)
+    blind = None
+    if mask is not None:
+        seen = getattr(mask, "array", mask)
+        if seen.dtype == bool:
+            s, sees = where(mask, s, MASKED), seen
+        else:
+            s, sees = add(s, mask), seen > MASKED
+        blind = ~sees.any(axis=-1, keepdims=True)
+        s = where(blind, 0.0, s)
+    a = softmax(s, dim=-1)
+    if blind is not None:
+        a = where(blind, 0.0, a)
+    return matmul(a if drop is None else mul(a, drop), v)
+
+
+attention.constant("drop")
+
+
+@attention.forward
+def attention_forward(q, k, v, mask, drop, *, scale):
+    s = np.matmul(q, T(k))                         # (..., T, S)
+    s *= scale
+    if mask is None:
+        a = softmax_forward(s)[0]
+    else:
+        blind = ~(mask if mask.dtype == bool else mask > MASKED).any(axis=-1, keepdims=True)
+        s = np.where(mask, s, s.dtype.type(MASKED)) if mask.dtype == bool else s + mask
+        if blind.any():
+            a = np.where(blind, s.dtype.type(0), softmax_forward(np.where(blind, s.dtype.type(0), s))[0])
+        else:
+            a = softmax_forward(s)[0]
+    used = a if drop is None else a * drop
+    return np.matmul(used, v), dict(q=q, k=k, v=v, mask=mask, drop=drop, a=a, scale=scale)
+
+
+@attention.backward
+def attention_backward(g, *, q, k, v, mask, drop, a, scale):
+    # forward was: y = (a·drop) @ v
+    used = a if drop is None else a * drop
+    dv = unbroadcast(np.matmul(T(used), g), v.shape)
+    da = np.matmul(g, T(v))                        # (..., T, S)
+    if drop is not None:
+        da *= drop
+    # forward was: a = softmax(s), and 0 where a query sees nothing: there a = 0 makes ds = 0
+    ds, = softmax_backward(da, y=a)
+    dmask = unbroadcast(ds, mask.shape) if mask is not None and mask.dtype != bool else None
+    # forward was: s = (q @ kᵀ)·scale
+    ds *= scale
+    dq = unbroadcast(np.matmul(ds, k), q.shape)
+    dk = unbroadcast(np.matmul(T(ds), q), k.shape)
+    return dq, dk, dv, dmask, None
+
+
+attention.samples((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6), None, None, scale=0.5)
+attention.samples((2, 3, 5, 4), (2, 1, 7, 4), (2, 1, 7, 6), mask(5, 7), None, scale=0.5)
+attention.samples((2, 4, 3), (2, 4, 3), (2, 4, 3), value(np.tril(np.ones((4, 4), bool))), None, scale=0.3)
+attention.samples((3, 4, 3), (3, 5, 3), (3, 5, 2), (3, 1, 5), lambda rng: (rng.random((3, 4, 5)) < 0.7) / 0.7, scale=0.6)
+attention.samples((3, 2), (4, 2), (4, 5), value([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]] == np.array(1)), None, scale=1.0)

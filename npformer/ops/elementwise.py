@@ -1,0 +1,367 @@
+"""Arithmetic and functions of each entry alone, with broadcasting: primitives, then composites of them."""
+
+import math
+
+import numpy as np
+
+from ..core.arrays import promote
+from ..core.samples import distinct, mask, positive
+from ..core.tape import primitive
+from .erf import erf_values
+from .shape import keep, unbroadcast
+
+elementwise = primitive(promotes="common")         # bool < int < float, as PyTorch promotes
+floating = primitive(promotes="float")             # the same, and integers become the default float dtype
+
+
+# ── arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@elementwise
+def add(a, b):
+    """a + b.    da = g,  db = g"""
+    return a + b
+
+
+add.vjps(
+    a=lambda g, a_shape: unbroadcast(g, a_shape),
+    b=lambda g, b_shape: unbroadcast(g, b_shape),
+)
+add.samples((2, 3), (3,))
+add.samples((2, 1), (1, 3))
+
+
+@elementwise
+def sub(a, b):
+    """a − b.    da = g,  db = −g"""
+    return a - b
+
+
+sub.vjps(
+    a=lambda g, a_shape: unbroadcast(g, a_shape),
+    b=lambda g, b_shape: unbroadcast(-g, b_shape),
+)
+sub.samples((2, 3), (3,))
+sub.samples((2, 1), (1, 3))
+
+
+@elementwise
+def mul(a, b):
+    """a · b.    da = g·b,  db = g·a"""
+    return a * b
+
+
+mul.vjps(
+    a=lambda g, b, a_shape: unbroadcast(g * b, a_shape),
+    b=lambda g, a, b_shape: unbroadcast(g * a, b_shape),
+)
+mul.samples((2, 3), (3,))
+mul.samples((2, 1), (1, 3))
+mul.samples((2, 3), 2.5)
+
+
+@floating
+def div(a, b):
+    """a / b.    da = g / b,  db = −g·a / b²"""
+    return a / b
+
+
+div.vjps(
+    a=lambda g, b, a_shape: unbroadcast(g / b, a_shape),
+    b=lambda g, a, b, b_shape: unbroadcast(-g * a / (b * b), b_shape),
+)
+div.samples((2, 3), positive(3))
+div.samples((2, 1), positive(1, 3))
+
+
+@elementwise
+def neg(x):
+    """−x.    dx = −g"""
+    return -x
+
+
+neg.vjps(x=lambda g: -g)
+neg.samples((2, 3))
+
+
+@elementwise
+def pow(a, b):
+    """aᵇ.    da = g·b·aᵇ⁻¹,  db = g·y·ln a  (0 where a = 0)"""
+    return a ** b
+
+
+pow.vjps(
+    a=lambda g, a, b, a_shape: unbroadcast(g * _slope_of_power(a, b), a_shape),
+    b=lambda g, y, a, b_shape: unbroadcast(g * y * log(where(equals(a, 0), 1, a)), b_shape),
+)
+pow.samples(positive(2, 3), (3,))
+pow.samples(positive(2, 1), positive(1, 3))
+pow.samples((2, 3), 3)
+pow.samples(positive(2, 3), -0.5)
+
+
+def _slope_of_power(a, b):
+    """b·aᵇ⁻¹, and 0 where b = 0, also at a = 0."""
+    if isinstance(b, (int, float)):
+        return mul(a, 0.0) if b == 0 else mul(pow(a, b - 1), b)
+    flat = equals(b, 0)
+    return mul(b, pow(a, where(flat, 1, b - 1)))
+
+
+@elementwise
+def maximum(a, b):
+    """The larger of a and b.    da = g where a > b,  db = g where b > a; half each where they tie"""
+    return np.maximum(a, b)
+
+
+@elementwise
+def minimum(a, b):
+    """The smaller of a and b.    da = g where a < b,  db = g where b < a; half each where they tie"""
+    return np.minimum(a, b)
+
+
+maximum.vjps(
+    a=lambda g, a, b, a_shape: unbroadcast(g * _share_of(a, b, g.dtype), a_shape),
+    b=lambda g, a, b, b_shape: unbroadcast(g * _share_of(b, a, g.dtype), b_shape),
+)
+minimum.vjps(
+    a=lambda g, a, b, a_shape: unbroadcast(g * _share_of(b, a, g.dtype), a_shape),
+    b=lambda g, a, b, b_shape: unbroadcast(g * _share_of(a, b, g.dtype), b_shape),
+)
+for _op in (maximum, minimum):
+    _op.samples(distinct(2, 3), distinct(3, 2, 1))
+    _op.samples(distinct(2, 3), 0.0)
+
+
+def _share_of(winner, loser, dtype):
+    """1 where winner > loser, ½ where they tie, 0 elsewhere."""
+    winner, loser = values(winner), values(loser)
+    return ((winner > loser) + 0.5 * (winner == loser)).astype(dtype)
+
+
+# ── functions of one entry ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@floating
+def exp(x):
+    """eˣ.    dx = g·y"""
+    return np.exp(x)
+
+
+exp.vjps(x=lambda g, y: g * y)
+exp.samples((2, 3))
+
+
+@floating
+def expm1(x):
+    """eˣ − 1, exact near 0.    dx = g·(y + 1)"""
+    return np.expm1(x)
+
+
+expm1.vjps(x=lambda g, y: g * (y + 1))
+expm1.samples((2, 3))
+
+
+@floating
+def log(x):
+    """ln x.    dx = g / x"""
+    return np.log(x)
+
+
+log.vjps(x=lambda g, x: g / x)
+log.samples(positive(2, 3))
+
+
+@floating
+def log1p(x):
+    """ln(1 + x), exact near 0.    dx = g / (1 + x)"""
+    return np.log1p(x)
+
+
+log1p.vjps(x=lambda g, x: g / (1 + x))
+log1p.samples(positive(2, 3))
+
+
+@floating
+def sqrt(x):
+    """√x.    dx = g / 2y"""
+    return np.sqrt(x)
+
+
+sqrt.vjps(x=lambda g, y: g / (2 * y))
+sqrt.samples(positive(2, 3))
+
+
+@floating
+def sin(x):
+    """sin x.    dx = g·cos x"""
+    return np.sin(x)
+
+
+@floating
+def cos(x):
+    """cos x.    dx = −g·sin x"""
+    return np.cos(x)
+
+
+sin.vjps(x=lambda g, x: g * cos(x))
+cos.vjps(x=lambda g, x: -g * sin(x))
+sin.samples((2, 3))
+cos.samples((2, 3))
+
+
+@floating
+def tanh(x):
+    """tanh x.    dx = g·(1 − y²)"""
+    return np.tanh(x)
+
+
+tanh.vjps(x=lambda g, y: g * (1 - y * y))
+tanh.samples((2, 3))
+
+
+@floating
+def sigmoid(x):
+    """σ(x) = 1 / (1 + e⁻ˣ).    dx = g·y·(1 − y)"""
+    e = np.exp(-np.abs(x))                         # never overflows, and keeps its digits in both tails
+    return np.where(x >= 0, e.dtype.type(1), e) / (1 + e)
+
+
+sigmoid.vjps(x=lambda g, y: g * y * (1 - y))
+sigmoid.samples((2, 3))
+
+
+@floating
+def erf(x):
+    """erf(x) = 2/√π ∫₀ˣ e^(−t²) dt.    dx = g·2/√π·e^(−x²)"""
+    return erf_values(x)
+
+
+erf.vjps(x=lambda g, x: g * exp(-x * x) * (2 / math.sqrt(math.pi)))
+erf.samples((2, 3))
+
+
+@elementwise
+def abs(x):
+    """|x|.    dx = g·sign(x), 0 at 0"""
+    return np.abs(x)
+
+
+abs.vjps(x=lambda g, x: g * sign(x))
+abs.samples(distinct(2, 3))
+
+
+@elementwise
+def sign(x):
+    """−1, 0 or 1.    dx = 0"""
+    return np.sign(x)
+
+
+@elementwise
+def floor(x):
+    """The largest integer ≤ x.    dx = 0"""
+    return np.floor(x)
+
+
+@elementwise
+def ceil(x):
+    """The smallest integer ≥ x.    dx = 0"""
+    return np.ceil(x)
+
+
+@elementwise
+def round(x):
+    """The nearest integer, even at halves.    dx = 0"""
+    return np.round(x)
+
+
+for _op in (sign, floor, ceil, round):
+    _op.vjps(x=lambda g: g * 0)
+    _op.samples(distinct(2, 3))
+
+
+@elementwise
+def logaddexp(a, b):
+    """ln(eᵃ + eᵇ), without overflow.    da = g·e^(a − y),  db = g·e^(b − y)"""
+    return np.logaddexp(a, b)
+
+
+logaddexp.vjps(
+    a=lambda g, y, a, a_shape: unbroadcast(g * exp(a - y), a_shape),
+    b=lambda g, y, b, b_shape: unbroadcast(g * exp(b - y), b_shape),
+)
+logaddexp.samples((2, 3), (3,))
+logaddexp.samples((2, 3), 0.0)
+
+
+@elementwise
+def remainder(a, b):
+    """a − ⌊a/b⌋·b, with b's sign.    da = g,  db = −g·⌊a/b⌋"""
+    return np.remainder(a, b)
+
+
+remainder.vjps(
+    a=lambda g, a_shape: unbroadcast(g, a_shape),
+    b=lambda g, a, b, b_shape: unbroadcast(-g * floor(a / b), b_shape),
+)
+remainder.samples(distinct(2, 3), positive(3))
+
+
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@primitive
+def where(condition, a, b):
+    """a where condition is true, else b.    da = g where true, else 0,  db = 0 where true, else g"""
+    a, b = promote((a, b))
+    dtype = next((v.dtype for v in (a, b) if hasattr(v, "dtype")), None)
+    if dtype is None:
+        dtype = promote((np.zeros(0, np.int8), a, b))[0].dtype
+    a, b = (v if hasattr(v, "dtype") else dtype.type(v) for v in (a, b))
+    return np.where(condition, a, b)
+
+
+where.vjps(
+    condition=None,
+    a=lambda g, condition, a_shape: unbroadcast(keep(g, condition), a_shape),
+    b=lambda g, condition, b_shape: unbroadcast(keep(g, ~condition), b_shape),
+)
+where.samples(mask(2, 3), (2, 3), (3,))
+where.samples(mask(3, 1), (3, 4), 0.5)
+
+
+def values(x):
+    """The array inside a Box, or the array itself: for masks and choices, through which no gradient flows."""
+    return getattr(x, "array", x)
+
+
+def equals(a, b):
+    """Where a == b, as a plain array."""
+    return values(a) == values(b)
+
+
+# ── composites ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def square(x):
+    """x²"""
+    return mul(x, x)
+
+
+def rsqrt(x):
+    """1/√x"""
+    return div(1, sqrt(x))
+
+
+def reciprocal(x):
+    """1/x"""
+    return div(1, x)
+
+
+def clamp(x, min=None, max=None):
+    """x limited to [min, max]; the gradient passes at the limits themselves, and stops outside."""
+    if min is not None:
+        x = where(values(x) < values(min), min, x)
+    if max is not None:
+        x = where(values(x) > values(max), max, x)
+    return x

@@ -1,0 +1,157 @@
+"""Picking entries and putting them back: getitem | put, gather | scatter_add, and embedding's fused form.
+
+An index that is repeated reads one entry several times, so its gradients add up. Assigning instead of adding is the
+mistake that every test point without a repeated index hides.
+"""
+
+import numpy as np
+
+from ..core.errors import DTypeError, IndexRangeError, ShapeError
+from ..core.samples import integers, value
+from ..core.tape import fused, primitive
+from .elementwise import values
+from .shape import positive_dim
+
+
+# ── getitem | put ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@primitive
+def getitem(x, *, index):
+    """x[index].    dx = zeros with g added at index, once for each time that an entry was read"""
+    return x[index]
+
+
+@primitive
+def put(x, *, index, shape):
+    """Zeros of `shape` with x added at index.    dx = g[index]"""
+    y = np.zeros_like(x, shape=shape)
+    if is_basic(index):
+        y[index] = x                               # slices never name an entry twice
+    else:
+        np.add.at(y, index, x)
+    return y
+
+
+getitem.vjps(x=lambda g, x_shape, index: put(g, index=index, shape=x_shape))
+put.vjps(x=lambda g, index: getitem(g, index=index))
+getitem.samples((4, 5), index=(slice(1, None, 2), 3))
+getitem.samples((4, 5), index=(None, Ellipsis, slice(None, None, -1)))
+getitem.samples((4, 5), index=value([[0, 2], [2, 2]]))
+getitem.samples((3, 4), index=lambda rng: (np.array([0, 1, 1]), np.array([3, 2, 2])))
+getitem.samples((2, 3), index=value([[True, False, True], [False, False, True]]))
+put.samples((2, 3), index=(slice(1, 5, 2),), shape=(5, 3))
+put.samples((3, 2), index=value([0, 2, 2]), shape=(4, 2))
+
+
+def is_basic(index):
+    """Whether an index is made of integers, slices, None and Ellipsis alone."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool)
+               for p in parts)
+
+
+# ── gather | scatter_add ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@primitive
+def gather(x, index, *, dim):
+    """y[i, j] = x[index[i, j], j] (dim 0), y[i, j] = x[i, index[i, j]] (dim 1).    dx = g added at index
+
+    x and index have as many dims; index (an integer array) may be shorter along the other dims. -> index's shape.
+    """
+    return x[grid(index, dim, x.shape, "gather")]
+
+
+@primitive
+def scatter_add(x, index, source, *, dim):
+    """x with source[i, j] added at x[index[i, j], j] (dim 0).    dx = g,  dsource = g gathered at index"""
+    y = x.copy()
+    part = source[tuple(slice(n) for n in index.shape)]
+    np.add.at(y, grid(index, dim, x.shape, "scatter_add"), part)
+    return y
+
+
+gather.vjps(
+    x=lambda g, index, x_shape, dim: scatter_add(np.zeros_like(values(g), shape=x_shape), index, g, dim=dim),
+    index=None,
+)
+scatter_add.vjps(
+    x=lambda g: g,
+    index=None,
+    source=lambda g, index, source_shape, dim: put(
+        gather(g, index, dim=dim), index=tuple(slice(n) for n in index.shape), shape=source_shape),
+)
+gather.samples((4, 3), integers(4, 5, 2), dim=0)
+gather.samples((2, 5), value([[0, 0, 3], [4, 4, 4]]), dim=-1)
+scatter_add.samples((4, 3), integers(4, 5, 2), (6, 3), dim=0)
+
+
+def grid(index, dim, shape, call):
+    """The full index arrays that say `index` along dim and "the same place" along the others."""
+    dim = positive_dim(dim, len(shape), call)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"{call}: index must hold integers, got {index.dtype}")
+    if index.ndim != len(shape) or any(i != dim and n > shape[i] for i, n in enumerate(index.shape)):
+        raise ShapeError(f"{call}: index must have as many dims as x, and be no longer than x except along dim {dim}\n"
+                         f"  x {tuple(shape)}\n  index {index.shape}")
+    require_in_range(index, shape[dim], call)
+    return tuple(index if i == dim else
+                 np.arange(n, like=index).reshape([-1 if k == i else 1 for k in range(index.ndim)])
+                 for i, n in enumerate(index.shape))
+
+
+def require_in_range(index, size, call, least=0):
+    """Raise IndexRangeError unless every entry of `index` is from `least` to size - 1."""
+    if index.size and not (least <= int(index.min()) and int(index.max()) < size):
+        worst = int(index.max()) if int(index.max()) >= size else int(index.min())
+        raise IndexRangeError(f"{call}: index {worst} is out of range: it must be from {least} to {size - 1}")
+
+
+# ── embedding ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@fused
+def embedding(indices, weight, *, padding_idx=None):
+    """y[..., :] = weight[indices[...], :].
+
+        dweight = for each row, Σ g over every place where the row was read; 0 for row padding_idx
+
+    indices integers (...), weight (V, C) -> (..., C).
+    """
+    y = getitem(weight, index=indices)
+    if padding_idx is None:
+        return y
+    pad = indices == padding_idx                   # read as a constant there: no gradient
+    return put(getitem(y, index=~pad), index=~pad, shape=y.shape) + put(
+        values(y)[pad], index=pad, shape=y.shape)
+
+
+embedding.constant("indices")
+
+
+@embedding.forward
+def embedding_forward(indices, weight, *, padding_idx=None):
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"embedding(indices, weight): indices must hold integers, got {indices.dtype}; use .long()")
+    require_in_range(indices, weight.shape[0], "embedding(indices, weight)")
+    return weight[indices], dict(indices=indices, weight=weight, padding_idx=padding_idx)
+
+
+@embedding.backward
+def embedding_backward(g, *, indices, weight, padding_idx):
+    dweight = add_rows(g.reshape(-1, g.shape[-1]), indices.reshape(-1), weight.shape[0])
+    if padding_idx is not None:
+        dweight[padding_idx] = 0
+    return None, dweight
+
+
+def add_rows(rows, places, count):
+    """Row k of the result is the sum of the rows whose place is k."""
+    total = np.zeros_like(rows, shape=(count, rows.shape[1]))
+    np.add.at(total, places, rows)
+    return total
+
+
+embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2))
+embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2), padding_idx=1)

@@ -1,0 +1,152 @@
+"""Normalisations: of a vector (layer_norm, rms_norm) and over a batch (batch_norm).
+
+The backward pass of each is a projection: x̂ has mean 0 and length √n, so the parts of d = g·weight that would change
+either are taken out. They show only where weight differs from 1 and g from a constant; test there.
+"""
+
+import numpy as np
+
+from ..core.samples import positive
+from ..core.tape import fused
+from .elementwise import add, div, mul, rsqrt, sqrt, sub
+from .reduce import mean
+from .shape import reshape
+
+
+def mean_square(x, dim):
+    """mean(x²) over dim, kept"""
+    return mean(mul(x, x), dim, keepdim=True)
+
+
+def affine(xhat, weight, bias):
+    """x̂·weight + bias, either of which may be None"""
+    if weight is not None:
+        xhat = mul(xhat, weight)
+    return xhat if bias is None else add(xhat, bias)
+
+
+@fused
+def layer_norm(x, weight, bias, *, eps=1e-5):
+    """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), over the last dim.
+
+        dx      = r · (d − mean(d) − x̂·mean(d·x̂)),  d = g·weight
+        dweight = Σ g·x̂        dbias = Σ g        (Σ over all dims but the last)
+
+    x (..., C), weight (C,) or None, bias (C,) or None -> (..., C).   Source: Ba et al. 2016, arXiv:1607.06450.
+    """
+    centred = sub(x, mean(x, -1, keepdim=True))
+    return affine(mul(centred, rsqrt(add(mean_square(centred, -1), eps))), weight, bias)
+
+
+@layer_norm.forward
+def layer_norm_forward(x, weight, bias, *, eps=1e-5):
+    xhat = x - x.mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt(mean_of_products(xhat, xhat) + eps)
+    xhat *= r
+    return affine(xhat, weight, bias), dict(xhat=xhat, r=r, weight=weight, bias=bias)
+
+
+@layer_norm.backward
+def layer_norm_backward(g, *, xhat, r, weight, bias):
+    d = g if weight is None else g * weight
+    dx = d - d.mean(axis=-1, keepdims=True)
+    dx -= xhat * mean_of_products(d, xhat)
+    dx *= r
+    dweight = None if weight is None else np.einsum("nc,nc->c", as_rows(g), as_rows(xhat))
+    dbias = None if bias is None else as_rows(g).sum(axis=0)
+    return dx, dweight, dbias
+
+
+def as_rows(x):
+    """x with all dims but the last made one."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def mean_of_products(a, b):
+    """mean(a·b) over the last dim, kept; without an array for the products."""
+    return (np.einsum("...c,...c->...", a, b) * (1 / a.shape[-1]))[..., None]
+
+
+@fused
+def rms_norm(x, weight, *, eps=1e-6):
+    """y = x̂·weight, x̂ = x·r, r = 1/√(mean(x²) + eps), over the last dim.
+
+        dx      = r · (d − x̂·mean(d·x̂)),  d = g·weight
+        dweight = Σ g·x̂        (over all dims but the last)
+
+    x (..., C), weight (C,) or None -> (..., C).   Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+    """
+    return affine(mul(x, rsqrt(add(mean_square(x, -1), eps))), weight, None)
+
+
+@rms_norm.forward
+def rms_norm_forward(x, weight, *, eps=1e-6):
+    r = 1 / np.sqrt(mean_of_products(x, x) + eps)
+    xhat = x * r
+    return affine(xhat, weight, None), dict(xhat=xhat, r=r, weight=weight)
+
+
+@rms_norm.backward
+def rms_norm_backward(g, *, xhat, r, weight):
+    d = g if weight is None else g * weight
+    dx = d - xhat * mean_of_products(d, xhat)
+    dx *= r
+    return dx, None if weight is None else np.einsum("nc,nc->c", as_rows(g), as_rows(xhat))
+
+
+for _shape in ((2, 5, 7), (3, 4), (6,)):
+    layer_norm.samples(_shape, positive(_shape[-1]), _shape[-1:], eps=0.1)
+    rms_norm.samples(_shape, positive(_shape[-1]), eps=0.1)
+layer_norm.samples((2, 7), None, None)
+layer_norm.samples((2, 7), positive(7), None)
+rms_norm.samples((2, 7), None)
+
+
+# ── batch norm ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@fused
+def batch_norm(x, weight, bias, *, eps=1e-5):
+    """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), statistics over every dim but dim 1 (the channel).
+
+        dx      = r · (d − mean(d) − x̂·mean(d·x̂)),  d = g·weight
+        dweight = Σ g·x̂        dbias = Σ g        (Σ and mean over every dim but 1)
+
+    x (B, C, ...), weight (C,) or None, bias (C,) or None -> (B, C, ...).   Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+    dims = others(x)
+    centred = sub(x, mean(x, dims, keepdim=True))
+    return affine(div(centred, sqrt(add(mean_square(centred, dims), eps))), channels(weight, x), channels(bias, x))
+
+
+def others(x):
+    """Every dim but 1."""
+    return (0, *range(2, x.ndim))
+
+
+def channels(v, x):
+    """A value a channel, of a shape that lines up with x's dim 1."""
+    return None if v is None else reshape(v, shape=(1, -1) + (1,) * (x.ndim - 2))
+
+
+@batch_norm.forward
+def batch_norm_forward(x, weight, bias, *, eps=1e-5):
+    xhat = x - x.mean(axis=others(x), keepdims=True)
+    r = 1 / np.sqrt((xhat * xhat).mean(axis=others(x), keepdims=True) + eps)
+    xhat *= r
+    y = affine(xhat, channels(weight, x), channels(bias, x))
+    return y, dict(xhat=xhat, r=r, weight=weight, bias=bias)
+
+
+@batch_norm.backward
+def batch_norm_backward(g, *, xhat, r, weight, bias):
+    dims = others(g)
+    d = g if weight is None else g * channels(weight, g)
+    dx = d - d.mean(axis=dims, keepdims=True) - xhat * (d * xhat).mean(axis=dims, keepdims=True)
+    dx *= r
+    return (dx, None if weight is None else (g * xhat).sum(axis=dims), None if bias is None else g.sum(axis=dims))
+
+
+batch_norm.samples((5, 3), positive(3), (3,), eps=0.1)
+batch_norm.samples((4, 3, 5), positive(3), (3,), eps=0.1)
+batch_norm.samples((3, 2, 4), None, None)
