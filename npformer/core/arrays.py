@@ -36,7 +36,7 @@ def cupy():
         ) from None
     try:
         count = module.cuda.runtime.getDeviceCount()
-    except Exception as error:
+    except RuntimeError as error:                  # CuPy's CUDARuntimeError is one
         raise DeviceError(
             f"CuPy {module.__version__} is installed but finds no working NVIDIA driver: {error}\n"
             "  Install or update the driver, or stay on backend 'numpy'."

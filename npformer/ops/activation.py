@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 
+from ..core.operation import fused, primitive
 from ..core.samples import distinct
-from ..core.tape import fused, primitive
-from .elementwise import (add, abs, clamp, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values,
-                          where)
+from .elementwise import abs, add, clamp, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
 from .erf import erf_values
 from .reduce import amax, logsumexp
 from .shape import keep, positive_dim, sum

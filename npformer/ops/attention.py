@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ..core.operation import fused
 from ..core.samples import mask, value
-from ..core.tape import fused
 from .activation import softmax, softmax_backward, softmax_forward
 from .elementwise import add, mul, where
 from .linalg import T, matmul

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..core.tape import primitive
+from ..core.operation import primitive
 
 
 def output_size(shape, kernel, stride, padding, dilation):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ..core.arrays import promote
+from ..core.operation import primitive
 from ..core.samples import distinct, mask, positive
-from ..core.tape import primitive
 from .erf import erf_values
 from .shape import keep, unbroadcast
 

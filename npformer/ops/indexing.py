@@ -7,11 +7,10 @@ mistake that every test point without a repeated index hides.
 import numpy as np
 
 from ..core.errors import DTypeError, IndexRangeError, ShapeError
+from ..core.operation import fused, primitive
 from ..core.samples import integers, value
-from ..core.tape import fused, primitive
 from .elementwise import values
 from .shape import positive_dim
-
 
 # ── getitem | put ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..core.errors import DTypeError, ShapeError
-from ..core.tape import fused, primitive
+from ..core.operation import fused, primitive
 from .elementwise import add
 from .shape import expand, permute, reshape, unbroadcast
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from ..core.arrays import is_float
 from ..core.errors import DTypeError, IndexRangeError, ShapeError
+from ..core.operation import fused
 from ..core.samples import integers, value
-from ..core.tape import fused
 from .activation import log_softmax
 from .elementwise import div, mul, neg
 from .indexing import gather

@@ -6,8 +6,8 @@ either are taken out. They show only where weight differs from 1 and g from a co
 
 import numpy as np
 
+from ..core.operation import fused
 from ..core.samples import positive
-from ..core.tape import fused
 from .elementwise import add, div, mul, rsqrt, sqrt, sub
 from .reduce import mean
 from .shape import reshape

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ..core.errors import DTypeError, ShapeError
+from ..core.operation import primitive
 from ..core.samples import distinct
-from ..core.tape import primitive
 from .elementwise import abs, div, exp, mul, pow, sqrt, sub, values, where
 from .shape import expand, flip, kept_shape, narrow, permute, positive_dim, positive_dims, reshape, sum
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from ..core.arrays import as_dtype
 from ..core.errors import IndexRangeError, ShapeError
+from ..core.operation import primitive
 from ..core.samples import mask
-from ..core.tape import primitive
-
 
 # ── dims, as users write them ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,279 @@
+"""Operations: a formula, its gradient rule and its samples in one block, and the registry of them all.
+
+A `Primitive` has one gradient rule for each array argument. A `Fused` operation is its definition in primitives, with a
+fast forward and a hand-derived backward. Called with Boxes, either runs and leaves a `Node` on the tape.
+"""
+
+from functools import partial
+from inspect import Parameter, signature
+
+import numpy as np
+
+from . import arrays
+from .errors import DeviceError, DTypeError, GraphError, NpformerError, ShapeError, complaint
+from .source import calling_line
+from .tape import Box, Node, collect, state
+
+REGISTRY = {}                                      # every operation by name: tests, docs and the debugger read it
+
+
+class Operation:
+    """A formula and how gradients pass through it. Call it with Boxes to record it, with arrays to compute it."""
+
+    promotes = None                                # None: dtypes as they come; "common", "float": see arrays.promote
+
+    def __init__(self, function, promotes=None):
+        self.name = function.__name__.rstrip("_")
+        self.function = function
+        self.compute = function                    # from arrays to the output array
+        self.promotes = promotes
+        self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function
+        self.__module__ = function.__module__
+        parameters = signature(function).parameters.values()
+        self.variadic = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
+        self.names = tuple(p.name for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD)
+        self.defaults = {p.name: p.default for p in parameters
+                         if p.kind is Parameter.KEYWORD_ONLY and p.default is not Parameter.empty}
+        self.examples = []
+        REGISTRY[self.name] = self
+
+    def __repr__(self):
+        return f"<{type(self).__name__.lower()} {self.name}>"
+
+    def __call__(self, *args, **options):
+        for a in args:
+            if isinstance(a, Box):
+                return record(self, args, options)
+        return self.compute(*args, **options)
+
+    def name_of(self, i):
+        """The name of array argument `i`; those of a variadic operation are numbered."""
+        return f"{self.variadic}[{i}]" if self.variadic else self.names[i]
+
+    def samples(self, *args, **options):
+        """Note an example for the laws: shapes, or functions of a random generator, for arrays; options as they are."""
+        self.examples.append((args, options))
+
+    @property
+    def formula(self):
+        """The first sentence of the docstring: what the operation computes."""
+        return self.__doc__.split("    d", 1)[0].splitlines()[0].strip()
+
+    def fail(self, error, args):
+        """Raise `error`, which an array library raised in the depths, in the words of this operation."""
+        operands = {self.name_of(i): a for i, a in enumerate(args)}
+        call = f"{self.name}({', '.join(operands)})"
+        devices = {arrays.device_of(a) for a in args if hasattr(a, "dtype") and a.ndim}
+        if len(devices) > 1:
+            where = ", ".join(f"{n} on {arrays.device_of(a)}" for n, a in operands.items() if hasattr(a, "dtype"))
+            raise DeviceError(complaint(call, f"the arrays must live on one device: {where}", operands,
+                                        "Move one with .to('cuda') or .cpu().")) from error
+        kind = (DTypeError if isinstance(error, TypeError) else ShapeError)
+        raise kind(complaint(call, f"{error}", operands, self.shapes_line())) from error
+
+    def shapes_line(self):
+        """The docstring's line of shapes, as a remedy."""
+        lines = [line.strip() for line in self.__doc__.splitlines()]
+        return next((f"It takes {line}" for line in lines if "->" in line), "")
+
+
+class Primitive(Operation):
+    """An operation with a gradient rule for each array argument, which works on arrays and on Boxes alike."""
+
+    def __init__(self, function, promotes=None):
+        super().__init__(function, promotes)
+        self.rules = {}
+        self._plans = {}
+
+    def vjps(self, **rules):
+        """Set the gradient rules, by argument name; `None` says that the argument is not differentiable.
+
+        A rule names what it reads, out of: `g` (the gradient that arrives), `y` (the output), the arguments, their
+        shapes as `<name>_shape`, and the options. Only values that a rule reads are kept for the backward pass. The
+        rule of a variadic operation gets `i`, the number of the argument, as well, and `shapes` or `arrays` of them all.
+        """
+        wanted = {self.variadic} if self.variadic else set(self.names)
+        if set(rules) != wanted:
+            raise GraphError(f"{self.name}: rules for {sorted(rules)}, but its array arguments are {sorted(wanted)}")
+        self.rules = rules
+        self._readers = {name: self._reader(rule) for name, rule in rules.items() if rule is not None}
+
+    def _reader(self, rule):
+        """How to fetch what `rule` names, from (i, g, node) with the kept values possibly wrapped."""
+        sources = {"g": lambda i, g, node, kept, y: g, "y": lambda i, g, node, kept, y: y,
+                   "i": lambda i, g, node, kept, y: i, "shapes": lambda i, g, node, kept, y: node.shapes}
+        for position, name in enumerate(self.names):
+            sources[name] = lambda i, g, node, kept, y, p=position: kept[p]
+            sources[name + "_shape"] = lambda i, g, node, kept, y, p=position: node.shapes[p]
+        if self.variadic:
+            sources["arrays"] = lambda i, g, node, kept, y: kept
+        read = list(signature(rule).parameters)
+        for name in read:
+            if name not in sources:
+                if name not in signature(self.function).parameters:
+                    raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
+                default = self.defaults.get(name)
+                sources[name] = lambda i, g, node, kept, y, n=name, d=default: node.options.get(n, d)
+        fetch = [sources[name] for name in read]
+        return set(read), lambda *context: rule(*[f(*context) for f in fetch])
+
+    def plan(self, wanted, count):
+        """Which arguments to keep (a tuple of bools), and whether to keep y, when `wanted` arguments get gradients."""
+        if wanted not in self._plans:
+            if self.variadic:
+                read = self._readers[self.variadic][0]
+                kept = ("arrays" in read,) * count
+            else:
+                read = set().union(*(self._readers[self.names[i]][0] for i in wanted))
+                kept = tuple(name in read for name in self.names[:count])
+            self._plans[wanted] = (kept, "y" in read)
+        return self._plans[wanted]
+
+    def differentiable(self, i):
+        """Whether argument `i` has a gradient rule."""
+        return self.rules.get(self.variadic or self.names[i]) is not None
+
+    def keep(self, node, args, y, wanted):
+        """Store in `node` what the rules of the `wanted` arguments will read."""
+        kept, keep_y = self.plan(wanted if not self.variadic else (len(args),), len(args))
+        node.kept = tuple([a if k else None for a, k in zip(args, kept)])
+        node.y = y if keep_y else None
+
+    def gradients(self, node, g):
+        """The gradient of each argument that needs one, as arrays: a list with None for the others."""
+        return self._apply(node, g, node.kept, node.y)
+
+    def gradient_graph(self, node, g):
+        """The same as Boxes, recorded, so that they can be differentiated again."""
+        kept = tuple([a if p is None or a is None else node.wrap(a, p) for a, p in zip(node.kept, node.parents)])
+        return self._apply(node, g, kept, None if node.y is None else node.wrap(node.y, node))
+
+    def _apply(self, node, g, kept, y):
+        return [None if parent is None else self._readers[self.variadic or self.names[i]][1](i, g, node, kept, y)
+                for i, parent in enumerate(node.parents)]
+
+
+class Fused(Operation):
+    """An operation that *is* its definition in primitives; a fast forward and a hand-derived backward hang on it.
+
+    The backward gets by name what the forward saved. Its node keeps the arguments too (mostly the same arrays), so that
+    `create_graph` can walk the definition.
+    """
+
+    def __init__(self, function, promotes=None):
+        super().__init__(function, promotes)
+        self.definition = function
+        self.fast_forward = self.fast_backward = None
+        self.fixed = frozenset()                   # arguments that get no gradient
+
+    def constant(self, *names):
+        """Say which array arguments are not differentiable (indices, masks)."""
+        self.fixed = frozenset(names)
+
+    def forward(self, function):
+        """Decorate the fast forward: it returns y and a dict of what the backward needs, by name."""
+        self.fast_forward = function
+        self.compute = lambda *args, **options: function(*args, **options)[0]
+        return function
+
+    def backward(self, function):
+        """Decorate the hand-derived backward: (g, *, what was saved) -> a gradient for each array argument.
+
+        If it takes `needs` as well, it gets a bool for each argument and may answer None where that is False.
+        """
+        self.fast_backward = function
+        self.partial = "needs" in signature(function).parameters
+        return function
+
+    def differentiable(self, i):
+        return self.names[i] not in self.fixed
+
+    def keep(self, node, args, y, wanted):
+        node.kept = args
+
+    def gradients(self, node, g):
+        if self.partial:
+            return self.fast_backward(g, needs=[p is not None for p in node.parents], **node.saved)
+        return self.fast_backward(g, **node.saved)
+
+    def gradient_graph(self, node, g):
+        inputs = [a if p is None else identity(node.wrap(a, p)) for a, p in zip(node.kept, node.parents)]
+        y = self.definition(*inputs, **node.options)
+        boxes = [x for x, p in zip(inputs, node.parents) if p is not None]
+        found = collect(y, g, boxes, create_graph=True)
+        return [None if p is None else found.pop(0) for p in node.parents]
+
+
+def primitive(function=None, *, promotes=None):
+    """Make a function of arrays an operation; its rules follow with `.vjps(...)`."""
+    return Primitive(function, promotes) if function else partial(Primitive, promotes=promotes)
+
+
+def fused(function=None, *, promotes=None):
+    """Make a definition in primitives an operation; `@op.forward` and `@op.backward` follow."""
+    return Fused(function, promotes) if function else partial(Fused, promotes=promotes)
+
+
+# ── forward: recording ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def record(op, args, options):
+    """Run `op` on the arrays inside `args`; leave a node behind if a gradient can ever be asked for."""
+    box, parents, wanted = None, [], []
+    values = list(args)
+    for i, a in enumerate(args):
+        if isinstance(a, Box):
+            values[i] = a.array
+            parents.append(a.node)
+            if a.node is not None and op.differentiable(i):
+                wanted.append(i)
+            box = box or a
+        else:
+            parents.append(None)
+            if isinstance(a, np.generic):
+                values[i] = a.item()               # a NumPy number counts as a Python number: it promotes nothing
+    if op.promotes:
+        values = arrays.promote(values, op.promotes == "float")
+    if not (wanted and state.grad_enabled):
+        return box.wrap(as_array(run(op, op.compute, values, options), box.array))
+    saved = None
+    if isinstance(op, Fused):
+        y, saved = run(op, op.fast_forward, values, options)
+    else:
+        y = run(op, op.compute, values, options)
+    y = as_array(y, box.array)
+    if len(wanted) < len(parents):
+        parents = [p if i in wanted else None for i, p in enumerate(parents)]
+    node = Node(op, options, tuple(parents), box.wrap)
+    node.saved, node.shape, node.dtype = saved, y.shape, y.dtype
+    node.shapes = tuple([getattr(v, "shape", ()) for v in values])
+    node.dtypes = tuple([getattr(a, "dtype", None) for a in args])
+    op.keep(node, tuple(values), y, tuple(wanted))
+    node.stamps = [(i, arrays.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
+    node.scope, node.line = state.scope, calling_line()
+    return box.wrap(y, node)
+
+
+def run(op, function, values, options):
+    """Call an operation's forward; what goes wrong in the depths is said in the operation's words."""
+    try:
+        return function(*values, **options)
+    except NpformerError:
+        raise
+    except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+        op.fail(error, values)
+
+
+def as_array(y, like):
+    """NumPy's reductions give numbers; a Box always holds an array."""
+    return y if type(y) is type(like) else np.asarray(y, like=like)
+
+
+@primitive
+def identity(x):
+    """x.    dx = g"""
+    return x
+
+
+identity.vjps(x=lambda g: g)
+identity.samples((2, 3))

@@ -1,0 +1,5 @@
+"""The models that the lessons train."""
+
+from .tiny import TinyTransformer
+
+__all__ = ["TinyTransformer"]

@@ -1,0 +1,112 @@
+"""TinyTransformer: characters in, the next character's logits out. One block as it is taught first, or a stack of them."""
+
+from .. import creation, nn
+from ..core.errors import IndexRangeError, ShapeError, ValueRangeError, complaint
+from ..nn import functional as F
+
+FORMS = (True, False, "deleted")                   # what `residual` may be
+
+
+class Block(nn.Module):
+    """x = norm1(x + attention(x)); x = norm2(x + feed_forward(x)): a Transformer block with the norms after the sums.
+
+    x (B, T, C) -> (B, T, C).   Source: Vaswani et al. 2017, arXiv:1706.03762, figure 1.
+    """
+
+    def __init__(self, d_model, n_heads, d_ff, residual):
+        super().__init__()
+        self.build(d_model, n_heads, d_ff, residual)
+
+    def build(self, d_model, n_heads, d_ff, residual):
+        """Make the block's layers."""
+        self.n_heads, self.residual = n_heads, residual
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+        self.norm1 = nn.LayerNorm(d_model)
+        self.ff1 = nn.Linear(d_model, d_ff)
+        self.ff2 = nn.Linear(d_ff, d_model)
+        self.norm2 = nn.LayerNorm(d_model)
+
+    def forward(self, x):
+        """x (B, T, C) -> (B, T, C)"""
+        output = self.attention(x)                 # (B, T, C)
+        if self.residual is True:
+            x = x + output
+        elif self.residual is False:
+            x = output
+        x = self.norm1(x)                          # "deleted" comes here without the attention's output
+        output = self.feed_forward(x)              # (B, T, C)
+        x = output if self.residual is False else x + output
+        return self.norm2(x)
+
+    def attention(self, x):
+        """Each position gathers from itself and those before it.   x (B, T, C) -> (B, T, C)"""
+        B, T, C = x.shape
+        Q = self.query(x).view(B, T, self.n_heads, -1).transpose(1, 2)       # (B, H, T, K)
+        K = self.key(x).view(B, T, self.n_heads, -1).transpose(1, 2)         # (B, H, T, K)
+        V = self.value(x).view(B, T, self.n_heads, -1).transpose(1, 2)       # (B, H, T, K)
+        output = F.scaled_dot_product_attention(Q, K, V, is_causal=True)     # (B, H, T, K)
+        output = output.transpose(1, 2).reshape(B, T, C)                     # (B, T, C)
+        return self.out_proj(output)
+
+    def feed_forward(self, x):
+        """ff2(relu(ff1(x))).   x (B, T, C) -> (B, T, F) -> (B, T, C)"""
+        return self.ff2(F.relu(self.ff1(x)))
+
+
+class TinyTransformer(Block):
+    """logits = output_head(block(char_embedding(characters) + pos_embedding(places))).
+
+    The first block's layers are the model's own (`query.weight`, `ff1.weight`): at depth 1 the state_dict has the names
+    that the same model has when it is written down in PyTorch, and loads from it. Further blocks are `blocks.2` to
+    `blocks.<depth>`.
+
+    vocab_size: how many characters there are, V. context: the longest sequence. d_model: width C, a multiple of
+    n_heads. d_ff: width F of the feed-forward layer. depth: how many blocks, >= 1. residual, at both additions of a block:
+      True       x = x + F(x)
+      False      x = F(x): the skip is gone, the branch stays
+      "deleted"  the line `x = x + output` after attention is deleted: what attention computes goes nowhere, so no gradient
+                 reaches query, key, value and out_proj. The feed-forward layer's addition stays.
+
+    characters, integers (B, T) -> logits (B, T, V), T <= context.
+    """
+
+    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, residual=True):
+        nn.Module.__init__(self)
+        check_options(d_model, n_heads, depth, residual)
+        self.context = context
+        self.char_embedding = nn.Embedding(vocab_size, d_model)
+        self.pos_embedding = nn.Embedding(context, d_model)
+        self.build(d_model, n_heads, d_ff, residual)
+        self.blocks = nn.ModuleDict({str(n): Block(d_model, n_heads, d_ff, residual) for n in range(2, depth + 1)})
+        self.output_head = nn.Linear(d_model, vocab_size)
+
+    def forward(self, characters):
+        """characters (B, T) -> logits (B, T, V)"""
+        if characters.ndim != 2:
+            raise ShapeError(complaint("TinyTransformer(characters)", "characters must have 2 dims, (batch, time)",
+                                       {"characters": characters}, "For one sequence, write characters[None]."))
+        T = characters.shape[1]
+        if T > self.context:
+            raise IndexRangeError(complaint(
+                "TinyTransformer(characters)", f"the model sees at most {self.context} characters at once, not {T}",
+                {"characters": characters}, f"Pass characters[:, -{self.context}:], or build it with context={T}."))
+        places = creation.arange(T, device=characters.device)
+        x = self.char_embedding(characters) + self.pos_embedding(places)     # (B, T, C)
+        x = Block.forward(self, x)
+        for block in self.blocks.values():
+            x = block(x)
+        return self.output_head(x)                 # (B, T, V)
+
+
+def check_options(d_model, n_heads, depth, residual):
+    """Raise ValueRangeError where the options of TinyTransformer make no model."""
+    if d_model % n_heads:
+        raise ValueRangeError(f"TinyTransformer: d_model must be a multiple of n_heads, to share it out among the heads\n"
+                              f"  d_model {d_model}\n  n_heads {n_heads}")
+    if depth < 1:
+        raise ValueRangeError(f"TinyTransformer: depth must be an integer >= 1, got {depth!r}")
+    if residual is not True and residual is not False and residual != "deleted":
+        raise ValueRangeError(f"TinyTransformer: residual must be True, False or 'deleted', got {residual!r}")
