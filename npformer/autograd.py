@@ -128,7 +128,8 @@ def jacobian(func, inputs, create_graph=False):
         flat = reshape(y, shape=(-1,))
         for k in range(flat.array.size):
             one = getitem(flat, index=k)
-            for row, d, x in zip(rows, grad(one, xs, retain_graph=True, create_graph=create_graph, allow_unused=True), xs):
+            found = grad(one, xs, retain_graph=True, create_graph=create_graph, allow_unused=True)
+            for row, d, x in zip(rows, found, xs):
                 row.append(x.wrap(np.zeros_like(x.array)) if d is None else d)
     shape = tuple(y.shape)
     result = tuple(
@@ -138,7 +139,7 @@ def jacobian(func, inputs, create_graph=False):
 
 
 def hessian(func, inputs, create_graph=False):
-    """The second derivatives of a scalar func(*inputs): shape input.shape + input.shape; a tuple of tuples for several."""
+    """The second derivatives of a scalar func(*inputs): input.shape + input.shape; for several, a tuple of tuples."""
     alone = isinstance(inputs, Tensor)
 
     def slope(*xs):
@@ -163,7 +164,7 @@ def _leaf(x, keep_graph):
 
 
 class Context:
-    """What `forward` leaves for `backward`: `save_for_backward(*tensors)`, then `saved_tensors`; any attribute besides."""
+    """What `forward` leaves for `backward`: by `save_for_backward(*tensors)`, or as any attribute."""
 
     def __init__(self):
         self.needs_input_grad = ()

@@ -15,7 +15,8 @@ from npformer.core.arrays import promote
 from npformer.core.samples import draw
 from npformer.ops.elementwise import where
 
-CASES = [pytest.param(op, k, id=f"{op.name}-{k}") for op in operation.REGISTRY.values() for k in range(len(op.examples))]
+CASES = [pytest.param(op, k, id=f"{op.name}-{k}")
+         for op in operation.REGISTRY.values() for k in range(len(op.examples))]
 every_sample = pytest.mark.parametrize("op, k", CASES)
 H = 1e-5
 
@@ -83,7 +84,7 @@ def check_second_order(op, k):
     xs, g = boxed(args, which), npf.Tensor.wrap(upstream).requires_grad_()
     chosen = [xs[i] for i in which]
     found = tape.collect(op(*xs, **options), g, chosen, create_graph=True)
-    m = sum((u * d).sum() for u, d in zip(us, found))
+    m = sum((npf.Tensor.wrap(u) * d).sum() for u, d in zip(us, found))
     if m.node is None:
         pytest.fail(f"{op.name}: its gradient does not depend even on the upstream")
     seconds = tape.collect(m, None, [*chosen, g])

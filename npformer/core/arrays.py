@@ -48,12 +48,13 @@ def cupy():
 
 
 def device_name(device):
-    """'cpu' or 'cuda' for whatever names a device: a string ('cuda:0', 'cupy', 'numpy'), a Device, or None (the default)."""
+    """'cpu' or 'cuda' for whatever names a device: 'cuda:0', 'cupy', 'numpy', a Device, or None (the default)."""
     if device is None:
         return _default["device"]
     kind, _, number = str(device).partition(":")
     if kind not in _NAMES or number not in ("", "0"):
-        raise DeviceError(f"device {str(device)!r} is not known.\n  Use 'cpu' (NumPy) or 'cuda' (CuPy on the first GPU).")
+        raise DeviceError(f"device {str(device)!r} is not known.\n"
+                          "  Use 'cpu' (NumPy) or 'cuda' (CuPy on the first GPU).")
     return _NAMES[kind]
 
 
@@ -81,7 +82,7 @@ def to_numpy(array):
 
 
 def set_backend(name):
-    """Where new tensors live from now on: 'numpy' (or 'cpu'), or 'cupy' (or 'cuda'). Fails at once if it cannot work."""
+    """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda'). Fails at once if it cannot work."""
     device = device_name(name)
     module_for(device)
     _default["device"] = device

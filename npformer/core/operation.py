@@ -90,7 +90,7 @@ class Primitive(Operation):
 
         A rule names what it reads, out of: `g` (the gradient that arrives), `y` (the output), the arguments, their
         shapes as `<name>_shape`, and the options. Only values that a rule reads are kept for the backward pass. The
-        rule of a variadic operation gets `i`, the number of the argument, as well, and `shapes` or `arrays` of them all.
+        rule of a variadic operation may read `i`, the number of the argument, and `shapes` or `arrays` of them all.
         """
         wanted = {self.variadic} if self.variadic else set(self.names)
         if set(rules) != wanted:

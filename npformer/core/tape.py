@@ -157,7 +157,7 @@ class Step:
 
 
 def backprop(output, grad=None, *, retain_graph=None, create_graph=False):
-    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves' `.grad`.
+    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
 
     output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the graph for another
     walk (default: as create_graph). create_graph: record the walk itself, so that gradients can be differentiated.
@@ -170,7 +170,7 @@ def backprop(output, grad=None, *, retain_graph=None, create_graph=False):
 
 
 def collect(output, grad, inputs, *, retain_graph=True, create_graph=False):
-    """The gradients of `output` with respect to `inputs` (Boxes), as a list, None where no path leads; no leaf is touched."""
+    """The gradients of `output` with respect to `inputs` (Boxes), None where no path leads; no leaf is touched."""
     found = {x.node: None for x in inputs}
     for _ in walk(seeds_of(output, grad, create_graph), found, retain_graph=retain_graph, create_graph=create_graph):
         pass
@@ -180,39 +180,33 @@ def collect(output, grad, inputs, *, retain_graph=True, create_graph=False):
 def walk(seeds, found=None, *, retain_graph, create_graph):
     """The backward walk. seeds: (node, gradient) pairs. found: if given, a dict of nodes that are to be filled with
     gradients; only what lies on the way to them is walked, and no leaf is touched."""
-    pending, heap = {}, []
+    pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
     on_the_way = None if found is None else leading_to([node for node, _ in seeds], found)
 
     def deliver(node, gradient):
         if node in pending:
             pending[node] = pending[node] + gradient      # never in place: the arrays may be somebody else's too
-        else:
+        elif on_the_way is None or node in on_the_way:
             pending[node] = gradient
-            heapq.heappush(heap, (-node.order, node))      # the latest operation comes first
+            heapq.heappush(heap, (-node.order, node))
 
     for node, gradient in seeds:
         deliver(node, gradient)
     while heap:
         node = heapq.heappop(heap)[1]
         g = pending.pop(node)                      # all its consumers came later, so they are done: g is final
-        if node.hooks:
-            for hook in list(node.hooks.values()):
-                g = hook(g)
-        if found is not None and node in found:
+        for hook in list(node.hooks.values()) if node.hooks else ():
+            g = hook(g)
+        if found is None:
+            if node.op is None or node.retains_grad:
+                accumulate(node, g)
+        elif node in found:
             found[node] = g
-        if found is None and (node.op is None or node.retains_grad):
-            accumulate(node, g)
-        if node.op is None or (found is not None and not on_the_way[node]):
+        if node.op is None or (on_the_way is not None and not on_the_way[node]):
             continue
-        if node.freed:
-            raise GraphError(
-                f"{node.op.name}: this graph was freed by an earlier backward pass (recorded at {node.line_text()}).\n"
-                "  Call the first backward with retain_graph=True, or run the forward pass again.")
-        node.check_unchanged()
-        sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
-        sent = [d if p is None else fitted(node, i, d) for i, (p, d) in enumerate(zip(node.parents, sent))]
+        sent = send(node, g, create_graph)
         for parent, d in zip(node.parents, sent):
-            if parent is not None and d is not None and (found is None or parent in on_the_way):
+            if d is not None:
                 deliver(parent, d)
         step = Step(node, g, sent)
         if not retain_graph:
@@ -220,10 +214,20 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         yield step
 
 
+def send(node, g, create_graph):
+    """What a node sends to each of its parents when `g` arrives, in the argument's dtype; None where nothing goes."""
+    if node.freed:
+        raise GraphError(
+            f"{node.op.name}: this graph was freed by an earlier backward pass (recorded at {node.line_text()}).\n"
+            "  Call the first backward with retain_graph=True, or run the forward pass again.")
+    node.check_unchanged()
+    sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
+    return [None if parent is None or d is None else fitted(node, i, d)
+            for i, (parent, d) in enumerate(zip(node.parents, sent))]
+
+
 def fitted(node, i, d):
     """The gradient of argument `i` in the argument's dtype; an error if a rule made it another shape."""
-    if d is None:
-        return None
     if d.shape != node.shapes[i]:
         raise GraphError(f"{node.op.name}: its backward gave {node.op.name_of(i)} a gradient of shape {d.shape}, "
                          f"but {node.op.name_of(i)} has shape {node.shapes[i]}")
@@ -267,8 +271,8 @@ def seeds_of(output, grad, create_graph):
     seeds = []
     for y, g in zip(outputs, grads):
         if y.node is None:
-            raise GraphError("backprop: this tensor has no graph behind it: nothing that led to it has requires_grad=True, "
-                             "or it was made under no_grad() or by detach().")
+            raise GraphError("backprop: this tensor has no graph behind it: nothing that led to it has "
+                             "requires_grad=True, or it was made under no_grad() or by detach().")
         if g is None:
             if y.array.size != 1:
                 raise GraphError(f"backprop: the output has shape {y.array.shape}, not one number.\n"

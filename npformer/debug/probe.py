@@ -41,8 +41,8 @@ class Residual:
 def residuals(loss):
     """The identity dL/dx = dL/dy · (1 + dF/dx) at every addition y = x + F(x) behind `loss`, last first.
 
-    The additions are found in the graph: one operand is an ancestor of the other, and neither was broadcast. The graph
-    stays as it was, and no `.grad` is touched; call it before `loss.backward()`. Returns a list of `Residual`.
+    The additions are found in the graph: one operand is an ancestor of the other, and neither was broadcast. The
+    graph stays as it was, and no `.grad` is touched; call it before `loss.backward()`. Returns a list of `Residual`.
 
     Raises GraphError where there is no graph, or it was freed.
     """
@@ -73,8 +73,8 @@ def graph_of(loss):
     if loss.node is None:
         raise GraphError("residuals(loss): loss has no graph behind it; nothing that led to it requires a gradient")
     if loss.node.freed:
-        raise GraphError("residuals(loss): the graph was freed by a backward pass; call residuals before backward(), or "
-                         "pass retain_graph=True there")
+        raise GraphError("residuals(loss): the graph was freed by a backward pass; call residuals before backward(), "
+                         "or pass retain_graph=True there")
     found, stack = {loss.node}, [loss.node]
     while stack:
         for parent in stack.pop().parents:

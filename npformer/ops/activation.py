@@ -175,7 +175,7 @@ def elu(x, alpha=1.0):
 
 
 def selu(x):
-    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017, arXiv:1706.02515."""
+    """λ·elu(x, α), with the constants that keep mean 0 and variance 1 (Klambauer et al. 2017, arXiv:1706.02515)."""
     return mul(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 

@@ -84,5 +84,7 @@ def attention_backward(g, *, q, k, v, mask, drop, a, scale):
 attention.samples((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6), None, None, scale=0.5)
 attention.samples((2, 3, 5, 4), (2, 1, 7, 4), (2, 1, 7, 6), mask(5, 7), None, scale=0.5)
 attention.samples((2, 4, 3), (2, 4, 3), (2, 4, 3), value(np.tril(np.ones((4, 4), bool))), None, scale=0.3)
-attention.samples((3, 4, 3), (3, 5, 3), (3, 5, 2), (3, 1, 5), lambda rng: (rng.random((3, 4, 5)) < 0.7) / 0.7, scale=0.6)
-attention.samples((3, 2), (4, 2), (4, 5), value([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]] == np.array(1)), None, scale=1.0)
+attention.samples((3, 4, 3), (3, 5, 3), (3, 5, 2), (3, 1, 5),
+                  lambda rng: (rng.random((3, 4, 5)) < 0.7) / 0.7, scale=0.6)
+attention.samples((3, 2), (4, 2), (4, 5),
+                  value(np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]]) > 0), None, scale=1.0)

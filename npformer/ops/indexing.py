@@ -111,46 +111,32 @@ def require_in_range(index, size, call, least=0):
 
 
 @fused
-def embedding(indices, weight, *, padding_idx=None):
+def embedding(indices, weight):
     """y[..., :] = weight[indices[...], :].
 
-        dweight = for each row, Σ g over every place where the row was read; 0 for row padding_idx
+        dweight = for each row, Σ g over every place where the row was read
 
     indices integers (...), weight (V, C) -> (..., C).
     """
-    y = getitem(weight, index=indices)
-    if padding_idx is None:
-        return y
-    pad = indices == padding_idx                   # read as a constant there: no gradient
-    return put(getitem(y, index=~pad), index=~pad, shape=y.shape) + put(
-        values(y)[pad], index=pad, shape=y.shape)
+    return getitem(weight, index=indices)
 
 
 embedding.constant("indices")
 
 
 @embedding.forward
-def embedding_forward(indices, weight, *, padding_idx=None):
+def embedding_forward(indices, weight):
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"embedding(indices, weight): indices must hold integers, got {indices.dtype}; use .long()")
     require_in_range(indices, weight.shape[0], "embedding(indices, weight)")
-    return weight[indices], dict(indices=indices, weight=weight, padding_idx=padding_idx)
+    return weight[indices], dict(indices=indices, weight=weight)
 
 
 @embedding.backward
-def embedding_backward(g, *, indices, weight, padding_idx):
-    dweight = add_rows(g.reshape(-1, g.shape[-1]), indices.reshape(-1), weight.shape[0])
-    if padding_idx is not None:
-        dweight[padding_idx] = 0
+def embedding_backward(g, *, indices, weight):
+    dweight = np.zeros_like(g, shape=weight.shape)
+    np.add.at(dweight, indices.reshape(-1), g.reshape(-1, g.shape[-1]))
     return None, dweight
 
 
-def add_rows(rows, places, count):
-    """Row k of the result is the sum of the rows whose place is k."""
-    total = np.zeros_like(rows, shape=(count, rows.shape[1]))
-    np.add.at(total, places, rows)
-    return total
-
-
 embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2))
-embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2), padding_idx=1)

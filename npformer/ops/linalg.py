@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import DTypeError, ShapeError, complaint
 from ..core.operation import fused, primitive
 from .elementwise import add
 from .shape import expand, permute, reshape, unbroadcast
@@ -20,7 +20,8 @@ def matmul(a, b):
     a (..., N, M), b (..., M, P) -> (..., N, P); a 1-d array counts as one row (a) or one column (b).
     """
     if a.dtype != b.dtype:
-        raise DTypeError(f"matmul(a, b): both must have one dtype, got {a.dtype} and {b.dtype}; convert one with .to(...)")
+        raise DTypeError(f"matmul(a, b): both must have one dtype, got {a.dtype} and {b.dtype}; "
+                         "convert one with .to(...)")
     return a @ b
 
 
@@ -115,7 +116,8 @@ def linear_forward(x, weight, bias):
     if x.dtype != weight.dtype:
         raise DTypeError(f"linear(x, weight): both must have one dtype, got {x.dtype} and {weight.dtype}")
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"linear(x, weight): x's last dim must equal weight's second\n  x {x.shape}\n  weight {weight.shape}")
+        raise ShapeError(complaint("linear(x, weight)", "x's last dim must equal weight's second",
+                                   {"x": x, "weight": weight}))
     rows = x.reshape(-1, x.shape[-1])              # one large product instead of a stack of small ones
     y = rows @ weight.T
     if bias is not None:

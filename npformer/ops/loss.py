@@ -19,8 +19,9 @@ def cross_entropy(logits, target, weight, *, ignore_index=-100, label_smoothing=
 
         dlogits = (g / Σ w) · (wₙ·p − w·q)      q is 1 at the target (with smoothing ε: 1 − ε + ε/V, and ε/V elsewhere)
 
-    logits (N, V), target integers (N,), weight (V,) or None -> one number ("mean", "sum") or (N,) ("none"). Items whose
-    target is ignore_index count nowhere. label_smoothing ε: 0 <= ε <= 1.   Source: Szegedy et al. 2015, arXiv:1512.00567.
+    logits (N, V), target integers (N,), weight (V,) or None -> one number ("mean", "sum") or (N,) ("none").
+    Items whose target is ignore_index count nowhere. label_smoothing ε: 0 <= ε <= 1.
+    Source: Szegedy et al. 2015, arXiv:1512.00567, section 7.
     """
     valid, safe, w, total = weights_of(target, weight, ignore_index, logits)
     logp = log_softmax(logits, dim=-1)             # (N, V)
@@ -107,4 +108,5 @@ def cross_entropy_backward(g, *, p, w, valid, target, weight, label_smoothing, t
 cross_entropy.samples((7, 5), integers(5, 7), None)
 cross_entropy.samples((7, 5), value([0, 4, -100, 4, 1, 2, -100]), value([0.5, 1.5, 2.0, 0.7, 1.1]), label_smoothing=0.2)
 cross_entropy.samples((7, 5), integers(5, 7), None, reduction="sum", label_smoothing=0.1)
-cross_entropy.samples((7, 5), value([0, 4, 3, 4, 1, 2, 3]), value([0.5, 1.5, 2.0, 0.7, 1.1]), ignore_index=3, reduction="none")
+cross_entropy.samples((7, 5), value([0, 4, 3, 4, 1, 2, 3]), value([0.5, 1.5, 2.0, 0.7, 1.1]), ignore_index=3,
+                      reduction="none")

@@ -112,7 +112,8 @@ def batch_norm(x, weight, bias, *, eps=1e-5):
         dx      = r · (d − mean(d) − x̂·mean(d·x̂)),  d = g·weight
         dweight = Σ g·x̂        dbias = Σ g        (Σ and mean over every dim but 1)
 
-    x (B, C, ...), weight (C,) or None, bias (C,) or None -> (B, C, ...).   Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    x (B, C, ...), weight (C,) or None, bias (C,) or None -> (B, C, ...).
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
     dims = others(x)
     centred = sub(x, mean(x, dims, keepdim=True))

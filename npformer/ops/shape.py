@@ -150,7 +150,7 @@ def narrow(x, *, dim, start, length):
     size = x.shape[positive_dim(dim, x.ndim, "narrow")]
     begin = start + size if start < 0 else start
     if length < 0 or not 0 <= begin <= size - length:
-        raise IndexRangeError(f"narrow(x, dim={dim}, start={start}, length={length}): dim {dim} has only {size} entries")
+        raise IndexRangeError(f"narrow(x, dim={dim}, start={start}, length={length}): dim {dim} has {size} entries")
     return x[along(dim, slice(begin, begin + length), x.ndim)]
 
 

@@ -53,9 +53,9 @@ def gradcheck(fn, inputs, *, seed=0, eps=STEP, rtol=1e-7, max_entries=500, raise
     """Hold the gradient of `fn(*inputs)` against finite differences: dxᵢ ≈ (L(x + h·eᵢ) − L(x − h·eᵢ)) / 2h.
 
     fn: from Tensors to one Tensor of any shape; L = Σ g·fn(...), with a random upstream g, since a wrong gradient can
-    hide behind ones. inputs: a Tensor or several; the floating ones that require a gradient are checked, or all floating
-    ones if none does. Those in float64 are perturbed in place and put back, so that `fn` may also close over them (a
-    model's parameters, say); others are copied to float64 and handed to `fn`.
+    hide behind ones. inputs: a Tensor or several; the floating ones that require a gradient are checked, or all
+    floating ones if none does. Those in float64 are perturbed in place and put back, so that `fn` may also close over
+    them (a model's parameters, say); others are copied to float64 and handed to `fn`.
     seed: of the upstream and of the entries drawn. eps: the step h. rtol: the error that is allowed, in units of
     the largest entry of the true gradient. max_entries: of an input with more entries than this, so many are drawn.
     raises: raise GradientError when a gradient is wrong; otherwise return the Report all the same.
@@ -135,5 +135,6 @@ def _judge(name, analytic, numeric, drawn, rtol, noise):
     scale = max(np.abs(numeric).max(), np.abs(analytic).max(), 1e-300)
     error = np.where(np.isfinite(taken - numeric), np.abs(taken - numeric), np.inf)
     k = int(error.argmax())
-    return Comparison(name, analytic.shape, drawn.size, float(error[k] / scale), bool(error[k] <= rtol * scale + 30 * noise),
-                      tuple(int(n) for n in np.unravel_index(drawn[k], analytic.shape)), float(taken[k]), float(numeric[k]))
+    place = tuple(int(n) for n in np.unravel_index(drawn[k], analytic.shape))
+    return Comparison(name, analytic.shape, drawn.size, float(error[k] / scale),
+                      bool(error[k] <= rtol * scale + 30 * noise), place, float(taken[k]), float(numeric[k]))

@@ -1,0 +1,304 @@
+"""Training a TinyTransformer on a text: the loop, its log, and a run that can be killed at any moment and gone on with.
+
+A `Run` holds all that the next step depends on. `train` is the loop around it: a step, a line in the log, now and then a
+checkpoint. The log has one JSON object a line and a line a step, and nothing in it depends on the clock: a run that was
+killed and resumed leaves the same log as one that was not.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import signal
+import threading
+
+import numpy as np
+
+from . import autograd, creation, optim
+from .checkpoint import load_checkpoint, make_folder, save_checkpoint, write_whole, writing
+from .core import arrays
+from .core.errors import InputError, NpformerError
+from .data import Batches, CharTokenizer, default_text, digest, in_order, read_text, split
+from .models.tiny import TinyTransformer
+from .nn import functional as F
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+
+
+class Interrupted(NpformerError):
+    """The run was asked to stop, and saved itself."""
+
+
+class Diverged(NpformerError):
+    """The loss, or a weight, is no longer a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The options of a run.
+
+    text: path of a UTF-8 file, None for Python's help topics. steps, batch (sequences a step), context (characters in a
+    sequence), d_model, n_heads, d_ff, depth: integers >= 1. lr: Adam's step size, > 0. seed: an integer >= 0.
+    residual: True, False or "deleted". dtype: "float32" or "float64". report_every: steps between gradient norms and
+    validation losses. save_every: steps between checkpoints.
+    """
+
+    text: str | None = None
+    steps: int = 5000
+    batch: int = 32
+    lr: float = 1e-3
+    seed: int = 0
+    context: int = 64
+    d_model: int = 64
+    n_heads: int = 2
+    d_ff: int = 128
+    depth: int = 1
+    residual: bool | str = True
+    dtype: str = "float32"
+    report_every: int = 500
+    save_every: int = 100
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name == "seed" else 1
+            if field.type is int and (not isinstance(value, int) or value < least):
+                raise InputError(f"{field.name} must be an integer >= {least}, got {value!r}.")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"lr must be a number > 0, got {self.lr!r}. A usual one is 0.001.")
+        if self.dtype not in ("float32", "float64"):
+            raise InputError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
+
+    def read_text(self):
+        """The text to train on."""
+        return default_text() if self.text is None else read_text(self.text)
+
+    def new_model(self, vocab_size):
+        """The model that these options describe, with fresh weights."""
+        model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth, self.residual)
+        return model.to(arrays.as_dtype(self.dtype))
+
+
+# ── one run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Run:
+    """A training run between two steps: model, optimiser, batches, and how many steps were taken."""
+
+    def __init__(self, config, text):
+        self.config, self.step = config, 0
+        self.tokenizer, self.digest = CharTokenizer.of(text), digest(text)
+        training, self.validation = split(self.tokenizer.encode(text))
+        self.batches = Batches(training, config.batch, config.context, config.seed)
+        arrays.manual_seed(config.seed)
+        self.model = config.new_model(len(self.tokenizer))
+        self.optimizer = optim.Adam(self.model.parameters(), lr=config.lr)
+
+    def loss(self, x, y):
+        """Mean cross-entropy of the next character, nats per character.   x, y integers (B, T) -> one number"""
+        logits = self.model(x)                                     # (B, T, V)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
+
+    def advance(self):
+        """Take one step. Returns its record: step, loss, and every `report_every` steps the validation loss and the
+        gradient norm of each parameter (None where no gradient came)."""
+        with np.errstate(all="ignore"):            # what overflows shows in the loss, which is looked at
+            loss = self.loss(*next(self.batches))
+            self.optimizer.zero_grad()
+            loss.backward()
+            record = {"step": self.step + 1, "loss": loss.item()}
+            if not math.isfinite(record["loss"]):
+                raise Diverged(f"step {record['step']}: the loss is {record['loss']}, with lr {self.config.lr}.")
+            self.optimizer.step()
+        self.step += 1
+        if self.step % self.config.report_every == 0 or self.step == self.config.steps:
+            record["val_loss"] = self.validation_loss()
+            record["grad_norms"] = grad_norms(self.model)
+        return record
+
+    def validation_loss(self):
+        """The loss on text that is never trained on; None where the text is too short for that."""
+        total, count = 0.0, 0
+        with autograd.no_grad():
+            for x, y in in_order(self.validation, self.config.batch, self.config.context):
+                total += self.loss(x, y).item() * y.numel()
+                count += y.numel()
+        return total / count if count else None
+
+    def save(self, path):
+        """Write a checkpoint, whole or not at all. Raises Diverged, and leaves the old one, if a weight is no number."""
+        for name, parameter in self.model.named_parameters():
+            if not np.isfinite(parameter.array).all():
+                raise Diverged(f"step {self.step}: {name} holds NaN or infinity, with lr {self.config.lr}.")
+        save_checkpoint(path, {
+            "config": dataclasses.asdict(self.config), "step": self.step, "text": self.digest,
+            "vocabulary": self.tokenizer.vocabulary, "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "batches": self.batches.state_dict(),
+            "generator": arrays.default_generator.get_state()})
+
+    @classmethod
+    def load(cls, path, **changes):
+        """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, or what is the same anyway."""
+        tree = load_checkpoint(path)
+        try:
+            config, vocabulary = Config(**tree["config"]), tree["vocabulary"]
+            state = {key: tree[key] for key in ("step", "text", "model", "optimizer", "batches", "generator")}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path} is a checkpoint of something else than a training run ({error}).") from None
+        self = cls(changed(config, changes, path), config.read_text())
+        if (self.digest, self.tokenizer.vocabulary) != (state["text"], vocabulary):
+            raise InputError(f"{path}: the text ({config.text or 'the help topics of Python'}) has changed since this "
+                             "checkpoint was written.\n  Bring it back, or start a new run without --resume.")
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr
+        self.batches.load_state_dict(state["batches"])
+        arrays.default_generator.set_state(state["generator"])
+        return self
+
+
+def changed(config, changes, path):
+    """`config` with `changes`; an InputError if one of them would make it another run."""
+    for name, value in changes.items():
+        if name not in ("steps", "lr", "save_every") and value != getattr(config, name):
+            raise InputError(f"{path} is a checkpoint of another run: its {name} is {getattr(config, name)!r}, and "
+                             f"{value!r} was asked for.\n  Leave the option out, or start a new run in another folder.")
+    return dataclasses.replace(config, **changes)
+
+
+def grad_norms(model):
+    """‖gradient‖₂ of each parameter, by name; None where no gradient came."""
+    return {name: None if p.grad is None else float(np.sqrt(np.square(p.grad.array).sum()))
+            for name, p in model.named_parameters()}
+
+
+# ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train(config, folder, *, resume=False, changes=None, watch=lambda run, record: None):
+    """Train until `config.steps`, with a log and checkpoints in `folder`. Returns the Run.
+
+    resume: go on from the folder's checkpoint; its options count, with `changes` (a dict) on top. watch: called as
+    watch(run, record) after each step. Raises Interrupted (Ctrl-C, SIGTERM) once all is saved, Diverged, InputError.
+    """
+    path = os.path.join(folder, CHECKPOINT)
+    run = resumed(path, changes or {}) if resume else None
+    if run is None:
+        run = started(config, folder, again=resume)
+    with Log(os.path.join(folder, LOG), run.step) as log, asked_to_stop() as asked:
+        while run.step < run.config.steps:
+            try:
+                record = run.advance()
+                log.write(record)
+                watch(run, record)
+                if asked or run.step % run.config.save_every == 0 or run.step == run.config.steps:
+                    log.sync()                     # first the log: a checkpoint's steps are always in it
+                    run.save(path)
+            except Diverged as error:
+                raise Diverged(f"{error}\n  The last good checkpoint is kept: {path}\n"
+                               "  Try a smaller --lr (a tenth), or --dtype float64.") from None
+            if asked and run.step < run.config.steps:
+                raise Interrupted(f"Stopped at step {run.step} of {run.config.steps}; all is saved in {path}\n"
+                                  f"  Go on with: npformer train --resume --out {folder}")
+    return run
+
+
+def started(config, folder, again):
+    """A new run in `folder`, with a checkpoint of step 0. again: the run was killed before it had one."""
+    path = os.path.join(folder, CHECKPOINT)
+    if os.path.exists(path):
+        raise InputError(f"{folder} holds a run already.\n  Go on with it (--resume), or name another folder (--out).")
+    run = Run(config, config.read_text())
+    make_folder(folder)
+    if not again:
+        write_whole(os.path.join(folder, LOG), b"")
+    run.save(path)
+    return run
+
+
+def resumed(path, changes):
+    """The run to go on with; None if it was killed before its first checkpoint."""
+    folder = os.path.dirname(path)
+    if not os.path.exists(path):
+        if os.path.exists(os.path.join(folder, LOG)):
+            return None
+        raise InputError(f"{folder} holds no run to go on with.\n  Start one there by leaving --resume out.")
+    return Run.load(path, **changes)
+
+
+class Log:
+    """The lines of a run, one JSON object each, up to step `after`; `write` adds more."""
+
+    def __init__(self, path, after):
+        self.path = path
+        kept = [line for line in read_log(path) if line["step"] <= after]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        with writing(path):
+            self.file = open(path, "a", encoding="utf-8")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.file.close()
+
+    def write(self, record):
+        """Add one line."""
+        with writing(self.path):
+            self.file.write(json.dumps(record) + "\n")
+            self.file.flush()
+
+    def sync(self):
+        """Wait until all lines are on the disk."""
+        with writing(self.path):
+            os.fsync(self.file.fileno())
+
+
+def read_log(path):
+    """The records of a log; a last line that was cut off by a kill is left out."""
+    records = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    records.append(json.loads(line))
+    return records
+
+
+@contextlib.contextmanager
+def asked_to_stop():
+    """A list that gets an entry when Ctrl-C or SIGTERM comes: a step is never cut in two. A second Ctrl-C stops at once."""
+    asked, before = [], {}
+
+    def note(number, frame):
+        asked.append(number)
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ── text from a model ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sample(model, tokenizer, length=300, seed=0, start="\n"):
+    """Draw `length` characters, each from the model's distribution given those before it, after `start`."""
+    generator = arrays.Generator(seed)
+    if not set(start) <= set(tokenizer.vocabulary):
+        start = tokenizer.vocabulary[0]
+    ids = list(tokenizer.encode(start))
+    with autograd.no_grad():
+        for _ in range(length):
+            logits = model(creation.tensor([int(n) for n in ids[-model.context:]])[None])        # (1, T, V)
+            p = F.softmax(logits[0, -1].double(), dim=-1)          # (V,)
+            ids.append(creation.multinomial(p, 1, generator=generator).item())
+    return tokenizer.decode(ids[-length:])
