@@ -5,7 +5,7 @@ import sys
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # A model's own lines are what its reader wants to see, so these count as user code.
-USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli.py"))
+USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli"))
 _machinery = {}                                    # file name -> whether it is npformer's machinery
 
 

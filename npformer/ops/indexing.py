@@ -134,9 +134,18 @@ def embedding_forward(indices, weight):
 
 @embedding.backward
 def embedding_backward(g, *, indices, weight):
-    dweight = np.zeros_like(g, shape=weight.shape)
-    np.add.at(dweight, indices.reshape(-1), g.reshape(-1, g.shape[-1]))
-    return None, dweight
+    return None, add_rows(g.reshape(-1, g.shape[-1]), indices.reshape(-1), len(weight))
+
+
+def add_rows(rows, places, count):
+    """A table of `count` rows; row k is the sum of the rows whose place is k. Sorted first: np.add.at is far slower."""
+    table = np.zeros_like(rows, shape=(count, rows.shape[1]))
+    if len(places):
+        order = np.argsort(places, kind="stable")
+        places = places[order]
+        starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))     # where a run of equal places begins
+        table[places[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+    return table
 
 
 embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2))

@@ -130,8 +130,14 @@ def linear_backward(g, *, x, weight, bias, needs=(True, True, True)):
     rows = g.reshape(-1, g.shape[-1])
     dx = (rows @ weight).reshape(x.shape) if needs[0] else None
     dweight = rows.T @ x.reshape(-1, x.shape[-1]) if needs[1] else None
-    dbias = rows.sum(axis=0) if needs[2] and bias is not None else None
+    dbias = column_sum(g) if needs[2] and bias is not None else None
     return dx, dweight, dbias
+
+
+def column_sum(g):
+    """Σ g over all dims but the last, as a product with a vector of ones: BLAS adds rows faster."""
+    rows = g.reshape(-1, g.shape[-1])
+    return np.ones_like(g, shape=len(rows)) @ rows
 
 
 linear.samples((2, 5, 3), (4, 3), (4,))

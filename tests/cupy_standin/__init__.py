@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 
-from . import arrays
+from . import arrays, attach
 from .api import API
 from .arrays import array, ndarray, ufunc
 
@@ -118,4 +118,4 @@ def __getattr__(name):
     return globals().setdefault(name, look_up("cupy", np, name))
 
 
-arrays.finish()
+attach.finish()

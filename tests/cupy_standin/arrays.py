@@ -1,4 +1,4 @@
-"""The stand-in's array: NumPy's numbers behind CuPy's manners. What each part imitates stands in cupy/_core/core.pyx."""
+"""The stand-in's array: NumPy's numbers behind CuPy's manners. It imitates cupy/_core/core.pyx."""
 
 import functools
 import types
@@ -8,6 +8,7 @@ import numpy as np
 
 from .api import API
 
+AT_DTYPES = ("int32", "int64", "float16", "float32", "float64", "uint32", "uint64")
 SCALARS = (bool, int, float, complex, np.generic)
 
 
@@ -94,9 +95,8 @@ class ufunc:
     def at(self, a, indices, b=None):
         if not self.entry.has_at:
             raise NotImplementedError(f"`cupy_{self.name}.at` is not supported yet")
-        if a.dtype not in ("int32", "int64", "float16", "float32", "float64", "uint32", "uint64"):
-            raise TypeError(f"cupy.{self.name}.at only supports int32, int64, float16, float32, float64, uint32, uint64 "
-                            "as data type")
+        if a.dtype not in AT_DTYPES:
+            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} as data type")
         self.of.at(a._host, index(indices, a.shape), plain(b))
 
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
@@ -123,7 +123,8 @@ def index(slices, shape):
     """
     parts = list(slices) if isinstance(slices, tuple) else [slices]
     parts = [np.asarray(plain(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p for p in parts]
-    parts = [p.astype(np.int32) if isinstance(p, np.ndarray) and p.size == 0 and p.dtype.kind == "f" else p for p in parts]
+    parts = [np.zeros(p.shape, np.int32) if isinstance(p, np.ndarray)
+             and p.size == 0 and not is_mask(p) else p for p in parts]
     if [getattr(p, "dtype", None) for p in parts].count(np.bool_) > 1:
         raise NotImplementedError("more than one boolean array in an index")
     taken = sum(p.ndim if is_mask(p) else p is not None and p is not Ellipsis for p in parts)
@@ -214,7 +215,7 @@ class ndarray:
 
     def __bool__(self):
         if self.size == 0:
-            warnings.warn("The truth value of an empty array is ambiguous.", DeprecationWarning)
+            warnings.warn("The truth value of an empty array is ambiguous.", DeprecationWarning, stacklevel=2)
         return bool(self.get())
 
     def __repr__(self):
@@ -283,7 +284,7 @@ class ndarray:
             return NotImplemented
         if not all(isinstance(x, (ndarray, np.ndarray, *SCALARS)) for x in inout):
             return NotImplemented                  # a tuple as the index of np.add.at ends here
-        if of.__name__ in COMPARISONS:
+        if of.__name__ in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"):
             inputs = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs]
         return function(*inputs, **kwargs)
 
@@ -296,12 +297,6 @@ class ndarray:
         if found is function or not all(issubclass(t, (ndarray, np.ndarray)) for t in kinds):
             return NotImplemented
         return found(*args, **kwargs)
-
-
-COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne"}
-ARITHMETIC = {"add": "add", "subtract": "sub", "multiply": "mul", "matmul": "matmul", "true_divide": "truediv",
-              "floor_divide": "floordiv", "remainder": "mod", "power": "pow", "left_shift": "lshift",
-              "right_shift": "rshift", "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"}
 
 
 def module():
@@ -318,48 +313,3 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     if isinstance(obj, (list, tuple)):
         obj = plain(obj) if any(True for _ in sources(obj)) else obj
     return ndarray(np.array(obj, dtype=dtype, ndmin=ndmin))
-
-
-def operators():
-    """Operators as core.pyx has them: the own kind directly, what outranks it is let through, the rest through NumPy."""
-    def defers(other):
-        return getattr(other, "__array_ufunc__", module) is None
-
-    def add(name, short):
-        own, numpys = getattr(module(), name), getattr(np, name)
-
-        def op(self, other):
-            return own(self, other) if isinstance(other, ndarray) else NotImplemented if defers(other) else numpys(self, other)
-
-        setattr(ndarray, f"__{short}__", op)
-        if name in ARITHMETIC:
-            setattr(ndarray, f"__r{short}__", lambda self, other: NotImplemented if defers(other) else numpys(other, self))
-        if name in ARITHMETIC and name != "matmul":
-            setattr(ndarray, f"__i{short}__", lambda self, other: own(self, other, out=self))
-
-    for name, short in {**ARITHMETIC, **COMPARISONS}.items():
-        add(name, short)
-    for name, short in {"negative": "neg", "positive": "pos", "absolute": "abs", "invert": "invert"}.items():
-        setattr(ndarray, f"__{short}__", lambda self, own=getattr(module(), name): own(self))
-    equal, differ = ndarray.__eq__, ndarray.__ne__
-    ndarray.__eq__ = lambda self, other: boxed(np.zeros(self.shape, bool)) if other is None else equal(self, other)
-    ndarray.__ne__ = lambda self, other: boxed(np.ones(self.shape, bool)) if other is None else differ(self, other)
-
-
-def methods():
-    """Every other method that CuPy's list has: NumPy's, behind CuPy's arguments."""
-    for name in API:
-        short = name.removeprefix("cupy.ndarray.")
-        if short != name and not short.startswith("__") and not hasattr(ndarray, short) and hasattr(np.ndarray, short):
-            method = getattr(np.ndarray, short)
-            if callable(method) and not isinstance(method, property):
-                setattr(ndarray, short, like_cupy(name, method))
-
-
-def finish():
-    """Give the class what is made from lists; called once the module can answer for its names."""
-    operators()
-    methods()
-    missing = {n for n in vars(ndarray) if not n.startswith("_")} - {n.removeprefix("cupy.ndarray.") for n in API}
-    if missing:
-        raise TypeError(f"CuPy's ndarray has no {sorted(missing)}")

@@ -1,7 +1,7 @@
 """Write CuPy's public API to standard output: the text of tests/cupy_api.txt. Needs CuPy installed, and no GPU.
 
-A line is a name; a function has its arguments behind it (`=` where there is a default), a ufunc the word `ufunc` and `at`
-where it can add at repeated indices.
+A line is a name; a function has its arguments behind it (`=` where there is a default), a ufunc the
+word `ufunc`, and `at` where it can add at repeated indices.
 """
 
 import inspect
@@ -12,7 +12,6 @@ import cupy
 
 COMMAND = "python tests/cupy_standin/list_api.py > tests/cupy_api.txt"
 SPACES = {"cupy": cupy, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random, "cupy.ndarray": cupy.ndarray}
-C_TYPES = r"\b(bint|int|tuple|object|Py_ssize_t|_ndarray_base)\s+(?=\w)"
 
 
 def arguments(thing):
@@ -37,10 +36,9 @@ def from_docstring(thing):
     """The same for what Cython compiled: it writes the signature into the docstring's first line."""
     first = (thing.__doc__ or "").split("\n")[0]
     found = re.match(r"[\w.]+\((.*)\)( -> .*)?$", first)
-    if not callable(thing) or not found:
+    if not callable(thing) or not found or "[" in found[1]:
         return ""
-    text = re.sub(C_TYPES, "", found[1]).replace("\\*", "*")
-    parts = [re.sub(r"=.*", "=", p.strip()) for p in text.split(",")]
+    parts = [re.sub(r"=.*", "=", p.strip()).split(" ")[-1].lstrip("\\") for p in found[1].split(",")]
     return f"({', '.join(p for p in parts if p and p != 'self')})"
 
 

@@ -1,0 +1,7 @@
+"""`python -m npformer` is the command `npformer`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""The command `npformer`: train | residual | demo | info. What a person gave wrongly gets one message and exit code 2."""
+
+import argparse
+import importlib
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from ..core.errors import NpformerError
+
+INTERRUPTED = 130                                  # what a shell reports for a command that Ctrl-C ended
+
+# For each option of a training run: how argparse reads it. The values that hold without it are Config's.
+TRAINING = {
+    "--steps": dict(type=int, metavar="N", help="how many steps of Adam (5000)"),
+    "--batch": dict(type=int, metavar="N", help="sequences in a step (32)"),
+    "--lr": dict(type=float, metavar="X", help="step size of Adam (0.001)"),
+    "--seed": dict(type=int, metavar="N", help="of the weights and of the batches (0)"),
+    "--context": dict(type=int, metavar="N", help="characters in a sequence (64)"),
+    "--dtype": dict(choices=("float32", "float64"), help="of the weights (float32)"),
+}
+
+
+def main(argv=None):
+    """Run one command. Returns the exit code: 0, 2 for what cannot be used, 130 after Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    try:
+        importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)
+        sys.stdout.flush()
+        return 0
+    except NpformerError as error:
+        return complain(error, code=getattr(error, "exit_code", 2))
+    except MemoryError as error:
+        return complain(f"there is not enough memory ({error}).\n  Try a smaller --batch, --context or --depth.")
+    except KeyboardInterrupt:
+        return complain("stopped.", INTERRUPTED)
+    except BrokenPipeError:                        # `npformer demo | head`: nobody reads on, and that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def complain(text, code=2):
+    """Say on stderr what is wrong; returns the exit code."""
+    sys.stderr.write(f"npformer: {text}\n")
+    return code
+
+
+def parser():
+    """The options of every command."""
+    top = argparse.ArgumentParser(prog="npformer", description="A Transformer on NumPy whose backward pass you can read.")
+    top.add_argument("--version", action="version", version=f"npformer {package_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="train | residual | demo | info")
+
+    train = add(commands, "train", "train a TinyTransformer on a text; can be killed and resumed", TRAINING)
+    train.add_argument("--depth", type=int, metavar="N", help="how many blocks (1)", default=argparse.SUPPRESS)
+    forms = train.add_mutually_exclusive_group()
+    forms.add_argument("--residual", type=form, metavar="FORM", default=argparse.SUPPRESS,
+                       help="true: x = x + F(x); false: x = F(x); deleted: attention's output thrown away (true)")
+    forms.add_argument("--no-residual", action="store_const", const=False, dest="residual", default=argparse.SUPPRESS,
+                       help="the same as --residual false")
+    train.add_argument("--save-every", type=int, metavar="N", help="steps between checkpoints (100)",
+                       default=argparse.SUPPRESS)
+    train.add_argument("--out", default=os.path.join("runs", "train"), metavar="DIR", help="where to write (%(default)s)")
+    train.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+
+    residual = add(commands, "residual", "the three forms of the residual side by side", TRAINING)
+    residual.add_argument("--depth", type=int, nargs="+", default=[1, 4], metavar="N", help="numbers of blocks (1 4)")
+    residual.add_argument("--out", default=os.path.join("runs", "residual"), metavar="DIR",
+                          help="where to write (%(default)s)")
+
+    demo = commands.add_parser("demo", help="everything at once, in under a minute", description=(
+        "Train with and without the residual, prove the gradients, look at the residual identity, step backwards."))
+    demo.add_argument("--steps", type=int, metavar="N", default=400, help="steps of each training run (%(default)s)")
+    demo.add_argument("--seed", type=int, metavar="N", default=0, help="of the weights and of the batches (%(default)s)")
+    demo.add_argument("--out", default=os.path.join("runs", "demo"), metavar="DIR", help="where to write (%(default)s)")
+
+    commands.add_parser("info", help="versions, BLAS, threads, GPU or why not", description="What npformer runs on.")
+    return top
+
+
+def add(commands, name, help, options):
+    """A command that takes a text FILE and `options`. What is not given stays away, so that Config's defaults hold."""
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    command.add_argument("text", nargs="?", metavar="FILE", type=os.path.abspath, default=argparse.SUPPRESS,
+                         help="a UTF-8 text (the topics of Python's own help)")
+    for option, how in options.items():
+        command.add_argument(option, default=argparse.SUPPRESS, **how)
+    return command
+
+
+def form(text):
+    """A form of the residual, as the command line spells it."""
+    forms = {"true": True, "false": False, "deleted": "deleted"}
+    if text not in forms:
+        raise argparse.ArgumentTypeError(f"it must be true, false or deleted, not {text!r}")
+    return forms[text]
+
+
+def package_version():
+    """The version of npformer that is installed."""
+    try:
+        return version("npformer")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,143 @@
+"""Comparisons, tests and logic. No gradient flows through them, so they work on the arrays and wrap the answer."""
+
+import numpy as np
+
+from ..core.arrays import promote
+from ..core.errors import DTypeError, ShapeError, complaint
+from ..ops.elementwise import values
+from .pointwise import box_among
+
+
+def compared(ufunc, input, other):
+    """ufunc of both, at the dtype that PyTorch compares in."""
+    box = box_among(input, other)
+    a, b = promote((values(input), values(other)))
+    try:
+        return box.wrap(np.asarray(ufunc(a, b), like=box.array))
+    except ValueError:
+        raise ShapeError(complaint(f"{ufunc.__name__}(input, other)", "the shapes cannot be broadcast together",
+                                   {"input": input, "other": other})) from None
+
+
+def eq(input, other):
+    """input == other, entry by entry"""
+    return compared(np.equal, input, other)
+
+
+def ne(input, other):
+    """input != other, entry by entry"""
+    return compared(np.not_equal, input, other)
+
+
+def lt(input, other):
+    """input < other, entry by entry"""
+    return compared(np.less, input, other)
+
+
+def le(input, other):
+    """input <= other, entry by entry"""
+    return compared(np.less_equal, input, other)
+
+
+def gt(input, other):
+    """input > other, entry by entry"""
+    return compared(np.greater, input, other)
+
+
+def ge(input, other):
+    """input >= other, entry by entry"""
+    return compared(np.greater_equal, input, other)
+
+
+def equal(input, other):
+    """Whether both have the same shape and the same entries: one bool"""
+    return input.shape == other.shape and bool((values(input) == values(other)).all())
+
+
+def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+    """|input − other| <= atol + rtol·|other|, entry by entry"""
+    return input.wrap(np.asarray(np.isclose(values(input), values(other), rtol, atol, equal_nan), like=input.array))
+
+
+def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+    """Whether `isclose` holds everywhere: one bool"""
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+
+
+def tested(ufunc, input):
+    """ufunc of each entry, for integers too."""
+    return input.wrap(np.asarray(ufunc(input.array), like=input.array))
+
+
+def isnan(input):
+    """Where input is not a number"""
+    return tested(np.isnan, input)
+
+
+def isinf(input):
+    """Where input is infinite"""
+    return tested(np.isinf, input)
+
+
+def isfinite(input):
+    """Where input is neither infinite nor NaN"""
+    return tested(np.isfinite, input)
+
+
+# ── logic ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logical_and(input, other):
+    """Where both are not 0"""
+    return compared(np.logical_and, input, other)
+
+
+def logical_or(input, other):
+    """Where at least one is not 0"""
+    return compared(np.logical_or, input, other)
+
+
+def logical_xor(input, other):
+    """Where just one is not 0"""
+    return compared(np.logical_xor, input, other)
+
+
+def logical_not(input):
+    """Where input is 0"""
+    return tested(np.logical_not, input)
+
+
+def bitwise(ufunc, input, other):
+    """ufunc of bools or integers; floats have no bits to speak of."""
+    for operand in (input, other):
+        if isinstance(operand, float) or getattr(operand, "dtype", np.dtype(bool)).kind == "f":
+            raise DTypeError(complaint(f"{ufunc.__name__}(input, other)", "both must be bools or integers",
+                                       {"input": input, "other": other}, "Compare first: (a > 0) & (b > 0)."))
+    return compared(ufunc, input, other)
+
+
+def bitwise_and(input, other):
+    """input & other: "and" for masks, bit by bit for integers"""
+    return bitwise(np.bitwise_and, input, other)
+
+
+def bitwise_or(input, other):
+    """input | other: "or" for masks, bit by bit for integers"""
+    return bitwise(np.bitwise_or, input, other)
+
+
+def bitwise_xor(input, other):
+    """input ^ other: "just one" for masks, bit by bit for integers"""
+    return bitwise(np.bitwise_xor, input, other)
+
+
+def bitwise_not(input):
+    """~input: "not" for masks, bit by bit for integers"""
+    if input.dtype.kind == "f":
+        raise DTypeError(complaint("bitwise_not(input)", "input must hold bools or integers", {"input": input}))
+    return tested(np.invert, input)
+
+
+def is_floating_point(input):
+    """Whether input's dtype is a floating one"""
+    return input.dtype.kind == "f"

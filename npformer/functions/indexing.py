@@ -1,0 +1,237 @@
+"""Picking entries: x[index] as PyTorch reads an index, gather and scatter, sorting, triangles and diagonals."""
+
+import numpy as np
+
+from ..core import tape
+from ..core.arrays import int64
+from ..core.errors import IndexRangeError, ShapeError, complaint
+from ..core.tape import Box
+from ..ops import indexing as op
+from ..ops.elementwise import add, values, where
+from ..ops.indexing import grid, require_in_range
+from ..ops.shape import along, keep, narrow as narrow_op, permute, positive_dim, reshape
+from .pointwise import require_mask, scaled
+from .reduction import Chosen
+
+
+# ── x[index] ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def index_part(part, like, copy):
+    """One part of an index as NumPy takes it: tensors and lists become arrays, an integer tensor of 0 dims an int."""
+    if isinstance(part, list):
+        part = np.array(part, like=like) if part else np.zeros_like(like, shape=(0,), dtype=int64)
+    elif isinstance(part, range):
+        part = np.array(list(part), like=like)
+    boxed = isinstance(part, Box)
+    part = values(part)
+    if getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu":
+        return int(part)
+    return part.copy() if copy and boxed else part
+
+
+def stages(index, x):
+    """An index as the one or two that NumPy needs: PyTorch takes integers first, NumPy among the arrays."""
+    recording = x.node is not None and tape.state.grad_enabled
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(index_part(p, x.array, recording) for p in parts)
+    ints = [p for p in parts if isinstance(p, int) and not isinstance(p, bool)]
+    if all(p is None or p is Ellipsis or isinstance(p, (int, slice)) and not isinstance(p, bool) for p in parts):
+        whole = len(ints) == x.ndim and Ellipsis not in parts
+        return [parts + (Ellipsis,) if whole else parts]       # the Ellipsis makes NumPy give a view, not a number
+    if not ints:
+        return [parts if len(parts) > 1 else parts[0]]
+    first = []
+    for part in parts:
+        if part is Ellipsis or isinstance(part, int) and not isinstance(part, bool):
+            first.append(part)
+        elif part is not None:
+            wide = part.ndim if getattr(part, "dtype", None) == bool else 1
+            first += [slice(None)] * wide
+    return [tuple(first), tuple(p for p in parts if not isinstance(p, int) or isinstance(p, bool))]
+
+
+def getitem(input, index):
+    """input[index]: slices, None, Ellipsis, integers, integer tensors, masks, lists"""
+    for part in stages(index, input):
+        input = op.getitem(input, index=part)
+    return input
+
+
+def narrow(input, dim, start, length):
+    """The part of input from `start`, `length` long, along dim"""
+    return narrow_op(input, dim=dim, start=int(start), length=length)
+
+
+def select(input, dim, index):
+    """The entry number `index` along dim, without that dim"""
+    dim = positive_dim(dim, input.ndim, "select")
+    if not input.ndim or not -input.shape[dim] <= index < input.shape[dim]:
+        raise IndexRangeError(f"select(input, dim={dim}, index={index}): the index is out of range for input "
+                              f"{tuple(input.shape)}")
+    return op.getitem(input, index=(*along(dim, int(index), input.ndim), Ellipsis))
+
+
+def rows_of(index, size, call):
+    """A vector of indices, checked, as an array."""
+    index = values(index)
+    if index.dtype.kind not in "iu" or index.ndim > 1:
+        raise ShapeError(complaint(call, "index must be a vector of integers", {"index": index}))
+    require_in_range(index, size, call)
+    return index.reshape(-1)
+
+
+def index_select(input, dim, index):
+    """The entries along dim that `index` (a vector of integers) names, in its order"""
+    dim = positive_dim(dim, input.ndim, "index_select")
+    return op.getitem(input, index=along(dim, rows_of(index, input.shape[dim], "index_select"), input.ndim))
+
+
+def index_add(input, dim, index, source, *, alpha=1):
+    """input with alpha·source[i] added at its entry index[i] along dim, as often as an entry is named"""
+    dim = positive_dim(dim, input.ndim, "index_add")
+    rows = rows_of(index, input.shape[dim], "index_add")
+    if source.shape != (*input.shape[:dim], rows.size, *input.shape[dim + 1:]):
+        raise ShapeError(complaint(f"index_add(input, {dim}, index, source)",
+                                   "source must have input's shape, and along dim index's length",
+                                   {"input": input, "index": index, "source": source}))
+    return add(input, op.put(scaled(source, alpha), index=along(dim, rows, input.ndim), shape=tuple(input.shape)))
+
+
+def masked_select(input, mask):
+    """The entries of input where mask is true, in a row"""
+    require_mask(mask, "masked_select(input, mask)")
+    return op.getitem(input, index=np.broadcast_to(values(mask), input.shape))
+
+
+def nonzero(input, *, as_tuple=False):
+    """Where input is not 0: a row of indices for each such entry; as_tuple: a vector for each dim"""
+    found = np.nonzero(input.array)
+    return tuple(map(input.wrap, found)) if as_tuple else input.wrap(np.stack(found, axis=-1))
+
+
+# ── gather and scatter ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def gather(input, dim, index):
+    """y[i, j] = input[index[i, j], j] for dim 0, input[i, index[i, j]] for dim 1"""
+    return op.gather(input, index, dim=dim)
+
+
+def take_along_dim(input, indices, dim=None):
+    """`gather`, with input and indices broadcast along the other dims; dim None: of the flat input"""
+    if dim is None:
+        return op.gather(reshape(input, shape=(-1,)), reshape(indices, shape=(-1,)), dim=0)
+    dim = positive_dim(dim, input.ndim, "take_along_dim")
+    shape = tuple(max(m, n) if d != dim else m for d, (m, n) in enumerate(zip(indices.shape, input.shape)))
+    return op.gather(input, np.broadcast_to(values(indices), shape), dim=dim)
+
+
+def scatter_add(input, dim, index, src):
+    """input with src[i, j] added at [index[i, j], j] for dim 0, at [i, index[i, j]] for dim 1"""
+    if any(m > n for m, n in zip(index.shape, src.shape)) or src.ndim != input.ndim:
+        raise ShapeError(complaint("scatter_add(input, dim, index, src)", "src must be at least as large as index",
+                                   {"input": input, "index": index, "src": src}))
+    return op.scatter_add(input, index, src, dim=dim)
+
+
+def scatter(input, dim, index, src=None, *, value=None):
+    """input with src[i, j] (or a number) put at [index[i, j], j] for dim 0; of several for one place, the last"""
+    places = grid(values(index), dim, input.shape, "scatter")
+    writer = np.full_like(input.array, -1, dtype=int64)
+    writer[places] = np.arange(values(index).size, like=writer).reshape(index.shape)
+    source = src if value is None else value
+    if isinstance(source, Box):
+        part = op.getitem(source, index=tuple(slice(n) for n in index.shape))
+        source = op.getitem(reshape(part, shape=(-1,)), index=np.maximum(writer, 0))
+    return where(writer >= 0, source, input)
+
+
+# ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def order(input, dim, descending):
+    """The indices that sort input along dim; equals keep their order."""
+    dim = positive_dim(dim, input.ndim, "sort")
+    if not input.ndim:
+        return np.zeros_like(input.array, dtype=int64)
+    if not descending:
+        return np.argsort(input.array, axis=dim, kind="stable")
+    places = np.argsort(np.flip(input.array, dim), axis=dim, kind="stable")
+    return input.shape[dim] - 1 - np.flip(places, dim)
+
+
+def argsort(input, dim=-1, descending=False, stable=False):
+    """The indices that sort input along dim; equals always keep their order"""
+    return input.wrap(order(input, dim, descending))
+
+
+def sort(input, dim=-1, descending=False, stable=False):
+    """input sorted along dim: a namedtuple (values, indices); equals always keep their order"""
+    indices = order(input, dim, descending)
+    return Chosen(op.gather(input, indices, dim=dim) if input.ndim else input, input.wrap(indices))
+
+
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    """The k largest (or smallest) entries along dim, in order: a namedtuple (values, indices)"""
+    size = input.shape[positive_dim(dim, input.ndim, "topk")] if input.ndim else 1
+    if not 0 <= k <= size:
+        raise IndexRangeError(f"topk(input, k={k}, dim={dim}): k must be from 0 to {size}, the size of that dim")
+    indices = order(input, dim, largest)
+    if input.ndim:
+        indices = indices[along(dim, slice(k), input.ndim)]
+    return Chosen(op.gather(input, indices, dim=dim) if input.ndim else input, input.wrap(indices))
+
+
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """The different entries of input, in order; with their places in it and how often they come, if asked for"""
+    found = np.unique(input.array, return_inverse=return_inverse, return_counts=return_counts, axis=dim)
+    return tuple(map(input.wrap, found)) if isinstance(found, tuple) else input.wrap(found)
+
+
+# ── triangles and diagonals ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def offsets(input, call):
+    """column − row of each place in a matrix of input's last two dims."""
+    if input.ndim < 2:
+        raise ShapeError(complaint(f"{call}(input)", "input must have at least 2 dims", {"input": input}))
+    rows, columns = (np.arange(n, like=input.array) for n in input.shape[-2:])
+    return columns - rows[:, None]
+
+
+def tril(input, diagonal=0):
+    """input with 0 above the diagonal number `diagonal` (0: the main one, 1: the one above it)"""
+    return keep(input, offsets(input, "tril") <= diagonal)
+
+
+def triu(input, diagonal=0):
+    """input with 0 below the diagonal number `diagonal` (0: the main one, 1: the one above it)"""
+    return keep(input, offsets(input, "triu") >= diagonal)
+
+
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    """The entries whose places in dim1 and dim2 differ by `offset`, as a new last dim"""
+    first, second = (positive_dim(d, input.ndim, "diagonal") for d in (dim1, dim2))
+    if first == second:
+        raise ShapeError(complaint(f"diagonal(input, {offset}, {dim1}, {dim2})", "needs two different dims",
+                                   {"input": input}))
+    rest = [d for d in range(input.ndim) if d not in (first, second)]
+    rows, columns = input.shape[first], input.shape[second]
+    length = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
+    start = offset if offset >= 0 else -offset * columns
+    flat = reshape(permute(input, dims=(*rest, first, second)),
+                   shape=(*(input.shape[d] for d in rest), rows * columns))
+    last = start + (length - 1) * (columns + 1) + 1
+    return op.getitem(flat, index=(Ellipsis, slice(start, last, columns + 1) if length else slice(0)))
+
+
+def diag(input, diagonal=0):
+    """A vector's entries on the diagonal of a matrix of zeros; of a matrix: its diagonal"""
+    if input.ndim == 2:
+        return globals()["diagonal"](input, diagonal)
+    if input.ndim != 1:
+        raise ShapeError(complaint("diag(input)", "input must have 1 or 2 dims", {"input": input}))
+    size = input.shape[0] + abs(diagonal)
+    places = np.arange(input.shape[0], like=input.array)
+    return op.put(input, index=(places + max(-diagonal, 0), places + max(diagonal, 0)), shape=(size, size))

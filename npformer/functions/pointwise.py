@@ -1,0 +1,195 @@
+"""Functions of each entry alone, with broadcasting."""
+
+import math
+
+import numpy as np
+
+from ..core.arrays import is_float, promote
+from ..core.errors import DTypeError, ValueRangeError, complaint
+from ..core.tape import Box
+from ..ops import activation, elementwise as op
+from ..ops.elementwise import values
+from ..ops.shape import cast, clone as copy_of
+
+
+def of_input(op):
+    """An operation on one array under PyTorch's argument name, `input`."""
+    def function(input):
+        return op(input)
+    function.__name__ = function.__qualname__ = op.__name__
+    function.__doc__ = op.__doc__
+    return function
+
+
+def box_among(*operands):
+    """The first Tensor among the operands: it makes the result."""
+    return next(a for a in operands if isinstance(a, Box))
+
+
+exp, expm1, log, log1p = map(of_input, (op.exp, op.expm1, op.log, op.log1p))
+sqrt, rsqrt, square, reciprocal = map(of_input, (op.sqrt, op.rsqrt, op.square, op.reciprocal))
+sin, cos, tanh, sigmoid, erf = map(of_input, (op.sin, op.cos, op.tanh, op.sigmoid, op.erf))
+abs, sign, floor, ceil, neg = map(of_input, (op.abs, op.sign, op.floor, op.ceil, op.neg))
+relu, clone = of_input(activation.relu), of_input(copy_of)
+absolute, negative = abs, neg
+
+
+# ── arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def scaled(other, alpha):
+    """alpha·other, and other itself for the usual alpha of 1."""
+    return other if alpha == 1 else op.mul(other, alpha)
+
+
+def add(input, other, *, alpha=1):
+    """input + alpha·other"""
+    return op.add(input, scaled(other, alpha))
+
+
+def sub(input, other, *, alpha=1):
+    """input − alpha·other"""
+    return op.sub(input, scaled(other, alpha))
+
+
+def mul(input, other):
+    """input · other"""
+    return op.mul(input, other)
+
+
+def div(input, other, *, rounding_mode=None):
+    """input / other; rounding_mode "floor" rounds the quotient down, "trunc" towards zero (then no gradient flows)."""
+    if rounding_mode is None:
+        return op.div(input, other)
+    if rounding_mode not in ("floor", "trunc"):
+        raise ValueRangeError(f"div(input, other): rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    a, b = promote((values(input), values(other)))
+    if not is_float(getattr(a, "dtype", None) or b.dtype) and (np.equal(b, 0)).any():
+        raise ValueRangeError(f"div(input, other, rounding_mode={rounding_mode!r}): an integer was divided by zero")
+    y = np.floor_divide(a, b)
+    if rounding_mode == "trunc":
+        y = np.where((y < 0) & (y * b != a), y + 1, y) if not is_float(y.dtype) else np.trunc(np.true_divide(a, b))
+    return box_among(input, other).wrap(y)
+
+
+def floor_divide(input, other):
+    """⌊input / other⌋, outside the graph"""
+    return div(input, other, rounding_mode="floor")
+
+
+def pow(input, exponent):
+    """input to the power of exponent; either may be a number"""
+    if isinstance(exponent, Box) and not isinstance(input, Box) and isinstance(input, (int, float)) and input > 0 \
+            and is_float(exponent.dtype):
+        return op.exp(op.mul(exponent, math.log(input))) if input != 1 else op.pow(input, exponent)
+    return op.pow(input, exponent)
+
+
+def remainder(input, other):
+    """input − ⌊input/other⌋·other: the remainder with other's sign"""
+    return op.remainder(input, other)
+
+
+def maximum(input, other):
+    """The larger of input and other; where they tie the gradient is shared"""
+    return op.maximum(input, other)
+
+
+def minimum(input, other):
+    """The smaller of input and other; where they tie the gradient is shared"""
+    return op.minimum(input, other)
+
+
+def logaddexp(input, other):
+    """ln(eⁱⁿᵖᵘᵗ + eᵒᵗʰᵉʳ), without overflow"""
+    return op.logaddexp(input, other)
+
+
+def round(input, *, decimals=0):
+    """The nearest number with so many decimals, even at halves"""
+    return op.round(input) if decimals == 0 else op.div(op.round(op.mul(input, 10.0 ** decimals)), 10.0 ** decimals)
+
+
+def trunc(input):
+    """input without its fraction: rounded towards zero"""
+    return op.mul(op.sign(input), op.floor(op.abs(input)))
+
+
+def lerp(input, end, weight):
+    """input + weight·(end − input)"""
+    return op.add(input, op.mul(weight, op.sub(end, input)))
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value·tensor1·tensor2"""
+    return op.add(input, scaled(op.mul(tensor1, tensor2), value))
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value·tensor1/tensor2"""
+    return op.add(input, scaled(op.div(tensor1, tensor2), value))
+
+
+multiply, subtract, divide, true_divide = mul, sub, div, div
+
+
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def clamp(input, min=None, max=None):
+    """input limited to [min, max]; a bound that is None does not limit"""
+    if min is None and max is None:
+        raise ValueRangeError("clamp(input, min, max): give at least one of min and max")
+    return op.clamp(input, min, max)
+
+
+def clamp_min(input, min):
+    """input, but nowhere below min"""
+    return op.clamp(input, min=min)
+
+
+def clamp_max(input, max):
+    """input, but nowhere above max"""
+    return op.clamp(input, max=max)
+
+
+clip = clamp
+
+
+def require_mask(mask, call):
+    """Raise unless `mask` holds bools."""
+    if values(mask).dtype != bool:
+        raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
+
+
+def where(condition, input=None, other=None):
+    """input where condition is true, else other; `where(condition)` alone: the indices of what is true, a tuple"""
+    if input is None and other is None:
+        return tuple(condition.wrap(index) for index in np.nonzero(values(condition)))
+    if input is None or other is None:
+        raise DTypeError("where(condition, input, other): give both input and other, or neither")
+    require_mask(condition, "where(condition, input, other)")
+    return op.where(condition, input, other)
+
+
+def masked_fill(input, mask, value):
+    """input with `value` where mask is true. Its dtype stays."""
+    require_mask(mask, "masked_fill(input, mask, value)")
+    if not is_float(input.dtype) and (isinstance(value, float) or is_float(getattr(value, "dtype", np.dtype(bool)))):
+        raise DTypeError(complaint("masked_fill(input, mask, value)", "a float does not fit into integers or bools",
+                                   {"input": input, "value": value}, "Convert first: input.float()."))
+    y = op.where(mask, value, input)
+    return y if y.dtype == input.dtype else cast(y, dtype=input.dtype)
+
+
+# ── activations that PyTorch has among its tensor functions too ──────────────────────────────────────────────────────
+
+
+def softmax(input, dim, dtype=None):
+    """eˣ / Σeˣ over dim; dtype: what input is converted to first"""
+    return activation.softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)
+
+
+def log_softmax(input, dim, dtype=None):
+    """x − ln Σeˣ over dim; dtype: what input is converted to first"""
+    return activation.log_softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)

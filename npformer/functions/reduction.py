@@ -1,0 +1,169 @@
+"""Functions that gather many entries into one: sums, means, extremes, norms."""
+
+from collections import namedtuple
+
+import numpy as np
+
+from ..core.arrays import int64, is_float
+from ..core.errors import DTypeError, ValueRangeError
+from ..core.tape import Box
+from ..ops import elementwise, reduce as op, shape
+from ..ops.elementwise import values
+from ..ops.indexing import gather
+from ..ops.shape import cast, positive_dim, positive_dims
+
+Chosen = namedtuple("Chosen", ["values", "indices"])
+
+
+def converted(input, dtype, widen=False):
+    """input in `dtype`, if one was asked for; `widen`: else bools and integers as int64, in which PyTorch adds up."""
+    if dtype is None and widen and not is_float(input.dtype):
+        dtype = int64
+    return input if dtype is None or input.dtype == dtype else cast(input, dtype=dtype)
+
+
+def sum(input, dim=None, keepdim=False, *, dtype=None):
+    """Σ input over dim (None: all); dtype: what input is converted to first"""
+    return shape.sum(converted(input, dtype, widen=True), dim=dim, keepdim=keepdim)
+
+
+def mean(input, dim=None, keepdim=False, *, dtype=None):
+    """Σ input / N over dim (None: all); dtype: what input is converted to first"""
+    return op.mean(converted(input, dtype), dim, keepdim)
+
+
+def prod(input, dim=None, keepdim=False, *, dtype=None):
+    """Π input over dim (None: all); dtype: what input is converted to first"""
+    return op.prod(converted(input, dtype, widen=True), dim, keepdim)
+
+
+def cumsum(input, dim, *, dtype=None):
+    """Running sums along dim; dtype: what input is converted to first"""
+    return op.cumsum(converted(input, dtype, widen=True), dim=dim)
+
+
+def correction_of(dim, unbiased, correction, call):
+    """(dim, correction) of var and std in any of PyTorch's three spellings."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise ValueRangeError(f"{call}: give unbiased or correction, not both")
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    return dim, correction
+
+
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """Σ (input − mean)² / (N − correction) over dim; correction 1 by default, 0 for unbiased=False"""
+    dim, correction = correction_of(dim, unbiased, correction, "var(input)")
+    return op.var(input, dim, correction, keepdim)
+
+
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """√var"""
+    dim, correction = correction_of(dim, unbiased, correction, "std(input)")
+    return op.std(input, dim, correction, keepdim)
+
+
+def logsumexp(input, dim, keepdim=False):
+    """ln Σ eⁱⁿᵖᵘᵗ over dim, without overflow"""
+    return op.logsumexp(input, dim=dim, keepdim=keepdim)
+
+
+def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+    """(Σ |input|ᵖ)^(1/p) over dim; p = inf, -inf: the largest, smallest |input|; p = 0: how many are not 0"""
+    if p == "nuc":
+        raise ValueRangeError("norm(input, p='nuc'): the nuclear norm is not here; p is a number or 'fro'")
+    return op.norm(converted(input, dtype), p, dim, keepdim)
+
+
+# ── extremes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def amax(input, dim=None, keepdim=False):
+    """The largest entry over dim; ties share the gradient"""
+    return op.amax(input, dim=dim, keepdim=keepdim)
+
+
+def amin(input, dim=None, keepdim=False):
+    """The smallest entry over dim; ties share the gradient"""
+    return op.amin(input, dim=dim, keepdim=keepdim)
+
+
+def extreme(input, dim, keepdim, whole, between, place):
+    """What max and min have in common: all entries, two tensors, or (values, indices) along dim."""
+    if isinstance(dim, Box):
+        return between(input, dim)
+    if dim is None:
+        return whole(input)
+    indices = place(input, dim, keepdim=True)
+    if not input.ndim:
+        return Chosen(input, indices)
+    chosen = gather(input, indices.array, dim=dim)
+    if not keepdim:
+        dim = positive_dim(dim, input.ndim)
+        rest = input.shape[:dim] + input.shape[dim + 1:]
+        chosen, indices = shape.reshape(chosen, shape=rest), indices.wrap(indices.array.reshape(rest))
+    return Chosen(chosen, indices)
+
+
+def max(input, dim=None, keepdim=False, *, other=None):
+    """The largest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `maximum` of both"""
+    return extreme(input, dim if other is None else other, keepdim, op.amax, elementwise.maximum, argmax)
+
+
+def min(input, dim=None, keepdim=False, *, other=None):
+    """The smallest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `minimum` of both"""
+    return extreme(input, dim if other is None else other, keepdim, op.amin, elementwise.minimum, argmin)
+
+
+def placed(find, input, dim, keepdim, call):
+    """Where find (np.argmax, np.argmin) finds its entry."""
+    op.require_entries(input, dim, call)
+    if dim is not None:
+        dim = positive_dim(dim, input.ndim, call)
+    if not input.ndim:
+        return input.wrap(np.zeros_like(input.array, dtype=int64))
+    return input.wrap(np.asarray(find(input.array, axis=dim, keepdims=keepdim), like=input.array))
+
+
+def argmax(input, dim=None, keepdim=False):
+    """The index of the largest entry along dim; None: its index in the flattened input"""
+    return placed(np.argmax, input, dim, keepdim, "argmax")
+
+
+def argmin(input, dim=None, keepdim=False):
+    """The index of the smallest entry along dim; None: its index in the flattened input"""
+    return placed(np.argmin, input, dim, keepdim, "argmin")
+
+
+# ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def counted(find, input, dim, keepdim, call):
+    """find (np.any, np.all, np.count_nonzero) over dim."""
+    dims = None if dim is None else positive_dims(dim, input.ndim, call)
+    return input.wrap(np.asarray(find(values(input), axis=dims, keepdims=keepdim), like=input.array))
+
+
+def any(input, dim=None, keepdim=False):
+    """Whether some entry over dim is not 0"""
+    return counted(np.any, input, dim, keepdim, "any")
+
+
+def all(input, dim=None, keepdim=False):
+    """Whether no entry over dim is 0"""
+    return counted(np.all, input, dim, keepdim, "all")
+
+
+def count_nonzero(input, dim=None):
+    """How many entries over dim are not 0"""
+    return counted(np.count_nonzero, input, dim, False, "count_nonzero")
+
+
+def bincount(input, weights=None, minlength=0):
+    """How often each integer from 0 on occurs in input (1-d); with weights: the sum of theirs"""
+    if input.dtype.kind not in "iu" or input.ndim != 1 or input.array.size and input.array.min() < 0:
+        raise DTypeError(f"bincount(input): input must be one row of integers >= 0, got {input.dtype} "
+                         f"{tuple(input.shape)}")
+    return input.wrap(np.bincount(input.array, None if weights is None else weights.array, minlength))

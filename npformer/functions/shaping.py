@@ -1,0 +1,307 @@
+"""Functions that rearrange: shapes, orders, repetition. They compute nothing."""
+
+import math
+
+import numpy as np
+
+from ..core.errors import DTypeError, IndexRangeError, ShapeError, ValueRangeError, complaint
+from ..core.tape import Box
+from ..ops import shape as op
+from ..ops.elementwise import values
+from ..ops.indexing import getitem
+from ..ops.shape import positive_dim, positive_dims
+
+
+def sizes_of(sizes, call):
+    """The sizes in f(2, 3), f((2, 3)) and f([2, 3]) alike, as a tuple of ints."""
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = sizes[0]
+    try:
+        return tuple([n.__index__() for n in sizes])
+    except AttributeError:
+        raise DTypeError(f"{call}: sizes and dims must be integers, got {sizes!r}") from None
+
+
+# ── shape ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def reshape(input, *shape):
+    """The same numbers in another shape, as reshape(x, 2, 3) or reshape(x, (2, 3)); one size may be -1"""
+    shape = sizes_of(shape, "reshape(input, shape)")
+    known = math.prod(n for n in shape if n != -1)
+    size = input.array.size
+    if shape.count(-1) > 1 or any(n < -1 for n in shape) or (
+            size != known if -1 not in shape else known == 0 or size % known):
+        rule = f"{size} entries do not fit into shape {shape}"
+        raise ShapeError(complaint("reshape(input, shape)", rule, {"input": input}))
+    return op.reshape(input, shape=shape)
+
+
+def view(input, *shape):
+    """`reshape`: the memory is shared where NumPy can share it"""
+    if len(shape) == 1 and isinstance(shape[0], (np.dtype, type)):
+        raise DTypeError(f"view({shape[0]}): bits cannot be read as another dtype here; .to(dtype) converts the numbers")
+    return reshape(input, *shape)
+
+
+def view_as(input, other):
+    """input in other's shape"""
+    return reshape(input, other.shape)
+
+
+def flatten(input, start_dim=0, end_dim=-1):
+    """The dims from start_dim to end_dim made one"""
+    first, last = (positive_dim(d, input.ndim, "flatten") for d in (start_dim, end_dim))
+    if first > last:
+        raise IndexRangeError(f"flatten(input, {start_dim}, {end_dim}): start_dim must not come after end_dim")
+    merged = math.prod(input.shape[first:last + 1])
+    return op.reshape(input, shape=(*input.shape[:first], merged, *input.shape[last + 1:]))
+
+
+def ravel(input):
+    """All dims made one"""
+    return op.reshape(input, shape=(input.array.size,))
+
+
+def unflatten(input, dim, sizes):
+    """One dim cut into several, whose sizes multiply to its own; one may be -1"""
+    dim = positive_dim(dim, input.ndim, "unflatten")
+    sizes = sizes_of((sizes,), "unflatten(input, dim, sizes)")
+    known = math.prod(n for n in sizes if n != -1)
+    if -1 in sizes and known:
+        sizes = tuple(input.shape[dim] // known if n == -1 else n for n in sizes)
+    if math.prod(sizes) != input.shape[dim] or min(sizes, default=0) < 0:
+        raise ShapeError(complaint(f"unflatten(input, {dim}, {sizes})", f"sizes must multiply to {input.shape[dim]}",
+                                   {"input": input}))
+    return op.reshape(input, shape=(*input.shape[:dim], *sizes, *input.shape[dim + 1:]))
+
+
+def squeeze(input, dim=None):
+    """input without its dims of size 1: all of them, or those named by dim that have size 1"""
+    dims = positive_dims(dim, input.ndim, "squeeze") if dim != () else ()
+    return op.reshape(input, shape=tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims))
+
+
+def unsqueeze(input, dim):
+    """input with a new dim of size 1 at `dim`"""
+    dim = positive_dim(dim, input.ndim + 1, "unsqueeze")
+    return op.reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
+
+
+def expand(input, *sizes):
+    """input repeated, without a copy, along new leading dims and dims of size 1; -1 keeps a size"""
+    sizes = sizes_of(sizes, "expand(input, sizes)")
+    lead = len(sizes) - input.ndim
+    wanted = tuple(input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
+    if lead < 0 or any(n < 0 for n in wanted) or any(m not in (1, n) for m, n in zip(input.shape, wanted[lead:])):
+        raise ShapeError(complaint(f"expand(input, {sizes})", "only new leading dims and dims of size 1 can be repeated",
+                                   {"input": input}))
+    return op.expand(input, shape=wanted)
+
+
+def expand_as(input, other):
+    """input expanded to other's shape"""
+    return expand(input, other.shape)
+
+
+def broadcast_to(input, size):
+    """`expand` to the shape `size`"""
+    return expand(input, size)
+
+
+def broadcast_tensors(*tensors):
+    """All tensors expanded to the one shape that they broadcast to"""
+    try:
+        shape = np.broadcast_shapes(*(t.shape for t in tensors))
+    except ValueError:
+        raise ShapeError(complaint("broadcast_tensors(tensors)", "the shapes cannot be broadcast together",
+                                   {f"tensors[{i}]": t for i, t in enumerate(tensors)})) from None
+    return tuple(op.expand(t, shape=shape) for t in tensors)
+
+
+# ── order of dims and entries ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def permute(input, *dims):
+    """y's dim i is input's dim dims[i]"""
+    dims = sizes_of(dims, "permute(input, dims)")
+    if sorted(positive_dim(d, input.ndim, "permute") for d in dims) != list(range(input.ndim)):
+        raise ShapeError(complaint(f"permute(input, {dims})", f"dims must name each of the {input.ndim} dims once",
+                                   {"input": input}))
+    return op.permute(input, dims=dims)
+
+
+def transpose(input, dim0, dim1):
+    """input with two dims exchanged"""
+    dims = list(range(input.ndim))
+    a, b = (positive_dim(d, input.ndim, "transpose") for d in (dim0, dim1))
+    if dims:
+        dims[a], dims[b] = b, a
+    return op.permute(input, dims=tuple(dims))
+
+
+swapaxes = swapdims = transpose
+
+
+def t(input):
+    """A matrix transposed; less than 2 dims stay as they are"""
+    if input.ndim > 2:
+        raise ShapeError(complaint("t(input)", "input must have at most 2 dims", {"input": input},
+                                   "Use .mT for stacks of matrices, or transpose(dim0, dim1)."))
+    return op.permute(input, dims=tuple(reversed(range(input.ndim))))
+
+
+def movedim(input, source, destination):
+    """input with the dims `source` moved to the places `destination`; the others keep their order"""
+    places = [[positive_dim(d, input.ndim, "movedim") for d in (ds if isinstance(ds, (tuple, list)) else (ds,))]
+              for ds in (source, destination)]
+    if len(places[0]) != len(places[1]) or any(len(set(ds)) != len(ds) for ds in places):
+        raise ShapeError(complaint(f"movedim(input, {source}, {destination})",
+                                   "source and destination must name equally many dims, each once", {"input": input}))
+    order = [d for d in range(input.ndim) if d not in places[0]]
+    for to, d in sorted(zip(places[1], places[0])):
+        order.insert(to, d)
+    return op.permute(input, dims=tuple(order))
+
+
+moveaxis = movedim
+
+
+def flip(input, *dims):
+    """input read backwards along dims"""
+    return op.flip(input, dims=sizes_of(dims, "flip(input, dims)")) if dims not in (((),), ([],)) else input.clone()
+
+
+def roll(input, shifts, dims=None):
+    """input moved along dims by shifts; what falls off the end comes in at the start. dims None: as one flat row"""
+    if dims is None:
+        return op.reshape(roll(ravel(input), shifts, 0), shape=input.shape)
+    shifts, dims = (x if isinstance(x, (tuple, list)) else (x,) for x in (shifts, dims))
+    if len(shifts) != len(dims):
+        raise ShapeError(f"roll(input, shifts, dims): {len(shifts)} shifts for {len(dims)} dims; give one for each")
+    for shift, dim in zip(shifts, dims):
+        n = input.shape[positive_dim(dim, input.ndim, "roll")]
+        k = shift % n if n else 0
+        if k:
+            input = op.cat(op.narrow(input, dim=dim, start=n - k, length=k),
+                           op.narrow(input, dim=dim, start=0, length=n - k), dim=dim)
+    return input
+
+
+# ── joining and cutting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cat(tensors, dim=0):
+    """The tensors one after another along dim; a tensor of shape (0,) adds nothing"""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ShapeError("cat(tensors): there must be at least one tensor")
+    if any(t.ndim == 0 for t in tensors):
+        raise ShapeError("cat(tensors): tensors of 0 dims cannot be joined; use stack")
+    return op.cat(*([t for t in tensors if tuple(t.shape) != (0,)] or tensors), dim=dim)
+
+
+concat = concatenate = cat
+
+
+def stack(tensors, dim=0):
+    """The tensors, all of one shape, along a new dim"""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ShapeError("stack(tensors): there must be at least one tensor")
+    if any(t.shape != tensors[0].shape for t in tensors):
+        raise ShapeError(complaint("stack(tensors)", "all tensors must have one shape",
+                                   {f"tensors[{i}]": t for i, t in enumerate(tensors)}))
+    return op.cat(*(unsqueeze(t, dim) for t in tensors), dim=dim)
+
+
+def hstack(tensors):
+    """The tensors side by side: along dim 1, and along dim 0 for vectors"""
+    tensors = [op.reshape(t, shape=(1,)) if t.ndim == 0 else t for t in tensors]
+    return cat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
+
+
+def vstack(tensors):
+    """The tensors one below the other: along dim 0, vectors as rows"""
+    return cat([op.reshape(t, shape=(1, -1)) if t.ndim < 2 else t for t in tensors], 0)
+
+
+def split(input, split_size_or_sections, dim=0):
+    """input cut along dim into parts of one size (the last may be smaller), or of the sizes in a list; a tuple"""
+    dim = positive_dim(dim, input.ndim, "split")
+    n, sections = input.shape[dim] if input.ndim else 1, split_size_or_sections
+    if isinstance(sections, int):
+        if sections < 1:
+            raise ValueRangeError(f"split(input, {sections}): the size of a part must be at least 1")
+        sections = [min(sections, n - start) for start in range(0, n, sections)] or [0]
+    if sum(sections) != n or min(sections) < 0:
+        raise ShapeError(f"split(input, {list(sections)}, dim={dim}): the sizes must add up to {n}, they give "
+                         f"{sum(sections)}")
+    starts = [sum(sections[:i]) for i in range(len(sections))]
+    return tuple(op.narrow(input, dim=dim, start=start, length=k) for start, k in zip(starts, sections))
+
+
+def chunk(input, chunks, dim=0):
+    """input cut along dim into at most `chunks` parts of equal size, the last may be smaller; a tuple"""
+    if chunks < 1:
+        raise ValueRangeError(f"chunk(input, {chunks}): there must be at least 1 part")
+    n = input.shape[positive_dim(dim, input.ndim, "chunk")]
+    return split(input, max(-(-n // chunks), 1), dim)
+
+
+def unbind(input, dim=0):
+    """The entries of input along dim, each without that dim; a tuple"""
+    if not input.ndim:
+        raise ShapeError("unbind(input): a tensor of 0 dims has no entries to go through")
+    dim = positive_dim(dim, input.ndim, "unbind")
+    return tuple(getitem(input, index=(*op.along(dim, i, input.ndim), Ellipsis)) for i in range(input.shape[dim]))
+
+
+# ── repetition ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def repeat(input, *sizes):
+    """input copied sizes[i] times along dim i; more sizes than dims make new leading dims"""
+    sizes = sizes_of(sizes, "repeat(input, sizes)")
+    if len(sizes) < input.ndim or any(n < 0 for n in sizes):
+        raise ShapeError(complaint(f"repeat(input, {sizes})", "there must be a number >= 0 for each dim of input",
+                                   {"input": input}))
+    shape = (1,) * (len(sizes) - input.ndim) + tuple(input.shape)
+    lined_up = op.reshape(input, shape=tuple(k for n in shape for k in (1, n)))
+    spread = op.expand(lined_up, shape=tuple(k for pair in zip(sizes, shape) for k in pair))
+    return op.reshape(spread, shape=tuple(r * n for r, n in zip(sizes, shape)))
+
+
+def tile(input, *dims):
+    """`repeat`, where missing leading numbers count as 1"""
+    dims = sizes_of(dims, "tile(input, dims)")
+    return repeat(input, (1,) * (input.ndim - len(dims)) + dims)
+
+
+def repeat_interleave(input, repeats, dim=None):
+    """Each entry along dim repeated: `repeats` times, or repeats[i] times (a tensor). dim None: of the flat input"""
+    if dim is None:
+        input, dim = ravel(input), 0
+    dim = positive_dim(dim, input.ndim, "repeat_interleave")
+    n = input.shape[dim]
+    counts = values(repeats)
+    if isinstance(repeats, Box) and (counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.size not in (1, n)):
+        raise ShapeError(complaint("repeat_interleave(input, repeats, dim)",
+                                   f"repeats must be an integer, or one for each of the {n} entries along dim {dim}",
+                                   {"input": input, "repeats": repeats}))
+    if np.min(counts, initial=0) < 0:
+        raise ValueRangeError("repeat_interleave(input, repeats): repeats must not be negative")
+    places = np.repeat(np.arange(n, like=input.array), counts if isinstance(repeats, int) else counts.reshape(-1).tolist())
+    return getitem(input, index=op.along(dim, places, input.ndim))
+
+
+def meshgrid(*tensors, indexing="ij"):
+    """For vectors of lengths N, M ...: tensors of shape (N, M, ...) that repeat each along the others; a tuple"""
+    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    if indexing not in ("ij", "xy"):
+        raise ValueRangeError(f"meshgrid(tensors): indexing must be 'ij' or 'xy', got {indexing!r}")
+    count = len(tensors)
+    shape = tuple(t.array.size for t in tensors)
+    grids = [op.expand(op.reshape(t, shape=tuple(-1 if k == i else 1 for k in range(count))), shape=shape)
+             for i, t in enumerate(tensors)]
+    return tuple(transpose(g, 0, 1) if indexing == "xy" and count > 1 else g for g in grids)
