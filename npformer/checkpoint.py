@@ -40,7 +40,7 @@ def make_folder(path):
 
 
 def write_whole(path, content):
-    """Write bytes into a file so that, whenever this is killed, the file has its old content or the new, never a part."""
+    """Write bytes into a file so that, killed at any moment, the file has its old content or the new."""
     part = f"{path}.part"
     with writing(path):
         with open(part, "wb") as file:

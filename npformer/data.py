@@ -69,8 +69,8 @@ class CharTokenizer:
             return np.array([self._number[character] for character in text], dtype=np.int64)
         except KeyError as error:
             unknown = "".join(sorted(set(text) - set(self.vocabulary)))
-            raise InputError(f"encode: the character {error.args[0]!r} (place {text.index(error.args[0])}) is not in the "
-                             f"vocabulary.\n  unknown here: {unknown[:40]!r}\n  known: {self.vocabulary!r}") from None
+            raise InputError(f"encode: the character {error.args[0]!r} (place {text.index(error.args[0])}) is not "
+                             f"in the vocabulary.\n  unknown: {unknown[:40]!r}\n  known: {self.vocabulary!r}") from None
 
     def decode(self, numbers):
         """An array or list of integers as a text."""
@@ -116,7 +116,7 @@ class Batches:
 
 
 def in_order(ids, batch, context, most=1024, device=None):
-    """Batches (x, y) of the text read from its beginning, without overlap; at most `most` sequences, none if too short."""
+    """Batches (x, y) of the text from its beginning, without overlap: at most `most` sequences, none if too short."""
     count = min((len(ids) - 1) // context, most) if len(ids) > context else 0
     starts = np.arange(count) * context
     windows = ids[starts[:, None] + np.arange(context + 1)]                                # (count, T + 1)

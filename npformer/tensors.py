@@ -1,35 +1,19 @@
 """Tensor: what users hold. Operators and PyTorch-named methods, a line each, over `functions` and the operations."""
 
-import itertools
-
-import numpy as np
+import copy
 
 from . import functions as f
+from . import inplace, interop
 from .core import arrays, tape
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
-from .ops import elementwise, indexing, linalg
-
-_hook_numbers = itertools.count()
-
-
-class HookHandle:
-    """What `register_hook` returns: `.remove()` takes the hook away; so does leaving a `with` block."""
-
-    def __init__(self, hooks):
-        self.hooks, self.key = hooks, next(_hook_numbers)
-
-    def remove(self):
-        """Take the hook away. Doing so twice does nothing."""
-        self.hooks.pop(self.key, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.remove()
+from .inplace import augmented, in_place
+from .interop import Device, Size, casting, operator, reflected
+from .ops import elementwise, linalg
+from .ops.shape import positive_dim
+from .tracked import Tracked
 
 
-class Tensor(tape.Box):
+class Tensor(Tracked):
     """An array that remembers how it was made, if a gradient can be asked for.
 
     `Tensor(data)` copies data into the default float dtype; `npf.tensor(data)` keeps its dtype.
@@ -74,156 +58,225 @@ class Tensor(tape.Box):
         """Whether it lives on the GPU."""
         return arrays.device_of(self.array) == "cuda"
 
-    # ── its place in the graph ───────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def requires_grad(self):
-        """Whether gradients flow to it."""
-        return self.node is not None
-
-    @requires_grad.setter
-    def requires_grad(self, wanted):
-        self.requires_grad_(wanted)
-
-    def requires_grad_(self, requires_grad=True):
-        """Make it a leaf that gathers gradients, or (False) a constant. Returns itself."""
-        if requires_grad and self.node is None:
-            if not arrays.is_float(self.dtype):
-                raise DTypeError(f"requires_grad: only floating tensors can need a gradient, this one is {self.dtype}")
-            self.track()
-        elif not requires_grad and self.node is not None:
-            if not self.is_leaf:
-                raise GraphError("requires_grad = False works on leaves alone; use .detach() to cut a result off its graph")
-            self.node = None
-        return self
-
-    @property
-    def is_leaf(self):
-        """Whether no recorded operation made it."""
-        return self.node is None or self.node.op is None
-
-    @property
-    def grad_fn(self):
-        """The node of the operation that made it; None for a leaf."""
-        return None if self.is_leaf else self.node
-
-    @property
-    def grad(self):
-        """The gradient gathered so far, a Tensor or None. Results of operations have one after `retain_grad()` only."""
-        return None if self.node is None else self.node.grad
-
-    @grad.setter
-    def grad(self, value):
-        if value is not None:
-            if not isinstance(value, Tensor) or value.shape != self.shape:
-                raise ShapeError(complaint("grad", "must be None or a Tensor of the tensor's own shape",
-                                           {"tensor": self, "grad": value}))
-            if self.node is None:
-                raise GraphError("grad: this tensor does not require a gradient; call requires_grad_() first")
-        if self.node is not None:
-            self.node.grad = value
-
-    @grad.deleter
-    def grad(self):
-        self.grad = None
-
-    def retain_grad(self):
-        """Keep the gradient of a result too, in `.grad`."""
-        if self.node is None:
-            raise GraphError("retain_grad: this tensor does not require a gradient")
-        self.node.retains_grad = True
-
-    def register_hook(self, hook):
-        """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None, replaces the gradient.
-
-        Returns a handle whose `.remove()` takes the hook away.
-        """
-        if self.node is None:
-            raise GraphError("register_hook: this tensor does not require a gradient")
-        shape, wrap = self.array.shape, self.wrap
-
-        def on_arrays(g):
-            boxed = isinstance(g, tape.Box)
-            new = hook(g if boxed else wrap(g))
-            if new is None:
-                return g
-            if not isinstance(new, Tensor) or new.shape != shape:
-                raise ShapeError(complaint("a tensor's hook", "must return None or a Tensor of the gradient's shape",
-                                           {"gradient": g, "returned": new}))
-            return new if boxed else new.array
-
-        if self.node.hooks is None:
-            self.node.hooks = {}
-        handle = HookHandle(self.node.hooks)
-        self.node.hooks[handle.key] = on_arrays
-        return handle
-
-    def backward(self, gradient=None, retain_graph=None, create_graph=False):
-        """Run the backward pass from here: `npf.backprop(self, gradient)`, run to its end."""
-        for _ in tape.backprop(self, gradient, retain_graph=retain_graph, create_graph=create_graph):
-            pass
-
-    def detach(self):
-        """The same memory outside the graph."""
-        return self.wrap(self.array)
-
-    @property
-    def data(self):
-        """The same memory outside the graph; assigning to it exchanges the array."""
-        return self.detach()
-
-    @data.setter
-    def data(self, value):
-        if not isinstance(value, Tensor) or value.shape != self.shape and self.node is not None:
-            raise ShapeError(complaint("data", "must be a Tensor of the same shape", {"tensor": self, "data": value}))
-        self.array = value.array
-
     # ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def __add__(self, other):
-        return binary(elementwise.add, self, other)
+    __add__, __radd__, __iadd__ = operator(elementwise.add), reflected(elementwise.add), augmented(f.add, "+")
+    __sub__, __rsub__, __isub__ = operator(elementwise.sub), reflected(elementwise.sub), augmented(f.sub, "-")
+    __mul__, __rmul__, __imul__ = operator(elementwise.mul), reflected(elementwise.mul), augmented(f.mul, "*")
+    __truediv__, __rtruediv__ = operator(elementwise.div), reflected(elementwise.div)
+    __pow__, __rpow__, __ipow__ = operator(elementwise.pow), reflected(elementwise.pow), augmented(f.pow, "**")
+    __mod__, __rmod__ = operator(elementwise.remainder), reflected(elementwise.remainder)
+    __matmul__, __rmatmul__ = operator(linalg.matmul), reflected(linalg.matmul)
+    __floordiv__, __rfloordiv__ = operator(f.floor_divide), reflected(f.floor_divide)
+    __itruediv__ = augmented(f.div, "/")
+    __neg__, __abs__ = f.neg, f.abs
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = map(operator, (f.eq, f.ne, f.lt, f.le, f.gt, f.ge))
+    __and__, __or__, __xor__ = map(operator, (f.bitwise_and, f.bitwise_or, f.bitwise_xor))
+    __rand__, __ror__, __rxor__, __invert__ = __and__, __or__, __xor__, f.bitwise_not
+    __hash__ = object.__hash__
+    __getitem__, __setitem__ = f.getitem, inplace.setitem
 
-    def __radd__(self, other):
-        return binary(elementwise.add, other, self)
+    def __bool__(self):
+        if self.array.size != 1:
+            raise ShapeError(complaint("bool(x)", f"the truth of {self.array.size} entries is ambiguous", {"x": self},
+                                       "Use x.any() or x.all()."))
+        return bool(self.array.item())
 
-    def __sub__(self, other):
-        return binary(elementwise.sub, self, other)
+    def __len__(self):
+        if not self.ndim:
+            raise DTypeError("len(x): a tensor of 0 dims has no length; x.numel() counts entries")
+        return self.array.shape[0]
 
-    def __rsub__(self, other):
-        return binary(elementwise.sub, other, self)
+    def __iter__(self):
+        return iter(f.unbind(self))
 
-    def __mul__(self, other):
-        return binary(elementwise.mul, self, other)
+    def __contains__(self, value):
+        return bool((self == value).any())
 
-    def __rmul__(self, other):
-        return binary(elementwise.mul, other, self)
+    def __float__(self):
+        return float(self.item())
 
-    def __truediv__(self, other):
-        return binary(elementwise.div, self, other)
+    def __int__(self):
+        return int(self.item())
 
-    def __rtruediv__(self, other):
-        return binary(elementwise.div, other, self)
+    def __index__(self):
+        if arrays.is_float(self.dtype):
+            raise DTypeError(f"only integer tensors of one entry can be used as an index, this one is {self.dtype}")
+        return int(self.item())
 
-    def __pow__(self, other):
-        return binary(elementwise.pow, self, other)
+    def __format__(self, how):
+        return format(self.item(), how) if not self.ndim and how else format(str(self), how)
 
-    def __rpow__(self, other):
-        return binary(elementwise.pow, other, self)
+    __repr__ = interop.text_of
 
-    def __mod__(self, other):
-        return binary(elementwise.remainder, self, other)
+    # ── the world outside ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def __matmul__(self, other):
-        return binary(linalg.matmul, self, other)
+    item, to, type, cuda, cpu = interop.item, interop.to, interop.type_, interop.cuda, interop.cpu
+    double, float, half = map(casting, (arrays.float64, arrays.float32, arrays.float16))
+    long, int, short, char, byte = map(casting, (arrays.int64, arrays.int32, arrays.int16, arrays.int8, arrays.uint8))
+    bool = casting(arrays.bool_)
+    __array__, __dlpack__ = interop.to_array, interop.to_dlpack
 
-    def __rmatmul__(self, other):
-        return binary(linalg.matmul, other, self)
+    def type_as(self, other):
+        """In other's dtype."""
+        return self.to(other.dtype)
 
-    def __neg__(self):
-        return elementwise.neg(self)
+    def numpy(self):
+        """The array itself, not a copy; only outside the graph and on the CPU."""
+        return interop.numpy_array(self, "numpy()")
 
-    def __abs__(self):
-        return elementwise.abs(self)
+    def tolist(self):
+        """The entries as Python numbers in nested lists."""
+        return self.array.tolist()
 
-    def __getitem__(self, index):
-        return indexing.getitem(self, index=index)
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        return interop.apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function, types, args, kwargs):
+        interop.refuse_function(function)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __getstate__(self):
+        if not self.is_leaf:
+            raise GraphError("only leaves can be copied deeply or pickled, this tensor is a result of "
+                             f"{self.node.op.name}.\n  Use x.detach(), or x.clone() to stay in the graph")
+        state = {name: value for name, value in self.__dict__.items() if name not in ("array", "node")}
+        return arrays.to_numpy(self.array), str(self.device), self.requires_grad, self.grad, state
+
+    def __setstate__(self, state):
+        array, device, requires_grad, grad, rest = state
+        self.__dict__.update(rest)
+        self.array, self.node = arrays.move(array, device), None
+        if requires_grad:
+            self.track()
+            self.grad = grad
+
+    def __deepcopy__(self, memo):
+        array, device, requires_grad, *rest = self.__getstate__()
+        new = memo[id(self)] = self.__class__.__new__(self.__class__)
+        new.__setstate__((array.copy(), device, requires_grad, *copy.deepcopy(rest, memo)))
+        return new
+
+    def __copy__(self):
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__)
+        return new
+
+    # ── size and memory ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def size(self, dim=None):
+        """The sizes of all dims, or of one."""
+        return self.shape if dim is None else self.array.shape[positive_dim(dim, self.ndim, "size")]
+
+    def dim(self):
+        """How many dims it has."""
+        return self.array.ndim
+
+    def numel(self):
+        """How many entries it has."""
+        return self.array.size
+
+    def element_size(self):
+        """Bytes per entry."""
+        return self.array.itemsize
+
+    def stride(self, dim=None):
+        """How many entries lie between neighbours along each dim, or along one."""
+        steps = tuple(n // self.array.itemsize for n in self.array.strides)
+        return steps if dim is None else steps[dim]
+
+    def is_contiguous(self):
+        """Whether the entries lie in memory in row-major order, without gaps."""
+        return self.array.flags.c_contiguous
+
+    def contiguous(self):
+        """Itself if contiguous, else a copy that is."""
+        return self if self.is_contiguous() else f.clone(self)
+
+    def data_ptr(self):
+        """The address of the first entry."""
+        return self.array.ctypes.data if arrays.device_of(self.array) == "cpu" else self.array.data.ptr
+
+    nelement, ndimension, is_floating_point = numel, dim, f.is_floating_point
+
+    @property
+    def nbytes(self):
+        """Bytes of all entries."""
+        return self.array.nbytes
+
+    @property
+    def itemsize(self):
+        """Bytes per entry."""
+        return self.array.itemsize
+
+    @property
+    def T(self):
+        """The dims in reverse order; a matrix transposed."""
+        return f.permute(self, *reversed(range(self.ndim)))
+
+    @property
+    def mT(self):
+        """The last two dims exchanged."""
+        return f.transpose(self, -2, -1)
+
+    # ── functions as methods ─────────────────────────────────────────────────────────────────────────────────────────
+
+    add, sub, mul, div, pow, neg, remainder = f.add, f.sub, f.mul, f.div, f.pow, f.neg, f.remainder
+    subtract, multiply, divide, true_divide, floor_divide = f.sub, f.mul, f.div, f.div, f.floor_divide
+    abs, absolute, sign, floor, ceil, round, trunc = f.abs, f.abs, f.sign, f.floor, f.ceil, f.round, f.trunc
+    exp, expm1, log, log1p, sqrt, rsqrt = f.exp, f.expm1, f.log, f.log1p, f.sqrt, f.rsqrt
+    square, reciprocal, negative = f.square, f.reciprocal, f.neg
+    sin, cos, tanh, sigmoid, erf = f.sin, f.cos, f.tanh, f.sigmoid, f.erf
+    relu, softmax, log_softmax, logaddexp = f.relu, f.softmax, f.log_softmax, f.logaddexp
+    clamp, clip, clamp_min, clamp_max = f.clamp, f.clip, f.clamp_min, f.clamp_max
+    maximum, minimum, masked_fill, lerp = f.maximum, f.minimum, f.masked_fill, f.lerp
+    addcmul, addcdiv, clone = f.addcmul, f.addcdiv, f.clone
+
+    eq, ne, lt, le, gt, ge = f.eq, f.ne, f.lt, f.le, f.gt, f.ge
+    equal, allclose, isclose, isnan, isinf, isfinite = f.equal, f.allclose, f.isclose, f.isnan, f.isinf, f.isfinite
+    logical_and, logical_or, logical_xor, logical_not = f.logical_and, f.logical_or, f.logical_xor, f.logical_not
+    bitwise_and, bitwise_or, bitwise_xor, bitwise_not = f.bitwise_and, f.bitwise_or, f.bitwise_xor, f.bitwise_not
+
+    sum, mean, prod, cumsum, var, std = f.sum, f.mean, f.prod, f.cumsum, f.var, f.std
+    amax, amin, max, min, argmax, argmin = f.amax, f.amin, f.max, f.min, f.argmax, f.argmin
+    logsumexp, norm, any, all = f.logsumexp, f.norm, f.any, f.all
+    count_nonzero, bincount = f.count_nonzero, f.bincount
+
+    matmul, mm, bmm, mv, dot, outer = f.matmul, f.mm, f.bmm, f.mv, f.dot, f.outer
+    addmm, baddbmm = f.addmm, f.baddbmm
+
+    reshape, view, view_as, flatten, ravel, unflatten = f.reshape, f.view, f.view_as, f.flatten, f.ravel, f.unflatten
+    squeeze, unsqueeze, expand, expand_as = f.squeeze, f.unsqueeze, f.expand, f.expand_as
+    broadcast_to, permute, transpose, swapaxes, swapdims = f.broadcast_to, f.permute, f.transpose, f.swapaxes, f.swapdims
+    t, movedim, moveaxis, flip, roll = f.t, f.movedim, f.moveaxis, f.flip, f.roll
+    split, chunk, unbind, repeat, tile = f.split, f.chunk, f.unbind, f.repeat, f.tile
+    repeat_interleave, tril, triu, diagonal, diag = f.repeat_interleave, f.tril, f.triu, f.diagonal, f.diag
+
+    gather, index_select, select, narrow, index_add = f.gather, f.index_select, f.select, f.narrow, f.index_add
+    scatter, scatter_add, masked_select, nonzero = f.scatter, f.scatter_add, f.masked_select, f.nonzero
+    take_along_dim, topk, sort, argsort, unique = f.take_along_dim, f.topk, f.sort, f.argsort, f.unique
+    new_zeros, new_ones, new_full, new_empty = f.new_zeros, f.new_ones, f.new_full, f.new_empty
+    bernoulli = f.bernoulli
+
+    def where(self, condition, other):
+        """Itself where condition is true, else other."""
+        return f.where(condition, self, other)
+
+    # ── in place ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    add_, sub_, mul_, div_, pow_, neg_ = map(in_place, (f.add, f.sub, f.mul, f.div, f.pow, f.neg))
+    exp_, log_, sqrt_, rsqrt_, abs_ = map(in_place, (f.exp, f.log, f.sqrt, f.rsqrt, f.abs))
+    square_, reciprocal_, sigmoid_, tanh_, relu_ = map(in_place, (f.square, f.reciprocal, f.sigmoid, f.tanh, f.relu))
+    clamp_, clamp_min_, clamp_max_, floor_, round_ = map(in_place, (f.clamp, f.clamp_min, f.clamp_max, f.floor, f.round))
+    masked_fill_, lerp_, addcmul_, addcdiv_ = map(in_place, (f.masked_fill, f.lerp, f.addcmul, f.addcdiv))
+    scatter_, scatter_add_, index_add_ = map(in_place, (f.scatter, f.scatter_add, f.index_add))
+    tril_, triu_, clip_ = in_place(f.tril), in_place(f.triu), clamp_
+    fill_, zero_, copy_ = inplace.fill_, inplace.zero_, inplace.copy_
+    uniform_, normal_, bernoulli_ = inplace.uniform_, inplace.normal_, inplace.bernoulli_
+
+    def detach_(self):
+        """Cut it off its graph. Returns itself."""
+        self.node = None
+        return self

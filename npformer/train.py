@@ -1,8 +1,8 @@
-"""Training a TinyTransformer on a text: the loop, its log, and a run that can be killed at any moment and gone on with.
+"""Training a TinyTransformer on a text: the loop, its log, and runs that can be killed at any moment and resumed.
 
-A `Run` holds all that the next step depends on. `train` is the loop around it: a step, a line in the log, now and then a
-checkpoint. The log has one JSON object a line and a line a step, and nothing in it depends on the clock: a run that was
-killed and resumed leaves the same log as one that was not.
+A `Run` holds all that the next step depends on. `train` is the loop around it: a step, a line in the log, now and then
+a checkpoint. The log has one JSON object a line and a line a step, and nothing in it depends on the clock: a run that
+was killed and resumed leaves the same log as one that was not.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 class Interrupted(NpformerError):
     """The run was asked to stop, and saved itself."""
+
+    exit_code = 130                                # what a shell reports for a command that Ctrl-C ended
 
 
 class Diverged(NpformerError):
@@ -76,7 +78,8 @@ class Config:
 
     def new_model(self, vocab_size):
         """The model that these options describe, with fresh weights."""
-        model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth, self.residual)
+        model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth,
+                                self.residual)
         return model.to(arrays.as_dtype(self.dtype))
 
 
@@ -127,7 +130,7 @@ class Run:
         return total / count if count else None
 
     def save(self, path):
-        """Write a checkpoint, whole or not at all. Raises Diverged, and leaves the old one, if a weight is no number."""
+        """Write a checkpoint, whole or not at all. Raises Diverged, and keeps the old one, if a weight is no number."""
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.array).all():
                 raise Diverged(f"step {self.step}: {name} holds NaN or infinity, with lr {self.config.lr}.")
@@ -139,7 +142,7 @@ class Run:
 
     @classmethod
     def load(cls, path, **changes):
-        """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, or what is the same anyway."""
+        """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, save_every."""
         tree = load_checkpoint(path)
         try:
             config, vocabulary = Config(**tree["config"]), tree["vocabulary"]
@@ -270,7 +273,7 @@ def read_log(path):
 
 @contextlib.contextmanager
 def asked_to_stop():
-    """A list that gets an entry when Ctrl-C or SIGTERM comes: a step is never cut in two. A second Ctrl-C stops at once."""
+    """A list that gets an entry when Ctrl-C or SIGTERM comes: no step is cut in two. A second one stops at once."""
     asked, before = [], {}
 
     def note(number, frame):

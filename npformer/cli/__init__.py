@@ -1,4 +1,4 @@
-"""The command `npformer`: train | residual | demo | info. What a person gave wrongly gets one message and exit code 2."""
+"""The command `npformer`: train | residual | demo | info. Bad input gets one clear message and exit code 2."""
 
 import argparse
 import importlib
@@ -47,7 +47,7 @@ def complain(text, code=2):
 
 def parser():
     """The options of every command."""
-    top = argparse.ArgumentParser(prog="npformer", description="A Transformer on NumPy whose backward pass you can read.")
+    top = argparse.ArgumentParser(prog="npformer", description="A Transformer on NumPy with a backward pass to read.")
     top.add_argument("--version", action="version", version=f"npformer {package_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="train | residual | demo | info")
 
@@ -60,19 +60,18 @@ def parser():
                        help="the same as --residual false")
     train.add_argument("--save-every", type=int, metavar="N", help="steps between checkpoints (100)",
                        default=argparse.SUPPRESS)
-    train.add_argument("--out", default=os.path.join("runs", "train"), metavar="DIR", help="where to write (%(default)s)")
+    add_out(train)
     train.add_argument("--resume", action="store_true", help="go on with the run in DIR")
 
     residual = add(commands, "residual", "the three forms of the residual side by side", TRAINING)
     residual.add_argument("--depth", type=int, nargs="+", default=[1, 4], metavar="N", help="numbers of blocks (1 4)")
-    residual.add_argument("--out", default=os.path.join("runs", "residual"), metavar="DIR",
-                          help="where to write (%(default)s)")
+    add_out(residual)
 
     demo = commands.add_parser("demo", help="everything at once, in under a minute", description=(
         "Train with and without the residual, prove the gradients, look at the residual identity, step backwards."))
     demo.add_argument("--steps", type=int, metavar="N", default=400, help="steps of each training run (%(default)s)")
-    demo.add_argument("--seed", type=int, metavar="N", default=0, help="of the weights and of the batches (%(default)s)")
-    demo.add_argument("--out", default=os.path.join("runs", "demo"), metavar="DIR", help="where to write (%(default)s)")
+    demo.add_argument("--seed", type=int, metavar="N", default=0, help="of weights and batches (%(default)s)")
+    add_out(demo)
 
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not", description="What npformer runs on.")
     return top
@@ -86,6 +85,12 @@ def add(commands, name, help, options):
     for option, how in options.items():
         command.add_argument(option, default=argparse.SUPPRESS, **how)
     return command
+
+
+def add_out(command):
+    """The folder that a command writes into: runs/<its name>, unless told otherwise."""
+    default = os.path.join("runs", command.prog.split()[-1])
+    command.add_argument("--out", default=default, metavar="DIR", help="where to write (%(default)s)")
 
 
 def form(text):

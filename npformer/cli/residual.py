@@ -22,33 +22,30 @@ def run(arguments):
     for depth in arguments.depth:
         dataclasses.replace(config, depth=depth)   # its complaint should not come after an hour of training
     make_folder(arguments.out)
-    results = []
+    text, results = config.read_text(), []
     for depth in arguments.depth:
-        results += compare(out, dataclasses.replace(config, depth=depth), FORMS)
+        forms = [train_form(out, dataclasses.replace(config, depth=depth, residual=form), text)[1] for form in FORMS]
+        results += forms
         write_whole(os.path.join(arguments.out, "residual.json"), json.dumps(results).encode())
         show.heading(out, f"Depth {depth}: gradient norms at step {config.steps}")
-        show.forms_table(out, results[-len(FORMS):])
-        plot.plot_grad_norms(results[-len(FORMS):], os.path.join(arguments.out, f"grad_norms_{depth}.png"))
+        show.forms_table(out, forms)
+        plot.plot_grad_norms(forms, os.path.join(arguments.out, f"grad_norms_{depth}.png"))
     summary(out, results)
     plot.plot_forms(results, os.path.join(arguments.out, "residual.png"))
     out.print(f"\nplots and numbers: {arguments.out}")
 
 
-def compare(out, config, forms):
-    """Train each of `forms` from the same seed on the same batches. Returns a list of results, dicts."""
-    text, results = config.read_text(), []
-    for form in forms:
-        one = Run(dataclasses.replace(config, residual=form), text)
-        losses = []
-        with show.Bar(out, f"depth {config.depth}, {LABELS[form]}", config.steps) as bar:
-            while one.step < config.steps:
-                record = one.advance()
-                losses.append(record["loss"])
-                bar(one, record)
-        results.append(dict(label=LABELS[form], depth=config.depth, residual=form, losses=losses,
-                            tail=mean_of_last(losses), val_loss=record["val_loss"], grad_norms=record["grad_norms"],
-                            run=one))
-    return results
+def train_form(out, config, text):
+    """Train one form. The same seed gives each form the same batches. Returns the Run and a dict of its numbers."""
+    run, losses = Run(config, text), []
+    label = LABELS[config.residual]
+    with show.Bar(out, f"depth {config.depth}, {label}", config.steps) as bar:
+        while run.step < config.steps:
+            record = run.advance()
+            losses.append(record["loss"])
+            bar(run, record)
+    return run, dict(label=label, depth=config.depth, residual=config.residual, losses=losses,
+                     tail=mean_of_last(losses), val_loss=record["val_loss"], grad_norms=record["grad_norms"])
 
 
 def mean_of_last(losses):
@@ -60,6 +57,6 @@ def mean_of_last(losses):
 def summary(out, results):
     """A line for each run: its losses, and how many parameters no gradient reaches."""
     show.heading(out, "Loss in nats per character")
-    show.table(out, ("form", "depth", "training (mean of the last steps)", "validation", "parameters without gradient"), [
+    show.table(out, ("form", "depth", "training (mean of the last)", "validation", "parameters without gradient"), [
         (r["label"], r["depth"], f"{r['tail']:.4f}", "" if r["val_loss"] is None else f"{r['val_loss']:.4f}",
          list(r["grad_norms"].values()).count(None)) for r in results])

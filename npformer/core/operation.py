@@ -10,7 +10,7 @@ from inspect import Parameter, signature
 import numpy as np
 
 from . import arrays
-from .errors import DeviceError, DTypeError, GraphError, NpformerError, ShapeError, complaint
+from .errors import DeviceError, DTypeError, GraphError, IndexRangeError, NpformerError, ShapeError, complaint
 from .source import calling_line
 from .tape import Box, Node, collect, state
 
@@ -68,7 +68,8 @@ class Operation:
             where = ", ".join(f"{n} on {arrays.device_of(a)}" for n, a in operands.items() if hasattr(a, "dtype"))
             raise DeviceError(complaint(call, f"the arrays must live on one device: {where}", operands,
                                         "Move one with .to('cuda') or .cpu().")) from error
-        kind = (DTypeError if isinstance(error, TypeError) else ShapeError)
+        kind = (DTypeError if isinstance(error, TypeError) else IndexRangeError if isinstance(error, IndexError)
+                else ShapeError)
         raise kind(complaint(call, f"{error}", operands, self.shapes_line())) from error
 
     def shapes_line(self):
@@ -227,10 +228,10 @@ def record(op, args, options):
             parents.append(a.node)
             if a.node is not None and op.differentiable(i):
                 wanted.append(i)
-            box = box or a
+            box = a if box is None else box
         else:
             parents.append(None)
-            if isinstance(a, np.generic):
+            if isinstance(a, np.number):
                 values[i] = a.item()               # a NumPy number counts as a Python number: it promotes nothing
     if op.promotes:
         values = arrays.promote(values, op.promotes == "float")
@@ -266,7 +267,7 @@ def run(op, function, values, options):
 
 def as_array(y, like):
     """NumPy's reductions give numbers; a Box always holds an array."""
-    return y if type(y) is type(like) else np.asarray(y, like=like)
+    return np.asarray(y, like=like) if isinstance(y, np.generic) else y
 
 
 @primitive

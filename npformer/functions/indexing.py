@@ -9,10 +9,10 @@ from ..core.tape import Box
 from ..ops import indexing as op
 from ..ops.elementwise import add, values, where
 from ..ops.indexing import grid, require_in_range
-from ..ops.shape import along, keep, narrow as narrow_op, permute, positive_dim, reshape
+from ..ops.shape import along, keep, permute, positive_dim, reshape
+from ..ops.shape import narrow as narrow_op
 from .pointwise import require_mask, scaled
 from .reduction import Chosen
-
 
 # ── x[index] ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -46,7 +46,7 @@ def stages(index, x):
         if part is Ellipsis or isinstance(part, int) and not isinstance(part, bool):
             first.append(part)
         elif part is not None:
-            wide = part.ndim if getattr(part, "dtype", None) == bool else 1
+            wide = part.ndim if getattr(getattr(part, "dtype", None), "kind", "") == "b" else 1
             first += [slice(None)] * wide
     return [tuple(first), tuple(p for p in parts if not isinstance(p, int) or isinstance(p, bool))]
 
@@ -226,10 +226,13 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
     return op.getitem(flat, index=(Ellipsis, slice(start, last, columns + 1) if length else slice(0)))
 
 
+diagonal_of = diagonal                            # `diag` has an argument of the same name
+
+
 def diag(input, diagonal=0):
     """A vector's entries on the diagonal of a matrix of zeros; of a matrix: its diagonal"""
     if input.ndim == 2:
-        return globals()["diagonal"](input, diagonal)
+        return diagonal_of(input, diagonal)
     if input.ndim != 1:
         raise ShapeError(complaint("diag(input)", "input must have 1 or 2 dims", {"input": input}))
     size = input.shape[0] + abs(diagonal)

@@ -7,7 +7,8 @@ import numpy as np
 from ..core.arrays import int64, is_float
 from ..core.errors import DTypeError, ValueRangeError
 from ..core.tape import Box
-from ..ops import elementwise, reduce as op, shape
+from ..ops import elementwise, shape
+from ..ops import reduce as op
 from ..ops.elementwise import values
 from ..ops.indexing import gather
 from ..ops.shape import cast, positive_dim, positive_dims

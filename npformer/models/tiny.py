@@ -1,4 +1,4 @@
-"""TinyTransformer: characters in, the next character's logits out. One block as it is taught first, or a stack of them."""
+"""TinyTransformer: characters in, the next character's logits out. One block, as it is taught first, or a stack."""
 
 from .. import creation, nn
 from ..core.errors import IndexRangeError, ShapeError, ValueRangeError, complaint
@@ -64,11 +64,11 @@ class TinyTransformer(Block):
     `blocks.<depth>`.
 
     vocab_size: how many characters there are, V. context: the longest sequence. d_model: width C, a multiple of
-    n_heads. d_ff: width F of the feed-forward layer. depth: how many blocks, >= 1. residual, at both additions of a block:
+    n_heads. d_ff: width F of the feed-forward layer. depth: how many blocks, >= 1. residual, at a block's additions:
       True       x = x + F(x)
       False      x = F(x): the skip is gone, the branch stays
-      "deleted"  the line `x = x + output` after attention is deleted: what attention computes goes nowhere, so no gradient
-                 reaches query, key, value and out_proj. The feed-forward layer's addition stays.
+      "deleted"  the line `x = x + output` after attention is deleted: what attention computes goes nowhere, so no
+                 gradient reaches query, key, value and out_proj. The feed-forward layer's addition stays.
 
     characters, integers (B, T) -> logits (B, T, V), T <= context.
     """
@@ -104,7 +104,7 @@ class TinyTransformer(Block):
 def check_options(d_model, n_heads, depth, residual):
     """Raise ValueRangeError where the options of TinyTransformer make no model."""
     if d_model % n_heads:
-        raise ValueRangeError(f"TinyTransformer: d_model must be a multiple of n_heads, to share it out among the heads\n"
+        raise ValueRangeError(f"TinyTransformer: d_model must be a multiple of n_heads, to be shared out among heads\n"
                               f"  d_model {d_model}\n  n_heads {n_heads}")
     if depth < 1:
         raise ValueRangeError(f"TinyTransformer: depth must be an integer >= 1, got {depth!r}")

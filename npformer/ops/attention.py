@@ -14,6 +14,22 @@ from .shape import unbroadcast
 MASKED = -math.inf
 
 
+def attention_weights(q, k, mask, *, scale):
+    """softmax((q @ kᵀ)·scale, masked), and 0 where a query sees no key; q (..., T, K), k (..., S, K) -> (..., T, S)"""
+    s = mul(matmul(q, T(k)), scale)                # (..., T, S)
+    blind = None
+    if mask is not None:
+        seen = getattr(mask, "array", mask)
+        if seen.dtype == bool:
+            s, sees = where(mask, s, MASKED), seen
+        else:
+            s, sees = add(s, mask), seen > MASKED
+        blind = ~sees.any(axis=-1, keepdims=True)
+        s = where(blind, 0.0, s)
+    a = softmax(s, dim=-1)
+    return a if blind is None else where(blind, 0.0, a)
+
+
 @fused
 def attention(q, k, v, mask, drop, *, scale):
     """y = (softmax(s)·drop) @ v, s = (q @ kᵀ)·scale, masked.
@@ -27,19 +43,7 @@ def attention(q, k, v, mask, drop, *, scale):
     sends and gets no gradient. drop: None, or 0 and 1/(1 − p) at random, of shape (..., T, S).
     Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
-    s = mul(matmul(q, T(k)), scale)                # (..., T, S)
-    blind = None
-    if mask is not None:
-        seen = getattr(mask, "array", mask)
-        if seen.dtype == bool:
-            s, sees = where(mask, s, MASKED), seen
-        else:
-            s, sees = add(s, mask), seen > MASKED
-        blind = ~sees.any(axis=-1, keepdims=True)
-        s = where(blind, 0.0, s)
-    a = softmax(s, dim=-1)
-    if blind is not None:
-        a = where(blind, 0.0, a)
+    a = attention_weights(q, k, mask, scale=scale)
     return matmul(a if drop is None else mul(a, drop), v)
 
 

@@ -92,12 +92,20 @@ def pow(a, b):
 
 pow.vjps(
     a=lambda g, a, b, a_shape: unbroadcast(g * _slope_of_power(a, b), a_shape),
-    b=lambda g, y, a, b_shape: unbroadcast(g * y * log(where(equals(a, 0), 1, a)), b_shape),
+    b=lambda g, y, a, b_shape: unbroadcast(g * y * _log_of(a), b_shape),
 )
 pow.samples(positive(2, 3), (3,))
 pow.samples(positive(2, 1), positive(1, 3))
 pow.samples((2, 3), 3)
 pow.samples(positive(2, 3), -0.5)
+pow.samples(3, (2, 3))
+
+
+def _log_of(a):
+    """ln a, and 0 where a = 0. Of a number in full precision, whatever the arrays' dtype."""
+    if isinstance(a, (int, float)):
+        return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
+    return log(where(equals(a, 0), 1, a))
 
 
 def _slope_of_power(a, b):

@@ -6,6 +6,7 @@ mistake that every test point without a repeated index hides.
 
 import numpy as np
 
+from ..core.arrays import device_of, module_for
 from ..core.errors import DTypeError, IndexRangeError, ShapeError
 from ..core.operation import fused, primitive
 from ..core.samples import integers, value
@@ -28,8 +29,13 @@ def put(x, *, index, shape):
     if is_basic(index):
         y[index] = x                               # slices never name an entry twice
     else:
-        np.add.at(y, index, x)
+        add_at(y, index, x)
     return y
+
+
+def add_at(y, index, x):
+    """Add x to y[index] in place, once for each time that an entry is named."""
+    module_for(device_of(y)).add.at(y, index, x)   # np.add.at cannot hand a tuple of indices on to CuPy
 
 
 getitem.vjps(x=lambda g, x_shape, index: put(g, index=index, shape=x_shape))
@@ -67,7 +73,7 @@ def scatter_add(x, index, source, *, dim):
     """x with source[i, j] added at x[index[i, j], j] (dim 0).    dx = g,  dsource = g gathered at index"""
     y = x.copy()
     part = source[tuple(slice(n) for n in index.shape)]
-    np.add.at(y, grid(index, dim, x.shape, "scatter_add"), part)
+    add_at(y, grid(index, dim, x.shape, "scatter_add"), part)
     return y
 
 
@@ -138,9 +144,11 @@ def embedding_backward(g, *, indices, weight):
 
 
 def add_rows(rows, places, count):
-    """A table of `count` rows; row k is the sum of the rows whose place is k. Sorted first: np.add.at is far slower."""
+    """A table of `count` rows; row k is the sum of the rows whose place is k."""
     table = np.zeros_like(rows, shape=(count, rows.shape[1]))
-    if len(places):
+    if device_of(rows) == "cuda":                  # CuPy's reduceat subtracts running sums, which costs digits
+        add_at(table, places, rows)
+    elif len(places):                              # sorted first: np.add.at is far slower
         order = np.argsort(places, kind="stable")
         places = places[order]
         starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))     # where a run of equal places begins

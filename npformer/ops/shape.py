@@ -5,6 +5,7 @@ An adjoint pair is two operations that are each other's gradient.
 
 import numpy as np
 
+from ..core import arrays
 from ..core.arrays import as_dtype
 from ..core.errors import IndexRangeError, ShapeError
 from ..core.operation import primitive
@@ -62,6 +63,26 @@ def cast(x, *, dtype):
 
 cast.vjps(x=lambda g: g)                           # the walk brings every gradient to its argument's dtype
 cast.samples((2, 3), dtype="float64")
+
+
+@primitive
+def clone(x):
+    """x, in memory of its own.    dx = g"""
+    return x.copy()
+
+
+clone.vjps(x=lambda g: g)
+clone.samples((2, 3))
+
+
+@primitive
+def move(x, *, device, source):
+    """x on another device, from `source`.    dx = g on the device that x came from"""
+    return arrays.move(x, device)
+
+
+move.vjps(x=lambda g, device, source: move(g, device=source, source=device))
+move.samples((2, 3), device="cpu", source="cpu")
 
 
 @primitive

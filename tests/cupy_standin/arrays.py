@@ -109,6 +109,9 @@ class ufunc:
             raise NotImplementedError(f"`cupy_{self.name}.accumulate` is not supported yet")
         return boxed(self.of.accumulate(plain(array), axis=axis, dtype=dtype, out=plain(out)))
 
+    def reduceat(self, array, indices, axis=0, dtype=None, out=None):
+        raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: it loses digits, do not use it")
+
     def outer(self, a, b, **kwargs):
         return self(a.reshape(a.shape + (1,) * b.ndim), b.reshape((1,) * a.ndim + b.shape), **kwargs)
 

@@ -1,0 +1,59 @@
+"""`npformer info`: versions, BLAS, threads, GPU or why not."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from ..core import arrays
+from ..core.errors import DeviceError
+from . import package_version
+
+PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "safetensors", "threadpoolctl")
+
+
+def run(arguments):
+    """Write a line for each thing that matters. It needs no package but NumPy: it has to say what is missing."""
+    lines = [("npformer", package_version()), ("python", f"{platform.python_version()} ({sys.executable})"),
+             ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
+             *[(name, installed(name)) for name in PACKAGES],
+             ("BLAS", blas()), ("threads", threads()), ("GPU", gpu()), ("backend", arrays.get_backend())]
+    sys.stdout.write("".join(f"{name:<14} {value}\n" for name, value in lines))
+
+
+def installed(package):
+    """The version of a package, or that it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def blas():
+    """The library that NumPy multiplies matrices with."""
+    found = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+def threads():
+    """How many threads BLAS uses, or why that is not known."""
+    try:
+        return str(arrays.get_num_threads())
+    except DeviceError as error:
+        return first_line(error)
+
+
+def gpu():
+    """The GPU that CuPy finds, or why it finds none."""
+    try:
+        module = arrays.cupy()
+    except DeviceError as error:
+        return first_line(error)
+    return module.cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+
+def first_line(error):
+    """The first line of an error's text."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,1 @@
+"""The floor that everything stands on: errors, arrays, operations, and the tape with its one backward walk."""

@@ -1,0 +1,212 @@
+"""Tensors out of nothing, out of Python's numbers and lists, and out of others' arrays."""
+
+import numpy as np
+
+from .core import arrays
+from .core.errors import DTypeError, ShapeError, ValueRangeError, complaint, describe
+from .functions.like import drawn, made, numpy_generator
+from .functions.shaping import sizes_of
+from .interop import to
+from .tensors import Tensor
+
+# ── from data ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tensor(data, *, dtype=None, device=None, requires_grad=False):
+    """A copy of data: numbers, nested lists, arrays, Tensors.
+
+    Python floats become the default dtype (float32), ints int64, bools bool; arrays keep their dtype.
+    """
+    array = array_of(data, dtype)
+    array = array.astype(array.dtype if dtype is None else arrays.as_dtype(dtype), copy=True)
+    keep_place = device is None and arrays.device_of(array) == "cuda"
+    return made(Tensor, array if keep_place else arrays.move(array, device), requires_grad)
+
+
+def array_of(data, dtype=None):
+    """data as an array, in the dtype that PyTorch would choose unless `dtype` is given; not always a copy."""
+    if isinstance(data, Tensor):
+        return data.array
+    if hasattr(data, "__cuda_array_interface__"):
+        return arrays.cupy().asarray(data)
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    try:
+        array = np.asarray(plain(data))
+    except ValueError as error:
+        raise ShapeError(f"tensor(data): the lists are ragged: those of one level must be equally long.\n  {error}") from None
+    except OverflowError:
+        raise ValueRangeError("tensor(data): an integer does not fit into int64") from None
+    if array.dtype == np.float64 and not isinstance(data, np.ndarray):
+        kept = getattr(first, "dtype", None)
+        return array.astype(kept if kept is not None and arrays.is_float(kept) else arrays.get_default_dtype())
+    if array.dtype.kind not in "buif":
+        raise DTypeError(f"tensor(data): data must be numbers, or nested lists of numbers, got {describe(data)}")
+    arrays.as_dtype(array.dtype if dtype is None else dtype)
+    return array
+
+
+def plain(data):
+    """Nested lists with the arrays of the Tensors in them."""
+    if isinstance(data, (list, tuple)):
+        return [plain(x) for x in data]
+    return arrays.to_numpy(data.array) if isinstance(data, Tensor) else data
+
+
+def as_tensor(data, dtype=None, device=None):
+    """data itself if it is a Tensor; around the same memory if it is a NumPy array; else a copy."""
+    if isinstance(data, Tensor):
+        return to(data, dtype=dtype, device=device)
+    if isinstance(data, np.ndarray):
+        return to(from_numpy(data), dtype=dtype, device=arrays.device_name(device))
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray):
+    """A Tensor around a NumPy array's own memory: each sees what is written into the other."""
+    if not isinstance(ndarray, np.ndarray):
+        raise DTypeError(f"from_numpy(ndarray): needs a NumPy array, got {type(ndarray).__name__}")
+    arrays.as_dtype(ndarray.dtype)
+    arrays.share(ndarray)
+    return Tensor.wrap(ndarray)
+
+
+def from_dlpack(ext_tensor):
+    """A Tensor around the memory of another library's tensor: npf.from_dlpack(torch_tensor)."""
+    on_cpu = ext_tensor.__dlpack_device__()[0] == 1
+    array = np.from_dlpack(ext_tensor) if on_cpu else arrays.cupy().from_dlpack(ext_tensor)
+    arrays.as_dtype(array.dtype)
+    arrays.share(array)
+    return Tensor.wrap(array)
+
+
+# ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_size(size, value, call, dtype, device, requires_grad):
+    """`value` in every entry of a new tensor."""
+    sizes = sizes_of(size, call)
+    if any(n < 0 for n in sizes):
+        raise ShapeError(f"{call}: sizes must not be negative, got {sizes}")
+    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    return made(Tensor, arrays.module_for(device).full(sizes, value, dtype=dtype), requires_grad)
+
+
+def zeros(*size, dtype=None, device=None, requires_grad=False):
+    """Zeros of shape `size`: zeros(2, 3) or zeros((2, 3))"""
+    return of_size(size, 0, "zeros(size)", dtype, device, requires_grad)
+
+
+def ones(*size, dtype=None, device=None, requires_grad=False):
+    """Ones of shape `size`: ones(2, 3) or ones((2, 3))"""
+    return of_size(size, 1, "ones(size)", dtype, device, requires_grad)
+
+
+def empty(*size, dtype=None, device=None, requires_grad=False):
+    """A tensor of shape `size` that is there to be filled; zeros, so that a run can be repeated"""
+    return of_size(size, 0, "empty(size)", dtype, device, requires_grad)
+
+
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
+    """fill_value in shape `size`, in fill_value's own dtype unless another is given"""
+    value = tensor(fill_value)
+    return of_size((size,), value.item(), "full(size, fill_value)", dtype or value.dtype, device, requires_grad)
+
+
+def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
+    """n rows and m (default n) columns with ones on the main diagonal, zeros elsewhere"""
+    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    return made(Tensor, arrays.module_for(device).eye(n, n if m is None else m, dtype=dtype), requires_grad)
+
+
+def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False):
+    """start, start + step, ... below end; int64 if all are integers. arange(end) starts at 0."""
+    start, end = (0, start) if end is None else (start, end)
+    start, end, step = (x.item() if hasattr(x, "item") else x for x in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        raise ValueRangeError(f"arange({start}, {end}, {step}): step must lead from start to end")
+    if dtype is None:
+        dtype = arrays.get_default_dtype() if any(isinstance(x, float) for x in (start, end, step)) else arrays.int64
+    values = np.arange(start, end, step).astype(arrays.as_dtype(dtype))
+    return made(Tensor, arrays.move(values, device), requires_grad)
+
+
+def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
+    """`steps` numbers from start to end, both included, at equal distances"""
+    if steps < 0:
+        raise ValueRangeError(f"linspace(start, end, steps): steps must not be negative, got {steps}")
+    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    start, end = (x.item() if hasattr(x, "item") else x for x in (start, end))
+    values = np.linspace(start, end, steps, dtype=np.float64).astype(dtype)
+    return made(Tensor, arrays.move(values, device), requires_grad)
+
+
+# ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rand(*size, dtype=None, device=None, requires_grad=False, generator=None):
+    """Uniform in [0, 1)"""
+    draw = numpy_generator(generator).random
+    return made(Tensor, drawn(draw, sizes_of(size, "rand(size)"), dtype, device), requires_grad)
+
+
+def randn(*size, dtype=None, device=None, requires_grad=False, generator=None):
+    """Standard normal"""
+    draw = numpy_generator(generator).standard_normal
+    return made(Tensor, drawn(draw, sizes_of(size, "randn(size)"), dtype, device), requires_grad)
+
+
+def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=None):
+    """Normal with that mean and standard deviation: numbers and a size, or tensors that give each entry its own"""
+    if size is None:
+        like = mean if isinstance(mean, Tensor) else std
+        return randn(like.shape, dtype=dtype or like.dtype, device=device or like.device, generator=generator) * std + mean
+    return randn(size, dtype=dtype, device=device, generator=generator) * std + mean
+
+
+def randint(low, high=None, size=None, *, dtype=None, device=None, generator=None):
+    """Integers from low to high − 1: randint(high, size) or randint(low, high, size)"""
+    if size is None or isinstance(high, (tuple, list)):
+        low, high, size = 0, low, (size if size is not None else high)
+    if low >= high:
+        raise ValueRangeError(f"randint(low, high, size): low must be below high, got {low} and {high}")
+    values = numpy_generator(generator).integers(low, high, sizes_of((size,), "randint(low, high, size)"))
+    return Tensor.wrap(arrays.move(np.asarray(values).astype(arrays.as_dtype(dtype) or arrays.int64), device))
+
+
+def randint_like(input, low, high=None, *, dtype=None, device=None, generator=None):
+    """Integers from low to high − 1 (or from 0 to low − 1), of input's shape and dtype unless told otherwise"""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator)
+
+
+def randperm(n, *, dtype=None, device=None, generator=None):
+    """The integers from 0 to n − 1 in random order"""
+    values = numpy_generator(generator).permutation(n).astype(arrays.as_dtype(dtype) or arrays.int64)
+    return Tensor.wrap(arrays.move(values, device))
+
+
+def multinomial(input, num_samples, replacement=False, *, generator=None):
+    """num_samples indices drawn with the weights in each row of input (one row or several), with replacement or not"""
+    weights = arrays.to_numpy(input.array).astype(np.float64)
+    call = f"multinomial(input, {num_samples})"
+    if weights.ndim not in (1, 2) or not arrays.is_float(input.dtype):
+        raise ShapeError(complaint(call, "input must be a row of floating weights, or several", {"input": input}))
+    if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(axis=-1) <= 0).any():
+        raise ValueRangeError(complaint(call, "weights must be finite and >= 0, and not all 0 in a row", {"input": input}))
+    if num_samples < 1 or not replacement and num_samples > (weights > 0).sum(axis=-1).min():
+        raise ValueRangeError(f"{call}: cannot draw {num_samples} without replacement from "
+                              f"{(weights > 0).sum(axis=-1).min()} weights that are not 0")
+    random = numpy_generator(generator)
+    if replacement:
+        shares = np.cumsum(weights, axis=-1).reshape(-1, weights.shape[-1])
+        shares /= shares[:, -1:]                   # the last becomes 1 exactly, and u stays below it
+        u = random.random((len(shares), num_samples))
+        indices = np.stack([np.searchsorted(row, drawn, side="right") for row, drawn in zip(shares, u)])
+        indices = indices.reshape(*weights.shape[:-1], num_samples)
+    else:                                          # the earliest arrivals of Poisson processes with these rates
+        with np.errstate(divide="ignore"):
+            arrival = random.standard_exponential(weights.shape) / weights
+        indices = np.argsort(arrival, axis=-1, kind="stable")[..., :num_samples]
+    return input.wrap(arrays.move(indices, arrays.device_of(input.array)))

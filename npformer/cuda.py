@@ -1,0 +1,36 @@
+"""Whether there is a GPU to compute on, through CuPy: PyTorch's `torch.cuda` names."""
+
+from .core import arrays
+from .core.errors import DeviceError
+
+
+def is_available():
+    """Whether CuPy is installed and finds a driver and a device. Never raises."""
+    try:
+        arrays.cupy()
+    except DeviceError:
+        return False
+    return True
+
+
+def device_count():
+    """How many GPUs CuPy sees; 0 where it cannot work."""
+    return arrays.cupy().cuda.runtime.getDeviceCount() if is_available() else 0
+
+
+def get_device_name(device=0):
+    """The name of a GPU: 'NVIDIA H100'."""
+    return arrays.cupy().cuda.runtime.getDeviceProperties(device)["name"].decode()
+
+
+def synchronize():
+    """Wait until the GPU has done all that it was given."""
+    arrays.cupy().cuda.get_current_stream().synchronize()
+
+
+def manual_seed_all(seed):
+    """`npf.manual_seed`: draws are made on the CPU and moved, so one seed serves every device."""
+    arrays.manual_seed(seed)
+
+
+manual_seed = manual_seed_all

@@ -1,0 +1,95 @@
+"""New tensors made after another: of its shape, or with its dtype and on its device."""
+
+import numpy as np
+
+from ..core import arrays
+from .shaping import sizes_of
+
+
+def made(input, array, requires_grad=False):
+    """A Tensor like input around a new array."""
+    y = input.wrap(array)
+    return y.requires_grad_() if requires_grad else y
+
+
+def filled(input, shape, value, dtype, device, requires_grad):
+    """`value` everywhere, with input's dtype and device unless told otherwise."""
+    module = arrays.module_for(arrays.device_of(input.array) if device is None else device)
+    dtype = input.dtype if dtype is None else arrays.as_dtype(dtype)
+    return made(input, module.full(shape, value, dtype=dtype), requires_grad)
+
+
+def zeros_like(input, *, dtype=None, device=None, requires_grad=False):
+    """Zeros of input's shape, dtype and device, unless told otherwise"""
+    return filled(input, input.array.shape, 0, dtype, device, requires_grad)
+
+
+def ones_like(input, *, dtype=None, device=None, requires_grad=False):
+    """Ones of input's shape, dtype and device, unless told otherwise"""
+    return filled(input, input.array.shape, 1, dtype, device, requires_grad)
+
+
+def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False):
+    """fill_value in input's shape, dtype and device, unless told otherwise"""
+    return filled(input, input.array.shape, fill_value, dtype, device, requires_grad)
+
+
+empty_like = zeros_like
+
+
+def new_zeros(input, *size, dtype=None, device=None, requires_grad=False):
+    """Zeros of shape `size` with input's dtype and device, unless told otherwise"""
+    return filled(input, sizes_of(size, "new_zeros(size)"), 0, dtype, device, requires_grad)
+
+
+def new_ones(input, *size, dtype=None, device=None, requires_grad=False):
+    """Ones of shape `size` with input's dtype and device, unless told otherwise"""
+    return filled(input, sizes_of(size, "new_ones(size)"), 1, dtype, device, requires_grad)
+
+
+def new_full(input, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+    """fill_value in shape `size` with input's dtype and device, unless told otherwise"""
+    return filled(input, sizes_of((size,), "new_full(size, fill_value)"), fill_value, dtype, device, requires_grad)
+
+
+new_empty = new_zeros
+
+
+# ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drawn(draw, shape, dtype, device):
+    """`draw(shape, dtype)` of a NumPy generator, in any floating dtype, on `device`."""
+    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    if not arrays.is_float(dtype):
+        raise arrays.DTypeError(f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for integers")
+    native = dtype if dtype in (arrays.float32, arrays.float64) else arrays.float32
+    return arrays.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
+
+
+def numpy_generator(generator):
+    """The NumPy generator inside `generator`, or the one that manual_seed seeds."""
+    return (generator or arrays.default_generator).numpy
+
+
+def rand_like(input, *, dtype=None, device=None, requires_grad=False, generator=None):
+    """Uniform in [0, 1), of input's shape, dtype and device, unless told otherwise"""
+    array = drawn(numpy_generator(generator).random, input.shape, dtype or input.dtype,
+                  device or arrays.device_of(input.array))
+    return made(input, array, requires_grad)
+
+
+def randn_like(input, *, dtype=None, device=None, requires_grad=False, generator=None):
+    """Standard normal, of input's shape, dtype and device, unless told otherwise"""
+    array = drawn(numpy_generator(generator).standard_normal, input.shape, dtype or input.dtype,
+                  device or arrays.device_of(input.array))
+    return made(input, array, requires_grad)
+
+
+def bernoulli(input, p=None, *, generator=None):
+    """1 with probability input (or with probability p, in input's shape), else 0"""
+    chance = input.array if p is None else p
+    if not (0 <= np.min(chance, initial=0) and np.max(chance, initial=0) <= 1):
+        raise arrays.ValueRangeError("bernoulli(input): probabilities must be from 0 to 1")
+    u = arrays.move(numpy_generator(generator).random(input.array.shape), arrays.device_of(input.array))
+    return input.wrap((np.asarray(u, like=input.array) < chance).astype(input.dtype))

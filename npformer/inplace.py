@@ -1,0 +1,149 @@
+"""Writing into a tensor's own memory: `add_`, `x[index] = v`, `x += y`, and when that is refused."""
+
+import numpy as np
+
+from .core import arrays, tape
+from .core.errors import DeviceError, DTypeError, GraphError, IndexRangeError, ShapeError, ValueRangeError, complaint
+from .functions.indexing import stages
+from .functions.like import bernoulli, drawn, numpy_generator
+from .ops import indexing, shape
+
+# The operations whose result may be a view of their input's memory; a test goes through the registry for them.
+VIEWS = {shape.reshape, shape.permute, shape.flip, shape.expand, shape.narrow, indexing.getitem, shape.move}
+
+
+def recorded(*operands):
+    """Whether an operation on these would be recorded now."""
+    return tape.state.grad_enabled and any(isinstance(a, tape.Box) and a.node is not None for a in operands)
+
+
+def refuse_in_graph(call, instead, *operands):
+    """Raise GraphError if a write into the first operand would go past the graph."""
+    if recorded(*operands):
+        raise GraphError(f"{call}: a write in place cannot be differentiated, and this one has a part in the graph.\n"
+                         f"  Write {instead} instead, or do it under npf.no_grad().")
+
+
+def store(x, y, call):
+    """Write the array y into x's memory; x keeps its shape and its dtype."""
+    kinds = "bui" if x.dtype.kind in "ui" else "buif" if x.dtype.kind == "f" else "b"
+    if y.dtype.kind not in kinds:
+        raise DTypeError(complaint(call, f"a result in {y.dtype} does not fit into a tensor of {x.dtype}", {"self": x},
+                                   "Convert the tensor first, or use the form without the underscore."))
+    if y.shape != x.array.shape:
+        raise ShapeError(complaint(call, f"a result of shape {y.shape} does not fit into the tensor", {"self": x}))
+    write(x, Ellipsis, y, call)
+
+
+def write(x, index, y, call):
+    """x.array[index] = y, noted for the graphs that need x as it was. index: one stage, or several."""
+    *outer, last = index if isinstance(index, list) else [index]
+    if getattr(y, "ndim", 0) and arrays.device_of(y) != arrays.device_of(x.array):
+        raise DeviceError(complaint(call, f"the tensor is on {arrays.device_of(x.array)}, what is to be written on "
+                                    f"{arrays.device_of(y)}", {"self": x, "value": y}))
+    if not getattr(x.array.flags, "writeable", True):
+        raise GraphError(f"{call}: this tensor cannot be written to: it repeats memory (expand), or shares that of an "
+                         "array that is read-only.\n  Write to a copy: x.clone()")
+    target = x.array
+    try:
+        for part in outer:                         # integers and slices alone: a view
+            target = target[part]
+        target[last] = y
+    except (ValueError, IndexError) as error:
+        kind = IndexRangeError if isinstance(error, IndexError) else ShapeError
+        raise kind(complaint(call, str(error), {"x": x, "value": y})) from None
+    arrays.wrote(x.array)
+
+
+def in_place(function):
+    """The method `name_` of a function `name`: the result goes into the tensor's own memory."""
+    name = function.__name__
+
+    def method(self, *args, **options):
+        refuse_in_graph(f"{name}_", f"x = x.{name}(...)", self, *args, *options.values())
+        store(self, function(self, *args, **options).array, f"{name}_")
+        return self
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"`{name}`, in place. {function.__doc__}"
+    return method
+
+
+def augmented(function, symbol):
+    """The operator `x += y` (or -=, ...): in place; while recording, x becomes the result of x + y."""
+    call = f"x {symbol}= y"
+
+    def operator(self, other):
+        if not recorded(self, other):
+            store(self, function(self, other).array, call)
+            return self
+        remedy = f"Write x = x {symbol} y."
+        if self.node is not None and self.is_leaf:
+            raise GraphError(f"{call}: x is a leaf that requires a gradient; a write in place would lose it.\n  {remedy}")
+        view = self.array.base is not None if self.node is None else self.node.op in VIEWS
+        if view and self.array.base is not None:
+            raise GraphError(f"{call}: x is a view of another tensor's memory, which would not see the change while the "
+                             f"graph is recorded.\n  {remedy}")
+        y = function(self, other)
+        if y.shape != self.shape or y.dtype != self.dtype:
+            raise ShapeError(complaint(call, "the result must have x's shape and dtype", {"x": self, "result": y}, remedy))
+        self.array, self.node = y.array, y.node
+        return self
+    operator.__doc__ = call
+    return operator
+
+
+def setitem(x, index, value):
+    """x[index] = value, converted to x's dtype. Outside the graph only."""
+    refuse_in_graph("x[index] = value", "x = npf.where(mask, value, x), npf.scatter(...) or npf.stack(parts)", x, value)
+    array = value.array if isinstance(value, tape.Box) else np.asarray(value, dtype=x.dtype, like=x.array)
+    write(x, stages(index, x), array, "x[index] = value")
+
+
+def fill_(self, value):
+    """Every entry becomes `value`, a number or a tensor of 0 dims."""
+    refuse_in_graph("fill_", "npf.full_like(x, value)", self, value)
+    write(self, Ellipsis, value.array if isinstance(value, tape.Box) else value, "fill_")
+    return self
+
+
+def zero_(self):
+    """Every entry becomes 0."""
+    return fill_(self, 0)
+
+
+def copy_(self, src, non_blocking=False):
+    """The entries of src (broadcast, converted to this tensor's dtype, from any device) replace these."""
+    refuse_in_graph("copy_", "x = src.clone()", self, src)
+    write(self, Ellipsis, arrays.move(src.array, arrays.device_of(self.array)), "copy_")
+    return self
+
+
+def random_fill(self, draw, call):
+    """Every entry drawn anew."""
+    refuse_in_graph(call, "npf.rand_like(x) or npf.randn_like(x)", self)
+    write(self, Ellipsis, drawn(draw, self.array.shape, self.dtype, arrays.device_of(self.array)), call)
+    return self
+
+
+def uniform_(self, from_=0.0, to=1.0, *, generator=None):
+    """Every entry drawn uniformly from [from_, to)."""
+    if from_ > to:
+        raise ValueRangeError(f"uniform_(from_, to): from_ must not exceed to, got {from_} and {to}")
+    random = numpy_generator(generator).random
+    return random_fill(self, lambda size, dtype: random(size, dtype) * dtype.type(to - from_) + dtype.type(from_),
+                       "uniform_")
+
+
+def normal_(self, mean=0.0, std=1.0, *, generator=None):
+    """Every entry drawn from the normal distribution of that mean and standard deviation."""
+    if std < 0:
+        raise ValueRangeError(f"normal_(mean, std): std must not be negative, got {std}")
+    normal = numpy_generator(generator).standard_normal
+    return random_fill(self, lambda size, dtype: normal(size, dtype) * dtype.type(std) + dtype.type(mean), "normal_")
+
+
+def bernoulli_(self, p=0.5, *, generator=None):
+    """Every entry becomes 1 with probability p, else 0."""
+    refuse_in_graph("bernoulli_", "npf.bernoulli(npf.full_like(x, p))", self)
+    write(self, Ellipsis, bernoulli(self, p, generator=generator).array, "bernoulli_")
+    return self

@@ -1,0 +1,213 @@
+"""Tensors and the world outside: NumPy's functions, printing, devices and sizes."""
+
+import numpy as np
+
+from . import functions as f
+from .core import arrays, tape
+from .core.errors import DeviceError, DTypeError, GraphError, ShapeError, complaint
+from .ops import shape
+
+
+class Size(tuple):
+    """The sizes of a tensor's dims: a tuple that can multiply itself out."""
+
+    __slots__ = ()
+
+    def numel(self):
+        """The product of the sizes."""
+        count = 1
+        for n in self:
+            count *= n
+        return count
+
+    def __repr__(self):
+        return f"npformer.Size({list(self)})"
+
+
+class Device:
+    """Where a tensor lives: `npf.device("cuda")`. Equal to its name as a string."""
+
+    __slots__ = ("type", "index")
+
+    def __init__(self, name):
+        self.type = arrays.device_name(name)
+        self.index = None if self.type == "cpu" else 0
+
+    def __eq__(self, other):
+        if not isinstance(other, (str, Device)):
+            return NotImplemented
+        try:
+            return self.type == arrays.device_name(other)
+        except DeviceError:
+            return False
+
+    def __hash__(self):
+        return hash(self.type)
+
+    def __str__(self):
+        return self.type
+
+    def __repr__(self):
+        return f"device(type={self.type!r})"
+
+
+# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def operand(x):
+    """An operand of an operator: an array from outside is noted as one that may change behind our back."""
+    if isinstance(x, np.ndarray):
+        arrays.share(x)
+    return x
+
+
+def is_operand(x):
+    """Whether an operator of Tensors can take x: a Tensor, a number, an array."""
+    return isinstance(x, (tape.Box, int, float, np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
+
+
+def operator(function):
+    """The method behind `x + y`."""
+    def method(self, other):
+        if isinstance(other, (tape.Box, int, float)):
+            return function(self, other)
+        return function(self, operand(other)) if is_operand(other) else NotImplemented
+    method.__doc__ = function.__doc__
+    return method
+
+
+def reflected(function):
+    """The method behind `y + x`, y being no Tensor."""
+    def method(self, other):
+        return function(operand(other), self) if is_operand(other) else NotImplemented
+    method.__doc__ = function.__doc__
+    return method
+
+
+# ── dtypes and devices ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def to(x, *args, dtype=None, device=None, copy=False, non_blocking=False):
+    """x in another dtype or on another device: to(npf.float64), to("cuda"), to("cuda", npf.float16), to(other).
+
+    x itself, if nothing changes and copy is False. Gradients flow back in x's own dtype and on its own device.
+    """
+    for arg in args:
+        if isinstance(arg, tape.Box):
+            dtype, device = arg.dtype, arrays.device_of(arg.array)
+        elif isinstance(arg, (Device, str)) and arg not in arrays.DTYPES:
+            device = arg
+        elif not isinstance(arg, bool):            # PyTorch takes non_blocking and copy by position too
+            dtype = arg
+    here, y = arrays.device_of(x.array), x
+    target = here if device is None else arrays.device_name(device)
+    if dtype is not None and arrays.as_dtype(dtype) != y.dtype:
+        y = shape.cast(y, dtype=arrays.as_dtype(dtype))
+    if target != here:
+        y = shape.move(y, device=target, source=here)
+    return shape.clone(y) if copy and y is x else y
+
+
+def casting(dtype):
+    """The method that converts to `dtype`."""
+    def method(self):
+        return to(self, dtype)
+    method.__doc__ = f"In {dtype}; itself, if it is that already."
+    return method
+
+
+def type_(x, dtype=None):
+    """x in another dtype; without one: the name of x's own."""
+    return str(x.dtype) if dtype is None else to(x, dtype)
+
+
+def cuda(x, device="cuda", non_blocking=False):
+    """x on the GPU."""
+    return to(x, device=device)
+
+
+def cpu(x):
+    """x in main memory."""
+    return to(x, device="cpu")
+
+
+# ── to NumPy ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def numpy_array(x, call):
+    """x's array for somebody outside, who may write into it."""
+    if x.node is not None:
+        raise GraphError(f"{call}: this tensor requires a gradient, and NumPy knows nothing of graphs.\n"
+                         "  Use x.detach().numpy()")
+    if arrays.device_of(x.array) != "cpu":
+        raise DeviceError(f"{call}: this tensor is on {arrays.device_of(x.array)}; use x.cpu() first")
+    arrays.share(x.array)
+    return x.array
+
+
+def to_array(x, dtype=None, copy=None):
+    """What np.asarray(x) and np.array(x) ask for."""
+    return np.array(numpy_array(x, "np.asarray(x)"), dtype=dtype, copy=copy)
+
+
+def item(x):
+    """The one number of a tensor that holds just one."""
+    if x.array.size != 1:
+        raise ShapeError(complaint("item()", f"needs a tensor with one entry, this one has {x.array.size}", {"x": x},
+                                   "Use tolist() for all of them."))
+    return x.array.item()
+
+
+def to_dlpack(x, **options):
+    """x's memory for another library: torch.from_dlpack(x)."""
+    if x.node is not None:
+        raise GraphError("__dlpack__: this tensor requires a gradient, which cannot be handed over.\n  Use x.detach()")
+    arrays.share(x.array)
+    return x.array.__dlpack__(**options)
+
+
+UFUNCS = {"subtract": f.sub, "true_divide": f.div, "divide": f.div, "power": f.pow, "absolute": f.abs,
+          "negative": f.neg, "less": f.lt, "less_equal": f.le, "greater": f.gt, "greater_equal": f.ge, "equal": f.eq,
+          "not_equal": f.ne, "rint": f.round, "invert": f.bitwise_not}
+
+
+def apply_ufunc(ufunc, method, inputs, options):
+    """What `np.exp(t)` and `array * t` do: the function of the same meaning here."""
+    name = ufunc.__name__
+    function = UFUNCS.get(name) or getattr(f, name, None)
+    if method != "__call__" or function is None or options:
+        what = f"np.{name}" + (f".{method}" if method != "__call__" else "") + (" with " + ", ".join(options)
+                                                                              if options else "")
+        remedy = f"npf.{function.__name__}" if function and method == "__call__" else "a function of npformer"
+        raise DTypeError(f"{what} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
+    return function(*map(operand, inputs))
+
+
+def refuse_function(function):
+    """Raise the TypeError that says what to use in place of a NumPy function."""
+    name = function.__name__
+    other = {"concatenate": "cat", "absolute": "abs", "array_equal": "equal"}.get(name, name)
+    remedy = f"npf.{other}" if hasattr(f, other) else "a function of npformer"
+    raise DTypeError(f"np.{name} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
+
+
+# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def text_of(x):
+    """tensor([[1.0000, 2.0000]], requires_grad=True): short for large tensors, dtype where it is not the usual one."""
+    array = arrays.to_numpy(x.array)
+    body = np.array2string(array, precision=4, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3,
+                           floatmode="fixed")
+    notes = []
+    if array.size == 0 and array.ndim != 1:
+        notes.append(f"size={tuple(array.shape)}")
+    if array.dtype not in (arrays.get_default_dtype(), arrays.int64, arrays.bool_):
+        notes.append(f"dtype={array.dtype}")
+    if arrays.device_of(x.array) != "cpu":
+        notes.append("device='cuda'")
+    if not x.is_leaf:
+        notes.append(f"grad_fn=<{x.node.op.name}>")
+    elif x.requires_grad:
+        notes.append("requires_grad=True")
+    return f"tensor({', '.join([body, *notes])})"

@@ -1,0 +1,149 @@
+"""Activations under PyTorch's signatures, and dropout. inplace=True leaves the result in `input` as well."""
+
+import warnings
+
+import numpy as np
+
+from ...core import arrays
+from ...core.errors import ValueRangeError
+from ...ops import activation as ops
+from ...ops import elementwise
+from ...ops.elementwise import mul, values
+from .checks import finished, in_dtype, require_probability
+
+
+def relu(input, inplace=False):
+    """max(x, 0)"""
+    return finished(input, ops.relu(input), inplace)
+
+
+def relu6(input, inplace=False):
+    """x limited to [0, 6]"""
+    return finished(input, ops.relu6(input), inplace)
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """x where x > 0, else negative_slope·x"""
+    return finished(input, ops.leaky_relu(input, negative_slope), inplace)
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """x where x > 0, else α·(eˣ − 1).   Source: Clevert et al. 2015, arXiv:1511.07289."""
+    return finished(input, ops.elu(input, alpha), inplace)
+
+
+def selu(input, inplace=False):
+    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017, arXiv:1706.02515."""
+    return finished(input, ops.selu(input), inplace)
+
+
+def celu(input, alpha=1.0, inplace=False):
+    """x where x > 0, else α·(e^(x/α) − 1).   Source: Barron 2017, arXiv:1704.07483."""
+    return finished(input, ops.celu(input, alpha), inplace)
+
+
+def silu(input, inplace=False):
+    """x·σ(x), also called swish.   Source: Elfwing et al. 2017, arXiv:1702.03118."""
+    return finished(input, ops.silu(input), inplace)
+
+
+def mish(input, inplace=False):
+    """x·tanh(softplus(x)).   Source: Misra 2019, arXiv:1908.08681."""
+    return finished(input, ops.mish(input), inplace)
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
+    """x limited to [min_val, max_val]; no gradient at the limits themselves"""
+    if min_val > max_val:
+        raise ValueRangeError(f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not be above max_val")
+    return finished(input, ops.hardtanh(input, min_val, max_val), inplace)
+
+
+def gelu(input, *, approximate="none"):
+    """x·Φ(x), Φ the normal distribution's; approximate="tanh": ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
+
+    Source: Hendrycks and Gimpel 2016, arXiv:1606.08415.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueRangeError(f"gelu(input, approximate): approximate must be 'none' or 'tanh', got {approximate!r}")
+    return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """ln(1 + e^(βx)) / β; x itself where βx > threshold"""
+    return ops.softplus(input, beta, threshold)
+
+
+def logsigmoid(input):
+    """ln σ(x)"""
+    return ops.logsigmoid(input)
+
+
+def softsign(input):
+    """x / (1 + |x|)"""
+    return ops.softsign(input)
+
+
+def tanhshrink(input):
+    """x − tanh(x)"""
+    return ops.tanhshrink(input)
+
+
+def sigmoid(input):
+    """1 / (1 + e⁻ˣ)"""
+    return elementwise.sigmoid(input)
+
+
+def tanh(input):
+    """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)"""
+    return elementwise.tanh(input)
+
+
+# ── softmax ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def softmax(input, dim=None, *, dtype=None):
+    """eˣ / Σeˣ over dim. dtype: compute and answer in it."""
+    return ops.softmax(in_dtype(input, dtype), dim=chosen_dim("softmax", input, dim))
+
+
+def softmin(input, dim=None, *, dtype=None):
+    """softmax(−x) over dim"""
+    return ops.softmin(in_dtype(input, dtype), dim=chosen_dim("softmin", input, dim))
+
+
+def log_softmax(input, dim=None, *, dtype=None):
+    """x − ln Σeˣ over dim"""
+    return ops.log_softmax(in_dtype(input, dtype), dim=chosen_dim("log_softmax", input, dim))
+
+
+def chosen_dim(call, input, dim):
+    """dim; where it was left out, what PyTorch takes then, with a warning."""
+    if dim is not None:
+        return dim
+    dim = 0 if input.ndim in (0, 1, 3) else 1
+    warnings.warn(f"{call}(input): dim was not given, and dim={dim} was taken, as in PyTorch.\n  Say which dim is to sum to 1: "
+                  "dim=-1 for the last.", stacklevel=3)
+    return dim
+
+
+# ── dropout ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dropout(input, p=0.5, training=True, inplace=False):
+    """x·m / (1 − p), m random: 0 with probability p, else 1; x itself unless training.
+
+    p: probability of dropping, 0 <= p <= 1, default 0.5.   Source: Srivastava et al. 2014, JMLR 15.
+    """
+    require_probability("dropout(input, p)", p)
+    if not training or p == 0:
+        return input
+    return finished(input, mul(input, drawn_mask(input, input.shape, p)), inplace)
+
+
+def drawn_mask(like, shape, p):
+    """An array of 0 (with probability p) and 1/(1 − p), in the dtype and on the device of `like`."""
+    array = values(like)
+    kept = arrays.default_generator.numpy.random(tuple(shape), dtype=np.float32) >= p
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return arrays.move((kept * array.dtype.type(scale)).astype(array.dtype, copy=False), arrays.device_of(array))

@@ -1,0 +1,232 @@
+"""Attention under PyTorch's signatures, over the fused operation.
+
+A query that sees no key gives zeros, and gets and sends no gradient. (PyTorch's does the same, except for
+multi_head_attention_forward with need_weights=True, where PyTorch gives NaN.)
+"""
+
+import functools
+import math
+
+from ...core import arrays
+from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
+from ...ops import attention as ops
+from ...ops.elementwise import add, mul, values, where
+from ...ops.linalg import matmul
+from ...ops.reduce import mean
+from ...ops.shape import cat, embed, expand, narrow, permute, reshape
+from .activation import drawn_mask
+from .checks import require_probability
+from .spatial import linear
+
+# ── one attention ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+                                 enable_gqa=False):
+    """softmax(q·kᵀ·scale + mask)·v.
+
+    query (..., T, K), key (..., S, K), value (..., S, W) -> (..., T, W). attn_mask, broadcast to (..., T, S): boolean, True
+    where the key is seen; or floating, added. is_causal: query t sees keys 0 to t. scale: default 1/√K. dropout_p: of the
+    weights; it always acts, so pass 0 in evaluation. enable_gqa: key and value may have fewer heads (dim -3), each of them
+    serving several of the query's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+    """
+    call = "scaled_dot_product_attention(query, key, value)"
+    require_probability(call, dropout_p)
+    if enable_gqa:
+        key, value = (shared_heads(call, query, x, name) for x, name in ((key, "key"), (value, "value")))
+    check_attention(call, query, key, value)
+    lead = query.shape[:-2]
+    scores = (*lead, query.shape[-2], key.shape[-2])                               # (..., T, S)
+    if is_causal:
+        if attn_mask is not None:
+            raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other; put the causal part into the mask")
+        attn_mask = causal_mask(*scores[-2:], arrays.device_of(values(query)))
+    elif attn_mask is not None:
+        check_mask(call, attn_mask, scores, query)
+    drop = drawn_mask(query, scores, dropout_p) if dropout_p > 0 else None
+    return ops.attention(query, key, value, attn_mask, drop, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+
+
+@functools.lru_cache(maxsize=64)
+def causal_mask(queries, keys, device):
+    """True where query t may see key s: s <= t. One array for each size, so nobody may write into it."""
+    mask = arrays.module_for(device).tri(queries, keys, dtype=bool)
+    if device == "cpu":
+        mask.setflags(write=False)
+    return mask
+
+
+def shared_heads(call, query, x, name):
+    """key or value with each head repeated for the query heads that it serves."""
+    if query.ndim < 3 or x.ndim != query.ndim or x.shape[-3] < 1 or query.shape[-3] % x.shape[-3]:
+        raise ShapeError(complaint(f"{call}, enable_gqa=True", f"the query's heads (dim -3) must be a multiple of {name}'s",
+                                   {"query": query, name: x}))
+    times = query.shape[-3] // x.shape[-3]
+    if times == 1:
+        return x
+    *lead, heads, length, width = x.shape
+    x = expand(reshape(x, shape=(*lead, heads, 1, length, width)), shape=(*lead, heads, times, length, width))
+    return reshape(x, shape=(*lead, heads * times, length, width))
+
+
+def check_attention(call, query, key, value):
+    """Raise where query, key and value do not fit each other."""
+    operands = {"query": query, "key": key, "value": value}
+    if min(x.ndim for x in operands.values()) < 2:
+        raise ShapeError(complaint(call, "each must have at least two dims: (..., length, width)", operands))
+    if query.shape[-1] != key.shape[-1]:
+        raise ShapeError(complaint(call, "query and key must be of one width (last dim)", operands))
+    if key.shape[-2] != value.shape[-2]:
+        raise ShapeError(complaint(call, "key and value must be of one length (dim -2)", operands))
+    if not query.dtype == key.dtype == value.dtype:
+        raise DTypeError(complaint(call, "all three must have one dtype", operands))
+    batches = {tuple(x.shape[:-2]) for x in operands.values()}
+    if len(batches) > 1 and any(len({b[i] for b in batches if len(b) >= -i} - {1}) > 1 for i in range(-query.ndim + 2, 0)):
+        raise ShapeError(complaint(call, "the dims before the last two must agree, or be 1", operands,
+                                   "For fewer heads in key and value use enable_gqa=True."))
+
+
+def check_mask(call, mask, scores, query):
+    """Raise where a mask does not broadcast to the scores, or is of a type that says nothing."""
+    operands = {"query": query, "attn_mask": mask}
+    shape = tuple(mask.shape)
+    if len(shape) > len(scores) or any(n not in (1, m) for n, m in zip(shape[::-1], scores[::-1])):
+        raise ShapeError(complaint(f"{call}, attn_mask", f"attn_mask must broadcast to (..., T, S) = {scores}", operands))
+    if mask.dtype != bool and mask.dtype != query.dtype:
+        raise DTypeError(complaint(f"{call}, attn_mask", "attn_mask must be boolean (True: the key is seen), or floating like "
+                                   "the query (added to the scores)", operands, "Use attn_mask.bool()."))
+
+
+# ── many heads ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def multi_head_attention_forward(
+        query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, add_zero_attn,
+        dropout_p, out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True, attn_mask=None,
+        use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, *,
+        average_attn_weights=True, is_causal=False):
+    """concat(head₁ ... head_H)·W_oᵀ + b_o, headᵢ = attention(q·W_qᵢᵀ, k·W_kᵢᵀ, v·W_vᵢᵀ), as PyTorch's function.
+
+    query (T, B, C), key and value (S, B, ·), or without B; -> output (T, B, C) and weights (B, T, S) (with
+    average_attn_weights=False: (B, H, T, S)), or None without need_weights. Masks are the other way round here than in
+    scaled_dot_product_attention: where a boolean one is True, the key is NOT seen. key_padding_mask (B, S); attn_mask (T, S)
+    or (B·H, T, S). is_causal: query t sees keys 0 to t; beside an attn_mask it only says that this mask is causal.
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
+    """
+    call = "multi_head_attention_forward(query, key, value)"
+    check_heads(call, query, key, value, embed_dim_to_check, num_heads)
+    batched = query.ndim == 3
+    if not batched:
+        query, key, value = (reshape(x, shape=(x.shape[0], 1, x.shape[1])) for x in (query, key, value))
+        key_padding_mask = None if key_padding_mask is None else reshape(key_padding_mask, shape=(1, -1))
+    if use_separate_proj_weight:
+        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
+        parts = separate(query, key, value, weights, in_proj_bias)
+    else:
+        parts = separate(query, key, value, thirds(in_proj_weight), in_proj_bias)
+    mask = merged_mask(call, parts[0], parts[1], num_heads, key_padding_mask, attn_mask, is_causal)
+    q, k, v, mask = with_extra_keys(*parts, mask, bias_k, bias_v, add_zero_attn, num_heads)
+    drop = drawn_mask(q, (*q.shape[:-1], k.shape[-2]), dropout_p) if training and dropout_p > 0 else None
+    scale, weights = 1 / math.sqrt(q.shape[-1]), None
+    if need_weights:
+        weights = ops.attention_weights(q, k, mask, scale=scale)                   # (B, H, T, S)
+        weights = weights if drop is None else mul(weights, drop)
+        y = matmul(weights, v)
+        weights = mean(weights, 1) if average_attn_weights else weights
+    else:
+        y = ops.attention(q, k, v, mask, drop, scale=scale)                        # (B, H, T, K)
+    y = reshape(permute(y, dims=(2, 0, 1, 3)), shape=tuple(query.shape[:2]) + (-1,))
+    y = linear(y, out_proj_weight, out_proj_bias)                                  # (T, B, C)
+    if batched:
+        return y, weights
+    return reshape(y, shape=(y.shape[0], -1)), None if weights is None else reshape(weights, shape=weights.shape[1:])
+
+
+def check_heads(call, query, key, value, embed_dim, num_heads):
+    """Raise where the inputs of a multi-head attention do not fit."""
+    operands = {"query": query, "key": key, "value": value}
+    if query.ndim not in (2, 3) or key.ndim != query.ndim or value.ndim != query.ndim:
+        raise ShapeError(complaint(call, "all three must be (length, B, width), or all (length, width)", operands))
+    if query.shape[-1] != embed_dim:
+        raise ShapeError(complaint(call, f"query's width must be embed_dim, {embed_dim}", operands))
+    if embed_dim % num_heads:
+        raise ShapeError(complaint(call, f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}", operands))
+    if key.shape[:-1] != value.shape[:-1]:
+        raise ShapeError(complaint(call, "key and value must agree in length and batch", operands))
+    if query.ndim == 3 and query.shape[1] != key.shape[1]:
+        raise ShapeError(complaint(call, "all three must have one batch (dim 1)", operands, "Shapes are (length, B, width)."))
+
+
+def thirds(x):
+    """The parts of in_proj's rows for query, key and value."""
+    if x is None:
+        return None, None, None
+    width = x.shape[0] // 3
+    return tuple(narrow(x, dim=0, start=i * width, length=width) for i in range(3))
+
+
+def separate(query, key, value, weights, in_proj_bias):
+    """query, key and value, each projected by its own weight."""
+    return [linear(x, w, b) for x, w, b in zip((query, key, value), weights, thirds(in_proj_bias))]
+
+
+def with_extra_keys(q, k, v, mask, bias_k, bias_v, add_zero_attn, num_heads):
+    """q, k, v split into heads, with the learned key (bias_k, bias_v) and the zero key after the others; every query sees them."""
+    extra = 0
+    if bias_k is not None:
+        k, v = (cat(x, expand(b, shape=(1, *x.shape[1:])), dim=0) for x, b in ((k, bias_k), (v, bias_v)))
+        extra += 1
+    if add_zero_attn:
+        k, v = (embed(x, dim=0, start=0, size=x.shape[0] + 1) for x in (k, v))
+        extra += 1
+    if mask is not None and extra:
+        before = mask.shape[-1]
+        mask = embed(mask, dim=mask.ndim - 1, start=0, size=before + extra)
+        if mask.dtype == bool:
+            values(mask)[..., before:] = True
+    return *(heads_first(x, num_heads) for x in (q, k, v)), mask
+
+
+def heads_first(x, num_heads):
+    """(length, B, C) -> (B, H, length, K)"""
+    length, batch, width = x.shape
+    return permute(reshape(x, shape=(length, batch, num_heads, width // num_heads)), dims=(1, 2, 0, 3))
+
+
+def merged_mask(call, q, k, num_heads, key_padding_mask, attn_mask, is_causal):
+    """One mask, as the operation takes it, out of PyTorch's two; None if nothing is hidden."""
+    queries, batch, keys = q.shape[0], q.shape[1], k.shape[0]
+    if attn_mask is None:
+        mask = causal_mask(queries, keys, arrays.device_of(values(q))) if is_causal else None
+    else:
+        shapes = {2: (queries, keys), 3: (batch * num_heads, queries, keys)}
+        if tuple(attn_mask.shape) != shapes.get(attn_mask.ndim):
+            raise ShapeError(complaint(f"{call}, attn_mask", f"attn_mask must be {shapes[2]} or {shapes[3]}",
+                                       {"query": q, "key": k, "attn_mask": attn_mask}))
+        mask = as_seen(call, "attn_mask", attn_mask, q)
+        if mask.ndim == 3:
+            mask = reshape(mask, shape=(batch, num_heads, queries, keys))
+    if key_padding_mask is None:
+        return mask
+    if tuple(key_padding_mask.shape) != (batch, keys):
+        raise ShapeError(complaint(f"{call}, key_padding_mask", f"key_padding_mask must be {(batch, keys)}",
+                                   {"key": k, "key_padding_mask": key_padding_mask}))
+    padding = reshape(as_seen(call, "key_padding_mask", key_padding_mask, q), shape=(batch, 1, 1, keys))
+    return padding if mask is None else both(mask, padding, q.dtype)
+
+
+def as_seen(call, name, mask, q):
+    """A mask in the sense of scaled_dot_product_attention: a boolean one turned round."""
+    if mask.dtype == bool:
+        return ~values(mask)
+    if mask.dtype != q.dtype:
+        raise DTypeError(complaint(f"{call}, {name}", f"{name} must be boolean (True: the key is not seen), or floating like "
+                                   "the query (added to the scores)", {"query": q, name: mask}, f"Use {name}.bool()."))
+    return mask
+
+
+def both(a, b, dtype):
+    """The two masks as one."""
+    if a.dtype == bool and b.dtype == bool:
+        return a & b
+    return add(*(where(m, dtype.type(0), dtype.type(-math.inf)) if m.dtype == bool else m for m in (a, b)))

@@ -1,0 +1,109 @@
+"""Normalisations under PyTorch's signatures."""
+
+import math
+
+import numpy as np
+
+from ...core import arrays
+from ...core.errors import ShapeError, complaint
+from ...ops import normalization as ops
+from ...ops.elementwise import add, clamp, div, mul, rsqrt, sub, values
+from ...ops.reduce import norm
+from ...ops.shape import reshape, sum
+from .checks import require_float
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), over the last dims, which must be `normalized_shape`.
+
+    input (..., *normalized_shape), weight and bias of normalized_shape or None.   Source: Ba et al. 2016, arXiv:1607.06450.
+    """
+    shape = checked("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    if len(shape) == 1:
+        return ops.layer_norm(input, weight, bias, eps=eps)
+    return reshape(ops.layer_norm(*as_last_dim(shape, input, weight, bias), eps=eps), shape=input.shape)
+
+
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    """x̂·weight, x̂ = x / √(mean(x²) + eps), over the last dims. eps: default the dtype's spacing at 1.
+
+    input (..., *normalized_shape), weight of that shape or None.   Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+    """
+    shape = checked("rms_norm", input, normalized_shape, weight=weight)
+    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    if len(shape) == 1:
+        return ops.rms_norm(input, weight, eps=eps)
+    return reshape(ops.rms_norm(*as_last_dim(shape, input, weight), eps=eps), shape=input.shape)
+
+
+def checked(call, input, normalized_shape, **parameters):
+    """normalized_shape as a tuple, once it is sure that everything fits it."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    require_float(f"{call}(input, normalized_shape)", "input", input)
+    if not shape or tuple(input.shape[-len(shape):]) != shape:
+        asked = f"{call}(input, normalized_shape={shape})"
+        width = f"Did you build it for {shape} and feed it {tuple(input.shape[-len(shape):])}?" if shape else ""
+        raise ShapeError(complaint(asked, "input's last dims must be normalized_shape", {"input": input}, width))
+    for name, p in parameters.items():
+        if p is not None and tuple(p.shape) != shape:
+            raise ShapeError(complaint(f"{call}(input, normalized_shape={shape}, {name})",
+                                       f"{name} must have the shape normalized_shape", {"input": input, name: p}))
+    return shape
+
+
+def as_last_dim(shape, input, *parameters):
+    """input and parameters with the normalised dims made one."""
+    lead = tuple(input.shape[:input.ndim - len(shape)])
+    flat = [None if p is None else reshape(p, shape=(-1,)) for p in parameters]
+    return reshape(input, shape=(*lead, math.prod(shape))), *flat
+
+
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), a mean and a variance for each channel (dim 1).
+
+    training: μ and σ² are the batch's, and running ← (1 − momentum)·running + momentum·(μ, unbiased σ²), in place;
+    else the running ones serve. input (B, C, ...), the others (C,) or None.   Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+    require_float("batch_norm(input)", "input", input)
+    if input.ndim < 2:
+        raise ShapeError(complaint("batch_norm(input)", "input needs a batch and a channel dim: (B, C, ...)", {"input": input}))
+    channels = input.shape[1]
+    given = dict(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    for name, v in given.items():
+        if v is not None and tuple(v.shape) != (channels,):
+            raise ShapeError(complaint(f"batch_norm(input, {name})", f"{name} needs one entry a channel, {channels}",
+                                       {"input": input, name: v}))
+    if training:
+        if math.prod(input.shape) == channels:
+            raise ShapeError(complaint("batch_norm(input, training=True)", "a variance needs more than one value a channel",
+                                       {"input": input}, "Use a larger batch, or eval()."))
+        follow(values(input), running_mean, running_var, momentum)
+        return ops.batch_norm(input, weight, bias, eps=eps)
+    if running_mean is None or running_var is None:
+        raise ShapeError("batch_norm(input, training=False): it needs running_mean and running_var; or pass training=True")
+    mean, var = ops.channels(running_mean, input), ops.channels(running_var, input)
+    return ops.affine(mul(sub(input, mean), rsqrt(add(var, eps))), ops.channels(weight, input), ops.channels(bias, input))
+
+
+def follow(x, running_mean, running_var, momentum):
+    """Move the running statistics towards the batch's, in place."""
+    dims = ops.others(x)
+    for running, now in ((running_mean, x.mean(axis=dims)), (running_var, x.var(axis=dims, ddof=1))):
+        if running is not None:
+            r = values(running)
+            r *= 1 - momentum
+            r += momentum * now
+            arrays.wrote(r)
+
+
+# ── directions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    """x / max(‖x‖ₚ, eps) along dim"""
+    return div(input, clamp(norm(input, p, dim, keepdim=True), min=eps))
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """Σ x1·x2 / (‖x1‖·‖x2‖) along dim, each norm at least eps; x1 and x2 broadcast"""
+    return sum(mul(normalize(x1, dim=dim, eps=eps), normalize(x2, dim=dim, eps=eps)), dim=dim)

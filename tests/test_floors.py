@@ -1,0 +1,162 @@
+"""The house: imports go down only, files and functions stay small, and importing npformer loads little."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import npformer
+
+HOME = pathlib.Path(npformer.__file__).parent
+FILES = sorted(HOME.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOME)))
+
+# From the ground up. A name is a module, or a package with all that is in it; the longest name that fits counts.
+FLOORS = (
+    "core.errors", "core.arrays core.source core.samples", "core",
+    "ops.shape ops.erf", "ops.elementwise", "ops", "ops.attention ops.loss",
+    "functions", "tracked inplace interop", "tensors", "creation autograd cuda", "",
+    "nn.functional", "nn.module nn.hooks nn.state nn.parameter", "nn optim", "extras",
+    "models data checkpoint train plot", "verify debug", "cli __main__",
+)
+
+
+def module_name(path):
+    """'ops.shape' for npformer/ops/shape.py; '' for npformer/__init__.py."""
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in FILES}
+
+
+def floor(name):
+    """The number of the floor that a module is on."""
+    places = {part: level for level, parts in enumerate(FLOORS) for part in (parts.split() or [""])}
+    while name not in places:
+        assert name.partition(".")[0] != name, f"{name} is on no floor: give it one in FLOORS"
+        name = name.rpartition(".")[0]
+    return places[name]
+
+
+def imports(path):
+    """(line, module, whether it runs when the file is loaded) for each import of a part of npformer."""
+    here = module_name(path).split(".") if module_name(path) else []
+    package = here if path.name == "__init__.py" else here[:-1]
+    tree = TREES[path]
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [a.name.removeprefix("npformer").strip(".") for a in node.names if a.name.startswith("npformer")]
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("npformer")):
+            up = package[:len(package) - node.level + 1] if node.level else []
+            base = ".".join(up + [p for p in (node.module or "").removeprefix("npformer").split(".") if p])
+            for a in node.names:
+                whole = f"{base}.{a.name}".strip(".")
+                names.append(whole if whole in MODULES else base)
+        for name in names:
+            yield node.lineno, name, id(node) not in inside
+
+
+# ── floors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_file
+def test_imports_go_down(path):
+    name = module_name(path)
+    for line, target, at_load in imports(path):
+        late = not at_load and (name == "" or name.startswith("cli"))      # the only places that may load on use
+        assert late or floor(target) <= floor(name), f"{path}:{line}: imports {target}, which is on a higher floor"
+
+
+def test_imports_run_in_no_circle():
+    graph = {module_name(p): {t for _, t, at_load in imports(p) if at_load} - {module_name(p)} for p in FILES}
+    done = set()
+
+    def visit(name, trail):
+        assert name not in trail, " -> ".join([*trail[trail.index(name):], name])
+        if name not in done:
+            for target in graph.get(name, ()):
+                # a package's __init__ gathers its parts: a part that imports its package would be the circle
+                visit(target, [*trail, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+@every_file
+def test_nothing_below_knows_the_judge_or_the_viewers(path):
+    if module_name(path).split(".")[0] in ("verify", "debug", "cli", "__main__"):
+        return
+    for line, target, at_load in imports(path):
+        late = not at_load and module_name(path) == ""
+        assert late or target.split(".")[0] not in ("verify", "debug"), f"{path}:{line} imports {target}"
+
+
+def test_every_folder_is_a_package():
+    """Otherwise an install that is not editable leaves it out."""
+    for folder in {path.parent for path in FILES}:
+        assert (folder / "__init__.py").exists(), f"{folder} needs an __init__.py"
+
+
+# ── size and manners ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_file
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 350, f"{path}: cut it"
+
+
+def lines_of_code(function, text):
+    """A function's lines, without its docstring, blank lines and lines of comment."""
+    doc = function.body[0] if ast.get_docstring(function) is not None else None
+    skipped = range(doc.lineno, doc.end_lineno + 1) if doc else ()
+    lines = [text[n - 1].strip() for n in range(function.lineno, function.end_lineno + 1) if n not in skipped]
+    return sum(1 for line in lines if line and not line.startswith("#"))
+
+
+@every_file
+def test_functions_are_short(path):
+    text = path.read_text().splitlines()
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.FunctionDef):
+            assert lines_of_code(node, text) <= 40, f"{path}:{node.lineno}: {node.name} is too long"
+
+
+@every_file
+def test_no_assert_print_exec_in_the_library(path):
+    prints = module_name(path).split(".")[0] in ("cli", "__main__")        # printing is what a command is for
+    for node in ast.walk(TREES[path]):
+        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert; raise an error that says more"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("exec", "eval", "compile"), f"{path}:{node.lineno}: {node.func.id}"
+            assert prints or node.func.id != "print", f"{path}:{node.lineno}: print"
+
+
+# ── what an import loads ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_import_loads_numpy_and_the_standard_library_only():
+    script = ("import sys, numpy; before = set(sys.modules); import npformer; "
+              "print(*sorted(set(sys.modules) - before))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    foreign = {n.partition(".")[0] for n in loaded} - set(sys.stdlib_module_names) - {"numpy", "npformer"}
+    assert "npformer.tensors" in loaded and not foreign
+    late = {n for n in loaded if n.split(".")[1:2] and n.split(".")[0] == "npformer"
+            and n.split(".")[1] in ("verify", "debug", "cli", "models", "train", "data", "plot")}
+    assert not late, f"import npformer loads {late}, which should load on first use"
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    for path in FILES:
+        name = module_name(path)
+        if name and "." not in name:
+            assert name not in ("tensor", "backend", "grad", "optim_step", "random"), f"{name} hides npf.{name}"
+            found = getattr(npformer, name, None)
+            assert found is None or type(found) is type(ast), f"npformer.{name} is both a module and {found!r}"
