@@ -15,6 +15,7 @@
 Names, arguments, defaults and behaviour are PyTorch's. In shapes: B batch, T queries (time), S keys, C model width,
 H heads, K head width, V vocabulary, F feed-forward width.
 """
+# ruff: noqa: F401, I001
 
 from importlib import import_module
 from math import e, inf, nan, pi
@@ -29,8 +30,8 @@ from .core.arrays import (Generator, backend, backend_from_environment, bool_, d
 from .core.errors import (DeviceError, DTypeError, GradientError, GraphError, IndexRangeError, InputError,
                           NpformerError, ShapeError, ValueRangeError)
 from .core.tape import Step, backprop
-from .creation import (arange, as_tensor, empty, eye, from_dlpack, from_numpy, full, linspace, multinomial, normal, ones,
-                       rand, randint, randint_like, randn, randperm, tensor, zeros)
+from .creation import (arange, as_tensor, empty, eye, from_dlpack, from_numpy, full, linspace, multinomial, normal,
+                       ones, rand, randint, randint_like, randn, randperm, tensor, zeros)
 from .functions import *  # noqa: F403
 from .interop import Device as device
 from .interop import Size
@@ -50,7 +51,7 @@ def is_tensor(obj):
     return isinstance(obj, Tensor)
 
 
-LATE = {"gradcheck": "verify", "verify": "", "debug": "", "models": "", "data": "", "train": "", "plot": ""}
+LATE = {"nn": "", "optim": "", "gradcheck": "verify", "verify": "", "debug": "", "models": "", "data": "", "train": "", "plot": ""}
 
 
 def __getattr__(name):

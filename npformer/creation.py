@@ -35,7 +35,8 @@ def array_of(data, dtype=None):
     try:
         array = np.asarray(plain(data))
     except ValueError as error:
-        raise ShapeError(f"tensor(data): the lists are ragged: those of one level must be equally long.\n  {error}") from None
+        raise ShapeError("tensor(data): the lists are ragged: those of one level must be equally long.\n"
+                         f"  {error}") from None
     except OverflowError:
         raise ValueRangeError("tensor(data): an integer does not fit into int64") from None
     if array.dtype == np.float64 and not isinstance(data, np.ndarray):
@@ -161,7 +162,7 @@ def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=N
     """Normal with that mean and standard deviation: numbers and a size, or tensors that give each entry its own"""
     if size is None:
         like = mean if isinstance(mean, Tensor) else std
-        return randn(like.shape, dtype=dtype or like.dtype, device=device or like.device, generator=generator) * std + mean
+        size, dtype, device = like.shape, dtype or like.dtype, device or like.device
     return randn(size, dtype=dtype, device=device, generator=generator) * std + mean
 
 
@@ -178,7 +179,8 @@ def randint(low, high=None, size=None, *, dtype=None, device=None, generator=Non
 def randint_like(input, low, high=None, *, dtype=None, device=None, generator=None):
     """Integers from low to high − 1 (or from 0 to low − 1), of input's shape and dtype unless told otherwise"""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator)
+    dtype, device = dtype or input.dtype, device or input.device
+    return randint(low, high, input.shape, dtype=dtype, device=device, generator=generator)
 
 
 def randperm(n, *, dtype=None, device=None, generator=None):
@@ -194,7 +196,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     if weights.ndim not in (1, 2) or not arrays.is_float(input.dtype):
         raise ShapeError(complaint(call, "input must be a row of floating weights, or several", {"input": input}))
     if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(axis=-1) <= 0).any():
-        raise ValueRangeError(complaint(call, "weights must be finite and >= 0, and not all 0 in a row", {"input": input}))
+        raise ValueRangeError(complaint(call, "weights must be finite and >= 0, not all 0 in a row", {"input": input}))
     if num_samples < 1 or not replacement and num_samples > (weights > 0).sum(axis=-1).min():
         raise ValueRangeError(f"{call}: cannot draw {num_samples} without replacement from "
                               f"{(weights > 0).sum(axis=-1).min()} weights that are not 0")

@@ -68,25 +68,27 @@ def in_place(function):
     return method
 
 
+def become(x, y, call, remedy):
+    """x, from here on, is y, a result that was recorded: x takes its array and its place in the graph."""
+    if x.node is not None and x.is_leaf:
+        raise GraphError(f"{call}: x is a leaf that requires a gradient, which a write in place would lose.\n  {remedy}")
+    if x.array.base is not None and (x.node is None or x.node.op in VIEWS):
+        raise GraphError(f"{call}: x is a view of another tensor's memory, which would not see the change while "
+                         f"the graph is recorded.\n  {remedy}")
+    if y.shape != x.shape or y.dtype != x.dtype:
+        raise ShapeError(complaint(call, "the result must have x's shape and dtype", {"x": x, "result": y}, remedy))
+    x.array, x.node = y.array, y.node
+    return x
+
+
 def augmented(function, symbol):
     """The operator `x += y` (or -=, ...): in place; while recording, x becomes the result of x + y."""
     call = f"x {symbol}= y"
 
     def operator(self, other):
-        if not recorded(self, other):
-            store(self, function(self, other).array, call)
-            return self
-        remedy = f"Write x = x {symbol} y."
-        if self.node is not None and self.is_leaf:
-            raise GraphError(f"{call}: x is a leaf that requires a gradient; a write in place would lose it.\n  {remedy}")
-        view = self.array.base is not None if self.node is None else self.node.op in VIEWS
-        if view and self.array.base is not None:
-            raise GraphError(f"{call}: x is a view of another tensor's memory, which would not see the change while the "
-                             f"graph is recorded.\n  {remedy}")
-        y = function(self, other)
-        if y.shape != self.shape or y.dtype != self.dtype:
-            raise ShapeError(complaint(call, "the result must have x's shape and dtype", {"x": self, "result": y}, remedy))
-        self.array, self.node = y.array, y.node
+        if recorded(self, other):
+            return become(self, function(self, other), call, f"Write x = x {symbol} y.")
+        store(self, function(self, other).array, call)
         return self
     operator.__doc__ = call
     return operator

@@ -4,7 +4,7 @@ import copy
 
 from . import functions as f
 from . import inplace, interop
-from .core import arrays, tape
+from .core import arrays
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
 from .inplace import augmented, in_place
 from .interop import Device, Size, casting, operator, reflected
@@ -249,7 +249,8 @@ class Tensor(Tracked):
 
     reshape, view, view_as, flatten, ravel, unflatten = f.reshape, f.view, f.view_as, f.flatten, f.ravel, f.unflatten
     squeeze, unsqueeze, expand, expand_as = f.squeeze, f.unsqueeze, f.expand, f.expand_as
-    broadcast_to, permute, transpose, swapaxes, swapdims = f.broadcast_to, f.permute, f.transpose, f.swapaxes, f.swapdims
+    broadcast_to, permute, transpose = f.broadcast_to, f.permute, f.transpose
+    swapaxes, swapdims = f.swapaxes, f.swapdims
     t, movedim, moveaxis, flip, roll = f.t, f.movedim, f.moveaxis, f.flip, f.roll
     split, chunk, unbind, repeat, tile = f.split, f.chunk, f.unbind, f.repeat, f.tile
     repeat_interleave, tril, triu, diagonal, diag = f.repeat_interleave, f.tril, f.triu, f.diagonal, f.diag
@@ -269,7 +270,8 @@ class Tensor(Tracked):
     add_, sub_, mul_, div_, pow_, neg_ = map(in_place, (f.add, f.sub, f.mul, f.div, f.pow, f.neg))
     exp_, log_, sqrt_, rsqrt_, abs_ = map(in_place, (f.exp, f.log, f.sqrt, f.rsqrt, f.abs))
     square_, reciprocal_, sigmoid_, tanh_, relu_ = map(in_place, (f.square, f.reciprocal, f.sigmoid, f.tanh, f.relu))
-    clamp_, clamp_min_, clamp_max_, floor_, round_ = map(in_place, (f.clamp, f.clamp_min, f.clamp_max, f.floor, f.round))
+    clamp_, clamp_min_, clamp_max_ = map(in_place, (f.clamp, f.clamp_min, f.clamp_max))
+    floor_, ceil_, round_, sign_ = map(in_place, (f.floor, f.ceil, f.round, f.sign))
     masked_fill_, lerp_, addcmul_, addcdiv_ = map(in_place, (f.masked_fill, f.lerp, f.addcmul, f.addcdiv))
     scatter_, scatter_add_, index_add_ = map(in_place, (f.scatter, f.scatter_add, f.index_add))
     tril_, triu_, clip_ = in_place(f.tril), in_place(f.triu), clamp_

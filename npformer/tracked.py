@@ -45,7 +45,7 @@ class Tracked(tape.Box):
             self.track()
         elif not requires_grad and self.node is not None:
             if not self.is_leaf:
-                raise GraphError("requires_grad = False works on leaves alone; use .detach() to cut a result off its graph")
+                raise GraphError("requires_grad = False works on leaves alone; .detach() cuts a result off its graph")
             self.node = None
         return self
 
@@ -86,7 +86,7 @@ class Tracked(tape.Box):
         self.node.retains_grad = True
 
     def register_hook(self, hook):
-        """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None, replaces the gradient.
+        """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None, replaces it.
 
         Returns a handle whose `.remove()` takes the hook away.
         """

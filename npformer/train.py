@@ -23,7 +23,7 @@ from .data import Batches, CharTokenizer, default_text, digest, in_order, read_t
 from .models.tiny import TinyTransformer
 from .nn import functional as F
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+CHECKPOINT, LOG, OPTIONS = "checkpoint.safetensors", "log.jsonl", "options.json"
 
 
 class Interrupted(NpformerError):
@@ -167,7 +167,7 @@ def changed(config, changes, path):
     """`config` with `changes`; an InputError if one of them would make it another run."""
     for name, value in changes.items():
         if name not in ("steps", "lr", "save_every") and value != getattr(config, name):
-            raise InputError(f"{path} is a checkpoint of another run: its {name} is {getattr(config, name)!r}, and "
+            raise InputError(f"{path} is of another run: its {name} is {getattr(config, name)!r}, and "
                              f"{value!r} was asked for.\n  Leave the option out, or start a new run in another folder.")
     return dataclasses.replace(config, **changes)
 
@@ -188,9 +188,7 @@ def train(config, folder, *, resume=False, changes=None, watch=lambda run, recor
     watch(run, record) after each step. Raises Interrupted (Ctrl-C, SIGTERM) once all is saved, Diverged, InputError.
     """
     path = os.path.join(folder, CHECKPOINT)
-    run = resumed(path, changes or {}) if resume else None
-    if run is None:
-        run = started(config, folder, again=resume)
+    run = resumed(folder, changes or {}) if resume else started(config, folder)
     with Log(os.path.join(folder, LOG), run.step) as log, asked_to_stop() as asked:
         while run.step < run.config.steps:
             try:
@@ -209,27 +207,27 @@ def train(config, folder, *, resume=False, changes=None, watch=lambda run, recor
     return run
 
 
-def started(config, folder, again):
-    """A new run in `folder`, with a checkpoint of step 0. again: the run was killed before it had one."""
+def started(config, folder):
+    """A new run in `folder`, with a checkpoint of step 0. Its options come first: a kill may come early."""
     path = os.path.join(folder, CHECKPOINT)
     if os.path.exists(path):
         raise InputError(f"{folder} holds a run already.\n  Go on with it (--resume), or name another folder (--out).")
     run = Run(config, config.read_text())
     make_folder(folder)
-    if not again:
-        write_whole(os.path.join(folder, LOG), b"")
+    write_whole(os.path.join(folder, OPTIONS), json.dumps(dataclasses.asdict(config)).encode())
     run.save(path)
     return run
 
 
-def resumed(path, changes):
-    """The run to go on with; None if it was killed before its first checkpoint."""
-    folder = os.path.dirname(path)
-    if not os.path.exists(path):
-        if os.path.exists(os.path.join(folder, LOG)):
-            return None
+def resumed(folder, changes):
+    """The run in `folder` as its checkpoint has it; from its beginning, if it was killed before it had one."""
+    path, options = os.path.join(folder, CHECKPOINT), os.path.join(folder, OPTIONS)
+    if os.path.exists(path):
+        return Run.load(path, **changes)
+    if not os.path.exists(options):
         raise InputError(f"{folder} holds no run to go on with.\n  Start one there by leaving --resume out.")
-    return Run.load(path, **changes)
+    with open(options, encoding="utf-8") as file:
+        return started(changed(Config(**json.load(file)), changes, options), folder)
 
 
 class Log:

@@ -7,18 +7,21 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import NpformerError
+from ..train import Config
 
 INTERRUPTED = 130                                  # what a shell reports for a command that Ctrl-C ended
 
-# For each option of a training run: how argparse reads it. The values that hold without it are Config's.
+# The options of a training run. What is not given stays away, so that Config's defaults hold.
 TRAINING = {
-    "--steps": dict(type=int, metavar="N", help="how many steps of Adam (5000)"),
-    "--batch": dict(type=int, metavar="N", help="sequences in a step (32)"),
-    "--lr": dict(type=float, metavar="X", help="step size of Adam (0.001)"),
-    "--seed": dict(type=int, metavar="N", help="of the weights and of the batches (0)"),
-    "--context": dict(type=int, metavar="N", help="characters in a sequence (64)"),
-    "--dtype": dict(choices=("float32", "float64"), help="of the weights (float32)"),
+    "--steps": dict(type=int, metavar="N", help="how many steps of Adam"),
+    "--batch": dict(type=int, metavar="N", help="sequences in a step"),
+    "--lr": dict(type=float, metavar="X", help="step size of Adam"),
+    "--seed": dict(type=int, metavar="N", help="of the weights and of the batches"),
+    "--context": dict(type=int, metavar="N", help="characters in a sequence"),
+    "--dtype": dict(choices=("float32", "float64"), help="of the weights"),
 }
+DEPTH = {"--depth": dict(type=int, metavar="N", help="how many blocks")}
+SAVE_EVERY = {"--save-every": dict(type=int, metavar="N", help="steps between checkpoints")}
 
 
 def main(argv=None):
@@ -51,19 +54,18 @@ def parser():
     top.add_argument("--version", action="version", version=f"npformer {package_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="train | residual | demo | info")
 
-    train = add(commands, "train", "train a TinyTransformer on a text; can be killed and resumed", TRAINING)
-    train.add_argument("--depth", type=int, metavar="N", help="how many blocks (1)", default=argparse.SUPPRESS)
+    train = add(commands, "train", "train a TinyTransformer on a text; can be killed and resumed",
+                {**TRAINING, **DEPTH, **SAVE_EVERY})
     forms = train.add_mutually_exclusive_group()
     forms.add_argument("--residual", type=form, metavar="FORM", default=argparse.SUPPRESS,
                        help="true: x = x + F(x); false: x = F(x); deleted: attention's output thrown away (true)")
     forms.add_argument("--no-residual", action="store_const", const=False, dest="residual", default=argparse.SUPPRESS,
                        help="the same as --residual false")
-    train.add_argument("--save-every", type=int, metavar="N", help="steps between checkpoints (100)",
-                       default=argparse.SUPPRESS)
     add_out(train)
     train.add_argument("--resume", action="store_true", help="go on with the run in DIR")
 
-    residual = add(commands, "residual", "the three forms of the residual side by side", TRAINING)
+    residual = add(commands, "residual", "the three forms of the residual side by side",
+                   {**TRAINING, "--steps": {**TRAINING["--steps"], "default": 1000}})
     residual.add_argument("--depth", type=int, nargs="+", default=[1, 4], metavar="N", help="numbers of blocks (1 4)")
     add_out(residual)
 
@@ -78,12 +80,14 @@ def parser():
 
 
 def add(commands, name, help, options):
-    """A command that takes a text FILE and `options`. What is not given stays away, so that Config's defaults hold."""
+    """A command that takes a text FILE and `options`, whose names and defaults are Config's."""
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
     command.add_argument("text", nargs="?", metavar="FILE", type=os.path.abspath, default=argparse.SUPPRESS,
                          help="a UTF-8 text (the topics of Python's own help)")
     for option, how in options.items():
-        command.add_argument(option, default=argparse.SUPPRESS, **how)
+        default = how.get("default", getattr(Config, option.strip("-").replace("-", "_")))
+        how = {"default": argparse.SUPPRESS, **how, "help": f"{how['help']} ({default})"}
+        command.add_argument(option, **how)
     return command
 
 

@@ -11,14 +11,13 @@ from ..train import Config, Run
 from . import show
 
 LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
-STEPS = 1000
 
 
 def run(arguments):
     """Train each form at each depth, as the command line says; tables, plots, and the numbers as JSON."""
     out = show.console()
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "depth")}
-    config = Config(**{"steps": STEPS, **options})
+    config = Config(**options)
     for depth in arguments.depth:
         dataclasses.replace(config, depth=depth)   # its complaint should not come after an hour of training
     make_folder(arguments.out)

@@ -255,6 +255,7 @@ def record(op, args, options):
     return box.wrap(y, node)
 
 
+@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
 def run(op, function, values, options):
     """Call an operation's forward; what goes wrong in the depths is said in the operation's words."""
     try:

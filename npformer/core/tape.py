@@ -65,8 +65,8 @@ class Node:
         self.freed = self.retains_grad = False
 
     def free(self):
-        """Let go of arrays and parents. What remains can say that it was freed."""
-        self.parents, self.kept, self.y, self.saved, self.freed = (), (), None, None, True
+        """Let go of the arrays. The parents stay, so that a later walk knows whether its way leads through here."""
+        self.kept, self.y, self.saved, self.freed = (), None, None, True
 
     def check_unchanged(self):
         """Raise GraphError if an array that the gradient rule reads was written into since the forward pass."""
@@ -214,6 +214,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         yield step
 
 
+@arrays.np.errstate(all="ignore")                  # infinity and NaN are results, as in PyTorch, no warnings
 def send(node, g, create_graph):
     """What a node sends to each of its parents when `g` arrives, in the argument's dtype; None where nothing goes."""
     if node.freed:
@@ -257,8 +258,8 @@ def leading_to(nodes, targets):
     way = {}
     for node in sorted(reached, key=lambda n: n.order):
         below = any(parent in way for parent in node.parents)
-        if below or node in targets or node.freed:
-            way[node] = below or node.freed
+        if below or node in targets:
+            way[node] = below
     return way
 
 

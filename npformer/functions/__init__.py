@@ -1,10 +1,11 @@
 """PyTorch's functions of tensors, by topic: its names, arguments, defaults and edge behaviour, over the operations."""
 # ruff: noqa: F401, I001
 
-from .comparing import (allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge, gt, is_floating_point,
-                        isclose, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or, logical_xor, lt, ne)
-from .indexing import (argsort, diag, diagonal, gather, getitem, index_add, index_select, masked_select, narrow, nonzero,
-                       scatter, scatter_add, select, sort, take_along_dim, topk, tril, triu, unique)
+from .comparing import (allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge, gt,
+                        is_floating_point, isclose, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or,
+                        logical_xor, lt, ne)
+from .indexing import (argsort, diag, diagonal, gather, getitem, index_add, index_select, masked_select, narrow,
+                       nonzero, scatter, scatter_add, select, sort, take_along_dim, topk, tril, triu, unique)
 from .like import (bernoulli, empty_like, full_like, new_empty, new_full, new_ones, new_zeros, ones_like, rand_like,
                    randn_like, zeros_like)
 from .linalg import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot
@@ -13,11 +14,11 @@ from .pointwise import (abs, absolute, add, addcdiv, addcmul, ceil, clamp, clamp
                         masked_fill, maximum, minimum, mul, multiply, neg, negative, pow, reciprocal, relu, remainder,
                         round, rsqrt, sigmoid, sign, sin, softmax, sqrt, square, sub, subtract, tanh, true_divide,
                         trunc, where)
-from .reduction import (all, amax, amin, any, argmax, argmin, bincount, count_nonzero, cumsum, logsumexp, max, mean, min,
-                        norm, prod, std, sum, var)
-from .shaping import (broadcast_tensors, broadcast_to, cat, chunk, concat, concatenate, expand, expand_as, flatten, flip,
-                      hstack, meshgrid, moveaxis, movedim, permute, ravel, repeat, repeat_interleave, reshape, roll,
-                      split, squeeze, stack, swapaxes, swapdims, t, tile, transpose, unbind, unflatten, unsqueeze, view,
-                      view_as, vstack)
+from .reduction import (all, amax, amin, any, argmax, argmin, bincount, count_nonzero, cumsum, logsumexp, max, mean,
+                        min, norm, prod, std, sum, var)
+from .shaping import (broadcast_tensors, broadcast_to, cat, chunk, concat, concatenate, expand, expand_as, flatten,
+                      flip, hstack, meshgrid, moveaxis, movedim, permute, ravel, repeat, repeat_interleave, reshape,
+                      roll, split, squeeze, stack, swapaxes, swapdims, t, tile, transpose, unbind, unflatten,
+                      unsqueeze, view, view_as, vstack)
 
 __all__ = [name for name, value in globals().items() if callable(value)]

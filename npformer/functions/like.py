@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..core import arrays
+from ..core.errors import DTypeError, ValueRangeError
 from .shaping import sizes_of
 
 
@@ -62,7 +63,7 @@ def drawn(draw, shape, dtype, device):
     """`draw(shape, dtype)` of a NumPy generator, in any floating dtype, on `device`."""
     dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
     if not arrays.is_float(dtype):
-        raise arrays.DTypeError(f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for integers")
+        raise DTypeError(f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for integers")
     native = dtype if dtype in (arrays.float32, arrays.float64) else arrays.float32
     return arrays.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
 
@@ -89,7 +90,7 @@ def randn_like(input, *, dtype=None, device=None, requires_grad=False, generator
 def bernoulli(input, p=None, *, generator=None):
     """1 with probability input (or with probability p, in input's shape), else 0"""
     chance = input.array if p is None else p
-    if not (0 <= np.min(chance, initial=0) and np.max(chance, initial=0) <= 1):
-        raise arrays.ValueRangeError("bernoulli(input): probabilities must be from 0 to 1")
+    if not np.all((chance >= 0) & (chance <= 1)):
+        raise ValueRangeError("bernoulli(input): probabilities must be from 0 to 1")
     u = arrays.move(numpy_generator(generator).random(input.array.shape), arrays.device_of(input.array))
     return input.wrap((np.asarray(u, like=input.array) < chance).astype(input.dtype))

@@ -35,7 +35,8 @@ def bmm(input, mat2):
     """input @ mat2 of two stacks of matrices: (B, N, M) @ (B, M, P) -> (B, N, P)"""
     require_ndims("bmm", input=(input, 3), mat2=(mat2, 3))
     if input.shape[0] != mat2.shape[0]:
-        raise ShapeError(complaint("bmm(input, mat2)", "both stacks must be equally long", {"input": input, "mat2": mat2}))
+        raise ShapeError(complaint("bmm(input, mat2)", "both stacks must be equally long",
+                                   {"input": input, "mat2": mat2}))
     return op.matmul(input, mat2)
 
 
@@ -164,7 +165,7 @@ def require_fit(terms, out, operands, call):
 
 
 def simplified(term, x, sizes):
-    """The term and its operand without repeated letters (their diagonal is taken) and without broadcast dims of size 1."""
+    """The term and its operand without repeated letters (their diagonal is taken) and dims of size 1 to broadcast."""
     for letter in dict.fromkeys(term):
         while term.count(letter) > 1:
             first = term.index(letter)

@@ -57,12 +57,13 @@ def mul(input, other):
     return op.mul(input, other)
 
 
+@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
 def div(input, other, *, rounding_mode=None):
     """input / other; rounding_mode "floor" rounds the quotient down, "trunc" towards zero (then no gradient flows)."""
     if rounding_mode is None:
         return op.div(input, other)
     if rounding_mode not in ("floor", "trunc"):
-        raise ValueRangeError(f"div(input, other): rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+        raise ValueRangeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
     a, b = promote((values(input), values(other)))
     if not is_float(getattr(a, "dtype", None) or b.dtype) and (np.equal(b, 0)).any():
         raise ValueRangeError(f"div(input, other, rounding_mode={rounding_mode!r}): an integer was divided by zero")

@@ -159,7 +159,8 @@ def all(input, dim=None, keepdim=False):
 
 def count_nonzero(input, dim=None):
     """How many entries over dim are not 0"""
-    return counted(np.count_nonzero, input, dim, False, "count_nonzero")
+    return counted(lambda x, axis, keepdims: (x != 0).sum(axis=axis, keepdims=keepdims), input, dim, False,
+                   "count_nonzero")
 
 
 def bincount(input, weights=None, minlength=0):

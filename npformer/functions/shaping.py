@@ -40,7 +40,7 @@ def reshape(input, *shape):
 def view(input, *shape):
     """`reshape`: the memory is shared where NumPy can share it"""
     if len(shape) == 1 and isinstance(shape[0], (np.dtype, type)):
-        raise DTypeError(f"view({shape[0]}): bits cannot be read as another dtype here; .to(dtype) converts the numbers")
+        raise DTypeError(f"view({shape[0]}): bits are not read as another dtype here; .to(dtype) converts the numbers")
     return reshape(input, *shape)
 
 
@@ -94,8 +94,8 @@ def expand(input, *sizes):
     lead = len(sizes) - input.ndim
     wanted = tuple(input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
     if lead < 0 or any(n < 0 for n in wanted) or any(m not in (1, n) for m, n in zip(input.shape, wanted[lead:])):
-        raise ShapeError(complaint(f"expand(input, {sizes})", "only new leading dims and dims of size 1 can be repeated",
-                                   {"input": input}))
+        rule = "only new leading dims and dims of size 1 can be repeated"
+        raise ShapeError(complaint(f"expand(input, {sizes})", rule, {"input": input}))
     return op.expand(input, shape=wanted)
 
 
@@ -289,9 +289,10 @@ def repeat_interleave(input, repeats, dim=None):
         raise ShapeError(complaint("repeat_interleave(input, repeats, dim)",
                                    f"repeats must be an integer, or one for each of the {n} entries along dim {dim}",
                                    {"input": input, "repeats": repeats}))
-    if np.min(counts, initial=0) < 0:
+    counts = [repeats] if isinstance(repeats, int) else counts.reshape(-1).tolist()
+    if min(counts, default=0) < 0:
         raise ValueRangeError("repeat_interleave(input, repeats): repeats must not be negative")
-    places = np.repeat(np.arange(n, like=input.array), counts if isinstance(repeats, int) else counts.reshape(-1).tolist())
+    places = np.repeat(np.arange(n, like=input.array), counts)
     return getitem(input, index=op.along(dim, places, input.ndim))
 
 

@@ -3,9 +3,10 @@
 from collections import OrderedDict
 
 from ..core.errors import ShapeError
-from ..core.tape import identity
+from ..core.operation import identity
 from ..ops.shape import cast, cat, narrow, reshape
-from ..tensors import HookHandle, Tensor
+from ..tensors import Tensor
+from ..tracked import HookHandle
 
 
 class Hooks:

@@ -3,10 +3,8 @@
 import weakref
 from collections import OrderedDict
 
-import numpy as np
-
 from ..core import arrays
-from ..core.errors import DTypeError, IndexRangeError, ValueRangeError, complaint, describe
+from ..core.errors import DTypeError, ValueRangeError, describe
 from ..core.tape import state
 from ..tensors import Tensor
 from . import hooks as hooking
@@ -71,7 +69,7 @@ class Module:
             return
         store = "_parameters" if kind is Parameter else "_modules"
         if store not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}.{name} = {kind.__name__}: call super().__init__() first, "
+            raise AttributeError(f"{type(self).__name__}.{name} = {type(value).__name__}(...): call super().__init__() first, "
                                  "at the top of __init__")
         self._forget(name, but=store)
         self.__dict__[store][name] = value

@@ -77,7 +77,8 @@ logsumexp.samples((2, 3, 4), dim=(0, 1), keepdim=True)
 @primitive
 def cumsum(x, *, dim):
     """Running sums along dim.    dx = running sums of g from the end"""
-    return np.cumsum(x, axis=positive_dim(dim, x.ndim, "cumsum"))
+    dim = positive_dim(dim, x.ndim, "cumsum")
+    return np.cumsum(x, axis=dim) if x.ndim else x.copy()
 
 
 cumsum.vjps(x=lambda g, dim: flip(cumsum(flip(g, dims=(dim,)), dim=dim), dims=(dim,)))

@@ -41,7 +41,7 @@ def ours(depth, state=None):
         optimizer.step()
         return loss.item()
 
-    return step, {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    return step, {name: np.array(value) for name, value in model.state_dict().items()}
 
 
 def theirs(depth, state=None):
@@ -99,8 +99,11 @@ def peak_memory(name, options):
 
 def rss():
     """The largest resident size of this process so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / (
-        1024 if sys.platform == "darwin" else 1)
+    status = Path("/proc/self/status")
+    if status.exists():                            # where getrusage would count the parent of a fork too
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
 
 
 def small_operation(rounds=300, inner=50):

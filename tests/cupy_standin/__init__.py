@@ -21,6 +21,10 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     return array(a, dtype, copy=bool(copy), order=order or "K")
 
 
+def from_dlpack(array, *, device=None, copy=None):
+    return array if isinstance(array, ndarray) else ndarray(np.from_dlpack(array).copy())
+
+
 def asnumpy(a, *args, **kwargs):
     return a.get() if isinstance(a, ndarray) else np.asarray(a)
 

@@ -1,6 +1,6 @@
 """Functions of tensors under PyTorch's names: `import npformer.nn.functional as F`. A user's mistake is caught and worded here."""
 
-# ruff: noqa: F401
+# ruff: noqa: F401, I001
 from .activation import (celu, dropout, elu, gelu, hardtanh, leaky_relu, log_softmax, logsigmoid, mish, relu, relu6, selu,
                          sigmoid, silu, softmax, softmin, softplus, softsign, tanh, tanhshrink)
 from .attention import multi_head_attention_forward, scaled_dot_product_attention

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import ValueRangeError
+from ...functions.like import drawn
 from ...ops import activation as ops
 from ...ops import elementwise
 from ...ops.elementwise import mul, values
@@ -143,7 +144,9 @@ def dropout(input, p=0.5, training=True, inplace=False):
 
 def drawn_mask(like, shape, p):
     """An array of 0 (with probability p) and 1/(1 − p), in the dtype and on the device of `like`."""
-    array = values(like)
-    kept = arrays.default_generator.numpy.random(tuple(shape), dtype=np.float32) >= p
     scale = 1 / (1 - p) if p < 1 else 0.0
-    return arrays.move((kept * array.dtype.type(scale)).astype(array.dtype, copy=False), arrays.device_of(array))
+    random = arrays.default_generator.numpy.random
+
+    def draw(size, dtype):
+        return (random(size, np.float32) >= p) * dtype.type(scale)
+    return drawn(draw, tuple(shape), values(like).dtype, arrays.device_of(values(like)))

@@ -5,6 +5,7 @@ import warnings
 from ...core.arrays import is_float
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...core.tape import Box
+from ...inplace import become, recorded, store
 from ...ops.reduce import mean
 from ...ops.shape import cast, sum
 
@@ -55,4 +56,9 @@ def in_dtype(x, dtype):
 
 def finished(input, y, inplace):
     """y; with `inplace`, as `input` itself, which then holds y."""
-    return input.become(y) if inplace and isinstance(input, Box) else y
+    if not inplace or not isinstance(input, Box):
+        return y
+    if recorded(input):
+        return become(input, y, "inplace=True", "Leave inplace out.")
+    store(input, y.array, "inplace=True")
+    return input

@@ -1,0 +1,139 @@
+"""Starting values: every function fills a tensor in place and returns it. generator: default the one manual_seed seeds."""
+
+import math
+
+import numpy as np
+
+from ..core import arrays
+from ..core.errors import ShapeError, ValueRangeError, complaint
+from ..functions.like import drawn, numpy_generator
+
+
+def fill(tensor, values):
+    """Write `values` into tensor's memory, past the graph."""
+    tensor.array[...] = values
+    arrays.wrote(tensor.array)
+    return tensor
+
+
+def fill_drawn(tensor, draw):
+    """Fill with `draw(size, dtype)`."""
+    return fill(tensor, drawn(draw, tensor.array.shape, tensor.dtype, arrays.device_of(tensor.array)))
+
+
+def uniform_(tensor, a=0.0, b=1.0, generator=None):
+    """Uniform in [a, b)"""
+    random = numpy_generator(generator).random
+    return fill_drawn(tensor, lambda size, dtype: random(size, dtype) * dtype.type(b - a) + dtype.type(a))
+
+
+def normal_(tensor, mean=0.0, std=1.0, generator=None):
+    """Normal with that mean and standard deviation"""
+    normal = numpy_generator(generator).standard_normal
+    return fill_drawn(tensor, lambda size, dtype: normal(size, dtype) * dtype.type(std) + dtype.type(mean))
+
+
+def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
+    """Normal, what falls outside [a, b] drawn again"""
+    if not a < b:
+        raise ValueRangeError(f"trunc_normal_(tensor, a={a}, b={b}): a must be below b")
+    numpy = numpy_generator(generator)
+    inside = [math.erf((limit - mean) / (std * math.sqrt(2))) for limit in (a, b)]
+    if inside[1] - inside[0] < 1e-4:
+        raise ValueRangeError(f"trunc_normal_(tensor, mean={mean}, std={std}, a={a}, b={b}): hardly any of the distribution "
+                              "lies between a and b")
+
+    def draw(size, dtype):
+        x = numpy.normal(mean, std, size)
+        outside = (x < a) | (x > b)
+        while outside.any():
+            x[outside] = numpy.normal(mean, std, int(outside.sum()))
+            outside = (x < a) | (x > b)
+        return x.astype(dtype)
+    return fill_drawn(tensor, draw)
+
+
+def constant_(tensor, val):
+    """val everywhere"""
+    return fill(tensor, val)
+
+
+def ones_(tensor):
+    """1 everywhere"""
+    return fill(tensor, 1)
+
+
+def zeros_(tensor):
+    """0 everywhere"""
+    return fill(tensor, 0)
+
+
+def eye_(tensor):
+    """The identity matrix, of 2 dims"""
+    if tensor.ndim != 2:
+        raise ShapeError(complaint("eye_(tensor)", "tensor must have two dims", {"tensor": tensor}))
+    return fill(tensor, arrays.module_for(arrays.device_of(tensor.array)).eye(*tensor.array.shape, dtype=tensor.dtype))
+
+
+# ── by the number of inputs and outputs ──────────────────────────────────────────────────────────────────────────────
+
+GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_transpose1d": 1.0, "conv_transpose2d": 1.0,
+         "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
+
+
+def calculate_gain(nonlinearity, param=None):
+    """By what factor the weights before a nonlinearity should be larger. param: leaky_relu's slope, default 0.01."""
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in GAINS:
+        raise ValueRangeError(f"calculate_gain({nonlinearity!r}): known are leaky_relu, {', '.join(GAINS)}")
+    return GAINS[nonlinearity]
+
+
+def fans(tensor, call):
+    """(inputs, outputs) of one unit: a weight is (out, in, ...), and what follows is read by each."""
+    if tensor.ndim < 2:
+        raise ShapeError(complaint(call, "tensor must have at least two dims, (out, in, ...)", {"tensor": tensor}))
+    outs, ins, *rest = tensor.array.shape
+    return ins * math.prod(rest), outs * math.prod(rest)
+
+
+def xavier_uniform_(tensor, gain=1.0, generator=None):
+    """Uniform in ±gain·√(6 / (in + out)).   Source: Glorot and Bengio 2010."""
+    bound = gain * math.sqrt(6 / sum(fans(tensor, "xavier_uniform_(tensor)")))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor, gain=1.0, generator=None):
+    """Normal with standard deviation gain·√(2 / (in + out)).   Source: Glorot and Bengio 2010."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor, "xavier_normal_(tensor)"))), generator)
+
+
+def kaiming_std(tensor, a, mode, nonlinearity, call):
+    """gain / √fan"""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueRangeError(f"{call}: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(fans(tensor, call)[mode == "fan_out"], 1))
+
+
+def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+    """Uniform in ±gain·√(3 / fan). a: leaky_relu's slope.   Source: He et al. 2015, arXiv:1502.01852."""
+    bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_(tensor)")
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+    """Normal with standard deviation gain / √fan. a: leaky_relu's slope.   Source: He et al. 2015, arXiv:1502.01852."""
+    return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_(tensor)"), generator)
+
+
+def orthogonal_(tensor, gain=1, generator=None):
+    """A matrix with orthonormal rows or columns, whichever are fewer, times gain.   Source: Saxe et al. 2013, arXiv:1312.6120."""
+    fans(tensor, "orthogonal_(tensor)")
+    rows, columns = tensor.array.shape[0], math.prod(tensor.array.shape[1:])
+    wide = rows < columns
+    flat = numpy_generator(generator).standard_normal((columns, rows) if wide else (rows, columns))
+    q, r = np.linalg.qr(flat)
+    q *= np.sign(np.diag(r))                       # without it, q would not be uniform over the orthogonal matrices
+    values = (q.T if wide else q).reshape(tensor.array.shape) * gain
+    return fill(tensor, arrays.move(values.astype(tensor.dtype), arrays.device_of(tensor.array)))

@@ -1,0 +1,1 @@
+"""The layers, by topic; `npformer.nn` names them all."""

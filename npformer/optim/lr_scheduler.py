@@ -1,0 +1,228 @@
+"""Schedules: how the learning rate changes from step to step. t counts the scheduler's steps, from 0."""
+
+import math
+from bisect import bisect_right
+
+from ..core.errors import DTypeError, ValueRangeError, describe
+from .optimizer import Optimizer
+
+
+class LRScheduler:
+    """The base of every schedule: call `step()` after each `optimizer.step()` (or after each epoch).
+
+    A subclass defines `rate(group, base)`: the next lr of a group whose first lr was `base`; self.last_epoch is t. Rates
+    that build on group["lr"] can be combined with other schedules of the same optimiser.
+    """
+
+    unsaved = ("optimizer",)                       # attributes that state_dict leaves out
+
+    def __init__(self, optimizer, last_epoch=-1):
+        if not isinstance(optimizer, Optimizer):
+            raise DTypeError(f"{type(self).__name__}(optimizer): got {describe(optimizer)}, which is no Optimizer")
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise ValueRangeError(f"{type(self).__name__}(last_epoch={last_epoch}): the optimiser's groups have no "
+                                      "'initial_lr'; load its state_dict first")
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = last_epoch
+        self.step()
+
+    def rate(self, group, base):
+        """The lr of a group at t = self.last_epoch."""
+        raise NotImplementedError(f"{type(self).__name__} has no rate: define `def rate(self, group, base)`")
+
+    def step(self):
+        """Go on to the next t and set every group's lr."""
+        self.last_epoch += 1
+        self.set_rates()
+
+    def set_rates(self):
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs):
+            group["lr"] = self.rate(group, base)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def restart(self):
+        """Begin at t = 0, from the first lr."""
+        self.last_epoch = 0
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs):
+            group["lr"] = base
+        self.set_rates()
+
+    def get_last_lr(self):
+        """The lr of each group, as it is now."""
+        return self._last_lr
+
+    def state_dict(self):
+        """Everything but the optimiser (and functions), for load_state_dict."""
+        return {name: value for name, value in self.__dict__.items() if name not in self.unsaved}
+
+    def load_state_dict(self, state_dict):
+        """Go on from a state that state_dict gave. The lr itself stands in the optimiser's state."""
+        self.__dict__.update(state_dict)
+
+
+class LambdaLR(LRScheduler):
+    """lr = base·lr_lambda(t); lr_lambda: a function, or one for each group"""
+
+    unsaved = ("optimizer", "lr_lambdas")
+
+    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
+        if len(self.lr_lambdas) != groups:
+            raise ValueRangeError(f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} groups of parameters")
+        super().__init__(optimizer, last_epoch)
+
+    def set_rates(self):
+        for group, base, function in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas):
+            group["lr"] = base * function(self.last_epoch)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+class StepLR(LRScheduler):
+    """lr ← gamma·lr every step_size steps"""
+
+    def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        now = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
+        return group["lr"] * self.gamma if now else group["lr"]
+
+
+class MultiStepLR(LRScheduler):
+    """lr ← gamma·lr at each of the milestones"""
+
+    def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        return group["lr"] * self.gamma ** self.milestones.count(self.last_epoch)
+
+
+class ExponentialLR(LRScheduler):
+    """lr ← gamma·lr at every step"""
+
+    def __init__(self, optimizer, gamma, last_epoch=-1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        return group["lr"] * self.gamma if self.last_epoch > 0 else group["lr"]
+
+
+class LinearLR(LRScheduler):
+    """lr = base·(start_factor + (end_factor − start_factor)·min(t, total_iters) / total_iters)"""
+
+    def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
+        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
+            raise ValueRangeError("LinearLR: 0 < start_factor <= 1 and 0 <= end_factor <= 1 must hold, got "
+                                  f"{start_factor} and {end_factor}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def factor(self, t):
+        return self.start_factor + (self.end_factor - self.start_factor) * min(t, self.total_iters) / self.total_iters
+
+    def rate(self, group, base):
+        t = self.last_epoch
+        if t == 0:
+            return group["lr"] * self.start_factor
+        return group["lr"] * (self.factor(t) / self.factor(t - 1)) if t <= self.total_iters else group["lr"]
+
+
+class CosineAnnealingLR(LRScheduler):
+    """lr = eta_min + (base − eta_min)·(1 + cos(π·t / T_max)) / 2.   Source: Loshchilov and Hutter 2016, arXiv:1608.03983."""
+
+    def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        t, lr = self.last_epoch, group["lr"]
+        if t == 0:
+            return lr
+        if (t - 1 - self.T_max) % (2 * self.T_max) == 0:                           # from the bottom there is no ratio
+            return lr + (base - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
+        now, before = (1 + math.cos(math.pi * u / self.T_max) for u in (t, t - 1))
+        return now / before * (lr - self.eta_min) + self.eta_min
+
+
+class NoamLR(LRScheduler):
+    """lr = base·d_model^(−½)·min(s^(−½), s·warmup_steps^(−3/2)), s = t + 1: up in a line, then down as 1/√s.
+
+    With the optimiser's lr at 1 it is the paper's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 3.
+    """
+
+    def __init__(self, optimizer, d_model, warmup_steps=4000, last_epoch=-1):
+        if d_model <= 0 or warmup_steps <= 0:
+            raise ValueRangeError(f"NoamLR: d_model and warmup_steps must be > 0, got {d_model} and {warmup_steps}")
+        self.d_model, self.warmup_steps = d_model, warmup_steps
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        s = self.last_epoch + 1
+        return base * self.d_model ** -0.5 * min(s ** -0.5, s * self.warmup_steps ** -1.5)
+
+
+class WarmupLR(LRScheduler):
+    """lr = base·t / warmup_steps up to warmup_steps; then down to 0 at total_steps along `decay`.
+
+    decay: "linear", "cosine" (half a wave), or "constant", which stays at base; total_steps is not needed then.
+    """
+
+    def __init__(self, optimizer, warmup_steps, total_steps=None, decay="linear", last_epoch=-1):
+        if decay not in ("linear", "cosine", "constant"):
+            raise ValueRangeError(f"WarmupLR: decay must be 'linear', 'cosine' or 'constant', got {decay!r}")
+        if decay != "constant" and (total_steps is None or total_steps <= warmup_steps):
+            raise ValueRangeError(f"WarmupLR: total_steps must be above warmup_steps ({warmup_steps}), got {total_steps}")
+        self.warmup_steps, self.total_steps, self.decay = warmup_steps, total_steps, decay
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group, base):
+        t = self.last_epoch
+        if t < self.warmup_steps:
+            return base * t / self.warmup_steps
+        if self.decay == "constant":
+            return base
+        done = min((t - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1)
+        return base * (1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after another: schedulers[i] serves from milestones[i − 1] on, where it starts at its own t = 0."""
+
+    unsaved = ("optimizer", "schedulers")
+
+    def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ValueRangeError(f"SequentialLR: {len(schedulers)} schedules need {max(len(schedulers) - 1, 0)} milestones "
+                                  f"between them, got {len(milestones)}")
+        if any(s.optimizer is not optimizer for s in schedulers):
+            raise ValueRangeError("SequentialLR: all schedules must be of the optimiser that it is given")
+        self.schedulers, self.milestones = list(schedulers), list(milestones)
+        super().__init__(optimizer, last_epoch)
+
+    def set_rates(self):
+        i = bisect_right(self.milestones, self.last_epoch)
+        if self.last_epoch == 0 or i and self.milestones[i - 1] == self.last_epoch:
+            self.schedulers[i].restart()
+        else:
+            self.schedulers[i].step()
+        self._last_lr = self.schedulers[i].get_last_lr()
+
+    def state_dict(self):
+        """As for the others, with the states of the schedules in it."""
+        return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
+
+    def load_state_dict(self, state_dict):
+        """Go on from a state that state_dict gave."""
+        rest = dict(state_dict)
+        for scheduler, state in zip(self.schedulers, rest.pop("schedulers")):
+            scheduler.load_state_dict(state)
+        super().load_state_dict(rest)

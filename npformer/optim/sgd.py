@@ -1,0 +1,39 @@
+"""Stochastic gradient descent."""
+
+import numpy as np
+
+from ..core.errors import ValueRangeError
+from .optimizer import Optimizer, descent, require_at_least_zero
+
+
+class SGD(Optimizer):
+    """p ← p − lr·b, b ← momentum·b + (1 − dampening)·(g + weight_decay·p); the first b is the gradient itself.
+
+    lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill.   Source: Sutskever et al. 2013.
+    """
+
+    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False):
+        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                                      nesterov=nesterov, maximize=maximize))
+
+    def check(self, group):
+        require_at_least_zero(self, group, "lr", "momentum", "weight_decay")
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueRangeError("SGD: nesterov=True needs momentum > 0 and dampening 0")
+
+    def update(self, group, params):
+        lr, momentum = group["lr"], group["momentum"]
+        for p in params:
+            g = descent(p, group, group["weight_decay"])
+            s = self.scratch(p.array)
+            if momentum:
+                b = self.state[p].get("momentum_buffer")
+                if b is None:
+                    b = self.state[p]["momentum_buffer"] = g.copy()
+                else:
+                    b *= momentum
+                    np.multiply(g, 1 - group["dampening"], out=s)
+                    b += s
+                g = g + momentum * b if group["nesterov"] else b
+            np.multiply(g, lr, out=s)
+            p.array -= s
