@@ -48,6 +48,7 @@ def write(x, index, y, call):
     try:
         for part in outer:                         # integers and slices alone: a view
             target = target[part]
+        indexing.check_index(last, target)
         target[last] = y
     except (ValueError, IndexError) as error:
         kind = IndexRangeError if isinstance(error, IndexError) else ShapeError

@@ -57,7 +57,7 @@ WAYS = [
     Way("data", lambda x, held: x.data.mul_(2)),
     Way("detach", lambda x, held: x.detach().mul_(2)),
     Way("view", lambda x, held: x.detach()[:1, :2].mul_(2)),
-    Way("view-of-view", lambda x, held: x.detach().T[1:].reshape(2, 3)[0].add_(1) and x.detach().view(-1)[:1].add_(1)),
+    Way("view-of-view", lambda x, held: x.detach().T[1:].view(-1, 3)[0].T[:2].add_(1)),
     Way("numpy-before", lambda x, held: poke(held), before=lambda x: x.detach().numpy()),
     Way("numpy-after", lambda x, held: poke(x.detach().numpy())),
     Way("numpy-view-after", lambda x, held: poke(x.detach().numpy()[:, ::-1].T)),
@@ -73,7 +73,7 @@ READERS = {                                        # what reads x's values, and 
     "pow": lambda x: x ** 2, "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
     "layer_norm": lambda x: F.layer_norm(leaf(), (3,), x[0]),
     "attention": lambda x: F.scaled_dot_product_attention(leaf(), x, leaf()), "cat": lambda x: npf.cat([x * leaf(), x]),
-    "einsum": lambda x: npf.einsum("ij,jk->ik", x, leaf()), "view": lambda x: x.reshape(9).exp() * x.T.reshape(9),
+    "einsum": lambda x: npf.einsum("ij,jk->ik", x, leaf()), "view": lambda x: x.T @ leaf(),
 }
 
 

@@ -1,11 +1,13 @@
 """The command `npformer`: train | residual | demo | info. Bad input gets one clear message and exit code 2."""
 
 import argparse
+import dataclasses
 import importlib
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from ..core import arrays
 from ..core.errors import NpformerError
 from ..train import Config
 
@@ -28,6 +30,8 @@ def main(argv=None):
     """Run one command. Returns the exit code: 0, 2 for what cannot be used, 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
+        if "threads" in arguments:
+            arrays.set_num_threads(arguments.threads)
         importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
         return 0
@@ -61,19 +65,19 @@ def parser():
                        help="true: x = x + F(x); false: x = F(x); deleted: attention's output thrown away (true)")
     forms.add_argument("--no-residual", action="store_const", const=False, dest="residual", default=argparse.SUPPRESS,
                        help="the same as --residual false")
-    add_out(train)
+    add_machine(train)
     train.add_argument("--resume", action="store_true", help="go on with the run in DIR")
 
     residual = add(commands, "residual", "the three forms of the residual side by side",
                    {**TRAINING, "--steps": {**TRAINING["--steps"], "default": 1000}})
     residual.add_argument("--depth", type=int, nargs="+", default=[1, 4], metavar="N", help="numbers of blocks (1 4)")
-    add_out(residual)
+    add_machine(residual)
 
     demo = commands.add_parser("demo", help="everything at once, in under a minute", description=(
         "Train with and without the residual, prove the gradients, look at the residual identity, step backwards."))
     demo.add_argument("--steps", type=int, metavar="N", default=400, help="steps of each training run (%(default)s)")
     demo.add_argument("--seed", type=int, metavar="N", default=0, help="of weights and batches (%(default)s)")
-    add_out(demo)
+    add_machine(demo)
 
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not", description="What npformer runs on.")
     return top
@@ -82,7 +86,7 @@ def parser():
 def add(commands, name, help, options):
     """A command that takes a text FILE and `options`, whose names and defaults are Config's."""
     command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    command.add_argument("text", nargs="?", metavar="FILE", type=os.path.abspath, default=argparse.SUPPRESS,
+    command.add_argument("text", nargs="?", metavar="FILE", default=argparse.SUPPRESS,
                          help="a UTF-8 text (the topics of Python's own help)")
     for option, how in options.items():
         default = how.get("default", getattr(Config, option.strip("-").replace("-", "_")))
@@ -91,10 +95,22 @@ def add(commands, name, help, options):
     return command
 
 
-def add_out(command):
-    """The folder that a command writes into: runs/<its name>, unless told otherwise."""
+def config_options(arguments):
+    """The options of Config that were given, by name; a text by its whole path, so that any folder can resume from it."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    return {**given, "text": os.path.abspath(given["text"])} if "text" in given else given
+
+
+def add_machine(command):
+    """Where a command writes (runs/<its name>, unless told otherwise), and how many cores it may use.
+
+    One thread unless told otherwise: matrices of this size gain little from a second core, and where another program
+    wants that core, BLAS's threads wait for each other and a step takes ten times as long.
+    """
     default = os.path.join("runs", command.prog.split()[-1])
     command.add_argument("--out", default=default, metavar="DIR", help="where to write (%(default)s)")
+    command.add_argument("--threads", type=int, default=1, metavar="N", help="threads of BLAS (%(default)s)")
 
 
 def form(text):

@@ -8,7 +8,7 @@ from .. import plot
 from ..checkpoint import make_folder, write_whole
 from ..models.tiny import FORMS
 from ..train import Config, Run
-from . import show
+from . import config_options, show
 
 LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
 
@@ -16,19 +16,18 @@ LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
 def run(arguments):
     """Train each form at each depth, as the command line says; tables, plots, and the numbers as JSON."""
     out = show.console()
-    options = {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "depth")}
-    config = Config(**options)
-    for depth in arguments.depth:
-        dataclasses.replace(config, depth=depth)   # its complaint should not come after an hour of training
+    options = config_options(arguments)
+    configs = [Config(**{**options, "depth": depth}) for depth in arguments.depth]
+    text, results = configs[0].read_text(), []
+    Run(configs[0], text)                          # what cannot be used is refused before the folder is made
     make_folder(arguments.out)
-    text, results = config.read_text(), []
-    for depth in arguments.depth:
-        forms = [train_form(out, dataclasses.replace(config, depth=depth, residual=form), text)[1] for form in FORMS]
+    for config in configs:
+        forms = [train_form(out, dataclasses.replace(config, residual=form), text)[1] for form in FORMS]
         results += forms
         write_whole(os.path.join(arguments.out, "residual.json"), json.dumps(results).encode())
-        show.heading(out, f"Depth {depth}: gradient norms at step {config.steps}")
+        show.heading(out, f"Depth {config.depth}: gradient norms at step {config.steps}")
         show.forms_table(out, forms)
-        plot.plot_grad_norms(forms, os.path.join(arguments.out, f"grad_norms_{depth}.png"))
+        plot.plot_grad_norms(forms, os.path.join(arguments.out, f"grad_norms_{config.depth}.png"))
     summary(out, results)
     plot.plot_forms(results, os.path.join(arguments.out, "residual.png"))
     out.print(f"\nplots and numbers: {arguments.out}")
@@ -56,6 +55,6 @@ def mean_of_last(losses):
 def summary(out, results):
     """A line for each run: its losses, and how many parameters no gradient reaches."""
     show.heading(out, "Loss in nats per character")
-    show.table(out, ("form", "depth", "training (mean of the last)", "validation", "parameters without gradient"), [
-        (r["label"], r["depth"], f"{r['tail']:.4f}", "" if r["val_loss"] is None else f"{r['val_loss']:.4f}",
+    show.table(out, ("form", "depth", "steps", "training loss (last)", "validation loss", "severed parameters"), [
+        (r["label"], r["depth"], len(r["losses"]), f"{r['tail']:.4f}", "" if r["val_loss"] is None else f"{r['val_loss']:.4f}",
          list(r["grad_norms"].values()).count(None)) for r in results])

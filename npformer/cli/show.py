@@ -18,7 +18,7 @@ def table(out, headers, rows):
     """Print a table; the first column is text, the others are numbers at the right."""
     grid = extra("rich.table", "The command line").Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
     for i, header in enumerate(headers):
-        grid.add_column(header, justify="right" if i else "left", no_wrap=True)
+        grid.add_column(header, justify="right" if i else "left", no_wrap=i < len(headers) - 1)
     for row in rows:
         grid.add_row(*[str(cell) for cell in row])
     out.print(grid)

@@ -4,15 +4,13 @@ import os
 
 from .. import plot
 from ..train import LOG, Config, read_log, sample, train
-from . import show
-
-OWN = ("command", "out", "resume")                 # what is no option of the training run itself
+from . import config_options, show
 
 
 def run(arguments):
     """Train, or go on with a run, as the command line says."""
     out = show.console()
-    options = {name: value for name, value in vars(arguments).items() if name not in OWN}
+    options = config_options(arguments)
     config = Config(**options)
     with show.Bar(out, "training", config.steps) as bar:
         def watch(run, record):

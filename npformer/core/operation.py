@@ -32,8 +32,7 @@ class Operation:
         parameters = signature(function).parameters.values()
         self.variadic = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self.names = tuple(p.name for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD)
-        self.defaults = {p.name: p.default for p in parameters
-                         if p.kind is Parameter.KEYWORD_ONLY and p.default is not Parameter.empty}
+        self.options = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
         self.examples = []
         REGISTRY[self.name] = self
 
@@ -111,10 +110,9 @@ class Primitive(Operation):
         read = list(signature(rule).parameters)
         for name in read:
             if name not in sources:
-                if name not in signature(self.function).parameters:
+                if name not in self.options:
                     raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
-                default = self.defaults.get(name)
-                sources[name] = lambda i, g, node, kept, y, n=name, d=default: node.options.get(n, d)
+                sources[name] = lambda i, g, node, kept, y, n=name: node.options.get(n, self.options[n])
         fetch = [sources[name] for name in read]
         return set(read), lambda *context: rule(*[f(*context) for f in fetch])
 
@@ -191,6 +189,7 @@ class Fused(Operation):
 
     def keep(self, node, args, y, wanted):
         node.kept = args
+        node.y = y if any(array is y for array in node.saved.values()) else None     # so that a write into it shows
 
     def gradients(self, node, g):
         if self.partial:

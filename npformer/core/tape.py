@@ -185,7 +185,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
 
     def deliver(node, gradient):
         if node in pending:
-            pending[node] = pending[node] + gradient      # never in place: the arrays may be somebody else's too
+            pending[node] = solid(pending[node] + gradient)    # never in place: the arrays may be somebody else's too
         elif on_the_way is None or node in on_the_way:
             pending[node] = gradient
             heapq.heappush(heap, (-node.order, node))
@@ -214,7 +214,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         yield step
 
 
-@arrays.np.errstate(all="ignore")                  # infinity and NaN are results, as in PyTorch, no warnings
+@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
 def send(node, g, create_graph):
     """What a node sends to each of its parents when `g` arrives, in the argument's dtype; None where nothing goes."""
     if node.freed:
@@ -233,7 +233,12 @@ def fitted(node, i, d):
         raise GraphError(f"{node.op.name}: its backward gave {node.op.name_of(i)} a gradient of shape {d.shape}, "
                          f"but {node.op.name_of(i)} has shape {node.shapes[i]}")
     dtype = node.dtypes[i]
-    return d if d.dtype == dtype or dtype is None else d.astype(dtype)
+    return solid(d if d.dtype == dtype or dtype is None else d.astype(dtype))
+
+
+def solid(g):
+    """NumPy's arithmetic gives numbers where arrays have no dims; a gradient is always an array."""
+    return np.asarray(g) if isinstance(g, np.generic) else g
 
 
 def accumulate(node, g):
@@ -243,7 +248,7 @@ def accumulate(node, g):
     elif node.grad is None:
         node.grad = node.wrap(g.copy())
     else:
-        node.grad = node.wrap(node.grad.array + g)
+        node.grad = node.wrap(solid(node.grad.array + g))
 
 
 def leading_to(nodes, targets):

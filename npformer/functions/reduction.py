@@ -120,7 +120,7 @@ def min(input, dim=None, keepdim=False, *, other=None):
 
 def placed(find, input, dim, keepdim, call):
     """Where find (np.argmax, np.argmin) finds its entry."""
-    op.require_entries(input, dim, call)
+    op.require_entries(input.array, dim, call)
     if dim is not None:
         dim = positive_dim(dim, input.ndim, call)
     if not input.ndim:

@@ -7,7 +7,7 @@ mistake that every test point without a repeated index hides.
 import numpy as np
 
 from ..core.arrays import device_of, module_for
-from ..core.errors import DTypeError, IndexRangeError, ShapeError
+from ..core.errors import DeviceError, DTypeError, IndexRangeError, ShapeError, complaint
 from ..core.operation import fused, primitive
 from ..core.samples import integers, value
 from .elementwise import values
@@ -19,6 +19,7 @@ from .shape import positive_dim
 @primitive
 def getitem(x, *, index):
     """x[index].    dx = zeros with g added at index, once for each time that an entry was read"""
+    check_index(index, x)
     return x[index]
 
 
@@ -47,6 +48,30 @@ getitem.samples((3, 4), index=lambda rng: (np.array([0, 1, 1]), np.array([3, 2, 
 getitem.samples((2, 3), index=value([[True, False, True], [False, False, True]]))
 put.samples((2, 3), index=(slice(1, 5, 2),), shape=(5, 3))
 put.samples((3, 2), index=value([0, 2, 2]), shape=(4, 2))
+
+
+def check_index(index, x):
+    """Raise for an array in an index that lives elsewhere than x, or that points outside x where nobody else looks."""
+    parts = index if isinstance(index, tuple) else (index,)
+    here = device_of(x)
+    for part in parts:
+        if hasattr(part, "dtype") and device_of(part) != here:
+            raise DeviceError(complaint("x[index]", f"x is on {here}, and so must its index be: this one is on "
+                                        f"{device_of(part)}", {"x": x, "index": part}, f"Move it with .to({here!r})."))
+    if here == "cuda":                             # CuPy wraps an index around, without a word, where NumPy raises
+        left = x.ndim - sum(map(dims_taken, parts))
+        dim = 0
+        for part in parts:
+            if hasattr(part, "dtype") and part.dtype.kind in "iu" and dim < x.ndim:
+                require_in_range(part, x.shape[dim], "x[index]", least=-x.shape[dim])
+            dim += left if part is Ellipsis else dims_taken(part)
+
+
+def dims_taken(part):
+    """How many dims of x one part of an index stands for; Ellipsis takes what is left."""
+    if hasattr(part, "dtype") and part.dtype == bool:
+        return part.ndim
+    return 0 if part is None or part is Ellipsis else 1
 
 
 def is_basic(index):

@@ -1,0 +1,42 @@
+"""Write docs/operations.md, the table of all operations, from the registry. Run: python docs/operations.py"""
+
+from pathlib import Path
+
+import npformer  # noqa: F401  (fills the registry)
+from npformer.core.operation import REGISTRY, Fused
+
+HEAD = """# Every operation and its gradient
+
+Written by `python docs/operations.py` from the docstrings in `npformer/ops/`; a test holds the two together, and another
+holds each docstring to the rules that its operation has. `g` is the gradient that arrives, `y` the output.
+
+Primitives have a rule of their own that works on arrays and on Tensors alike. Fused operations are their definition in
+primitives, with a fast forward and a hand-derived backward. Everything else in npformer is made of these.
+"""
+
+
+def table():
+    """The page as text."""
+    lines = [HEAD]
+    topics = {}
+    for op in REGISTRY.values():
+        topics.setdefault(op.__module__, []).append(op)
+    for module, operations in topics.items():
+        lines += [f"## {module.rpartition('.')[2]}", ""]
+        for op in operations:
+            kind = "fused" if isinstance(op, Fused) else "primitive"
+            arguments = f"*{op.variadic}" if op.variadic else ", ".join(op.names)
+            options = "".join(f", {name}" for name in op.options)
+            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text", *clean(op.__doc__), "```", ""]
+    return "\n".join(lines)
+
+
+def clean(docstring):
+    """The docstring's lines without their common indent."""
+    first, *rest = docstring.strip().splitlines()
+    indent = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
+    return [first, *(line[indent:].rstrip() for line in rest)]
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(table(), encoding="utf-8")

@@ -1,0 +1,44 @@
+"""What the documents say is what the code does."""
+
+import doctest
+import importlib.util
+import re
+from pathlib import Path
+
+import npformer
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_of_operations_is_in_step_with_the_registry():
+    spec = importlib.util.spec_from_file_location("operations_page", ROOT / "docs" / "operations.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert (ROOT / "docs" / "operations.md").read_text(encoding="utf-8") == page.table(), "run python docs/operations.py"
+
+
+def test_the_example_in_the_package_docstring_runs():
+    result = doctest.testmod(npformer)
+    assert result.attempted >= 4 and result.failed == 0
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "demos").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_python_in_the_readme_runs():
+    """The first example as it stands; the second one ends in the error that it shows."""
+    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    names = {}
+    exec(first, names)
+    assert names["x"].grad.shape == (4, 6)
+    try:
+        exec(second, names)
+    except npformer.GradientError as error:
+        assert "WRONG dinput (3, 5): largest error" in str(error)
+    else:
+        raise AssertionError("the wrong softmax of the README passed the check")
