@@ -51,7 +51,8 @@ def is_tensor(obj):
     return isinstance(obj, Tensor)
 
 
-LATE = {"nn": "", "optim": "", "gradcheck": "verify", "verify": "", "debug": "", "models": "", "data": "", "train": "", "plot": ""}
+LATE = {"gradcheck": "verify",
+        **dict.fromkeys(["nn", "optim", "verify", "debug", "models", "data", "train", "plot"], "")}
 
 
 def __getattr__(name):

@@ -28,7 +28,7 @@ def writing(path):
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.\n"
-                         "  Free some space there, or name another folder with --out.") from None
+                         "  Name another folder with --out.") from None
 
 
 def make_folder(path):

@@ -3,8 +3,9 @@
 import numpy as np
 
 from .core import arrays
-from .core.errors import DTypeError, ShapeError, ValueRangeError, complaint, describe
+from .core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from .functions.like import drawn, made, numpy_generator
+from .functions.literals import copied
 from .functions.shaping import sizes_of
 from .interop import to
 from .tensors import Tensor
@@ -17,42 +18,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False):
 
     Python floats become the default dtype (float32), ints int64, bools bool; arrays keep their dtype.
     """
-    array = array_of(data, dtype)
-    array = array.astype(array.dtype if dtype is None else arrays.as_dtype(dtype), copy=True)
-    keep_place = device is None and arrays.device_of(array) == "cuda"
-    return made(Tensor, array if keep_place else arrays.move(array, device), requires_grad)
-
-
-def array_of(data, dtype=None):
-    """data as an array, in the dtype that PyTorch would choose unless `dtype` is given; not always a copy."""
-    if isinstance(data, Tensor):
-        return data.array
-    if hasattr(data, "__cuda_array_interface__"):
-        return arrays.cupy().asarray(data)
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    try:
-        array = np.asarray(plain(data))
-    except ValueError as error:
-        raise ShapeError("tensor(data): the lists are ragged: those of one level must be equally long.\n"
-                         f"  {error}") from None
-    except OverflowError:
-        raise ValueRangeError("tensor(data): an integer does not fit into int64") from None
-    if array.dtype == np.float64 and not isinstance(data, np.ndarray):
-        kept = getattr(first, "dtype", None)
-        return array.astype(kept if kept is not None and arrays.is_float(kept) else arrays.get_default_dtype())
-    if array.dtype.kind not in "buif":
-        raise DTypeError(f"tensor(data): data must be numbers, or nested lists of numbers, got {describe(data)}")
-    arrays.as_dtype(array.dtype if dtype is None else dtype)
-    return array
-
-
-def plain(data):
-    """Nested lists with the arrays of the Tensors in them."""
-    if isinstance(data, (list, tuple)):
-        return [plain(x) for x in data]
-    return arrays.to_numpy(data.array) if isinstance(data, Tensor) else data
+    return made(Tensor, copied(data, dtype, device), requires_grad)
 
 
 def as_tensor(data, dtype=None, device=None):

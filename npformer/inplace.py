@@ -72,7 +72,8 @@ def in_place(function):
 def become(x, y, call, remedy):
     """x, from here on, is y, a result that was recorded: x takes its array and its place in the graph."""
     if x.node is not None and x.is_leaf:
-        raise GraphError(f"{call}: x is a leaf that requires a gradient, which a write in place would lose.\n  {remedy}")
+        raise GraphError(f"{call}: x is a leaf that requires a gradient, which a write in place would lose.\n"
+                         f"  {remedy}")
     if x.array.base is not None and (x.node is None or x.node.op in VIEWS):
         raise GraphError(f"{call}: x is a view of another tensor's memory, which would not see the change while "
                          f"the graph is recorded.\n  {remedy}")

@@ -63,14 +63,16 @@ def plot_loss(records, path, title="Training loss"):
 def plot_forms(results, path, title="With the residual, without it, and with the line deleted"):
     """Loss curves of several runs, a panel for each depth. results: dicts with depth, label, losses."""
     depths = sorted({r["depth"] for r in results})
+    labels = list(dict.fromkeys(r["label"] for r in results))
     picture = figure(max(6.0, 4.5 * len(depths)), 4.5)
     for axes, depth in zip(np.atleast_1d(picture.subplots(1, len(depths), sharey=True)), depths):
-        for i, r in enumerate(r for r in results if r["depth"] == depth):
+        for r in (r for r in results if r["depth"] == depth):
+            i = labels.index(r["label"])           # a form looks the same in every panel
             window = max(1, min(100, len(r["losses"]) // 20))
             axes.plot(np.arange(1, len(r["losses"]) + 1), smooth(r["losses"], window), color=COLOURS[i % len(COLOURS)],
                       linestyle=STYLES[i % len(STYLES)], linewidth=2, label=r["label"])
         style(axes, f"depth {depth}", "step", "loss (nats per character)" if depth == depths[0] else "")
-    axes.legend(frameon=False)
+        axes.legend(frameon=False)
     picture.suptitle(title, fontsize=12)
     save(picture, path)
 
@@ -80,14 +82,14 @@ def plot_grad_norms(results, path, title="Gradient norm of each weight: a cross 
     names = [name for name in results[0]["grad_norms"] if name.endswith("weight")]
     picture = figure(max(7.0, 0.32 * len(names) + 3), 5.5)
     axes = picture.add_subplot()
-    found = [v for r in results for v in r["grad_norms"].values() if v]
+    found = [r["grad_norms"][name] for r in results for name in names if r["grad_norms"][name]]
     floor = min(found, default=1.0) / 3
     for i, r in enumerate(results):
         norms = [r["grad_norms"][name] for name in names]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         axes.plot(range(len(names)), [v or np.nan for v in norms], color=colour, marker=marker,
                   linestyle=STYLES[i % len(STYLES)], label=r["label"])
-        severed = [k for k, v in enumerate(norms) if not v]
+        severed = [k for k, v in enumerate(norms) if v is None]
         axes.plot(severed, [floor] * len(severed), color=colour, marker="x", markersize=9, linestyle="none",
                   label=f"{r['label']}: no gradient" if severed else None)
     axes.set_yscale("log")

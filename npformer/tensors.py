@@ -6,6 +6,7 @@ from . import functions as f
 from . import inplace, interop
 from .core import arrays
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
+from .functions.literals import copied
 from .inplace import augmented, in_place
 from .interop import Device, Size, casting, operator, reflected
 from .ops import elementwise, linalg
@@ -19,10 +20,8 @@ class Tensor(Tracked):
     `Tensor(data)` copies data into the default float dtype; `npf.tensor(data)` keeps its dtype.
     """
 
-    def __init__(self, data=(), node=None):
-        if isinstance(data, Tensor):
-            data = data.array
-        super().__init__(arrays.module_for().array(data, dtype=arrays.get_default_dtype()), node)
+    def __init__(self, data=()):
+        super().__init__(copied(data, arrays.get_default_dtype()))
 
     @classmethod
     def wrap(cls, array, node=None):
@@ -121,9 +120,9 @@ class Tensor(Tracked):
         """In other's dtype."""
         return self.to(other.dtype)
 
-    def numpy(self):
-        """The array itself, not a copy; only outside the graph and on the CPU."""
-        return interop.numpy_array(self, "numpy()")
+    def numpy(self, *, force=False):
+        """The array itself, not a copy; only outside the graph and on the CPU, unless force=True."""
+        return interop.numpy_array(self.detach().cpu() if force else self, "numpy()")
 
     def tolist(self):
         """The entries as Python numbers in nested lists."""
@@ -259,7 +258,7 @@ class Tensor(Tracked):
     scatter, scatter_add, masked_select, nonzero = f.scatter, f.scatter_add, f.masked_select, f.nonzero
     take_along_dim, topk, sort, argsort, unique = f.take_along_dim, f.topk, f.sort, f.argsort, f.unique
     new_zeros, new_ones, new_full, new_empty = f.new_zeros, f.new_ones, f.new_full, f.new_empty
-    bernoulli = f.bernoulli
+    new_tensor, bernoulli = f.new_tensor, f.bernoulli
 
     def where(self, condition, other):
         """Itself where condition is true, else other."""

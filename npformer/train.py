@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import signal
 import threading
 
@@ -203,7 +204,7 @@ def train(config, folder, *, resume=False, changes=None, watch=lambda run, recor
                                "  Try a smaller --lr (a tenth), or --dtype float64.") from None
             if asked and run.step < run.config.steps:
                 raise Interrupted(f"Stopped at step {run.step} of {run.config.steps}; all is saved in {path}\n"
-                                  f"  Go on with: npformer train --resume --out {folder}")
+                                  f"  Go on with: npformer train --resume --out {shlex.quote(folder)}")
     return run
 
 

@@ -175,8 +175,10 @@ def steps_of_training(device, optimizer, count=6):
 
 
 @pytest.mark.parametrize("optimizer", [
-    lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), lambda p: optim.Adam(p, lr=1e-2, amsgrad=True),
-    lambda p: optim.AdamW(p, lr=1e-2)], ids=["SGD", "Adam", "AdamW"])
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    lambda p: optim.Adam(p, lr=1e-2, amsgrad=True),
+    lambda p: optim.AdamW(p, lr=1e-2),
+], ids=["SGD", "Adam", "AdamW"])
 def test_training_gives_the_same_weights(cupy, optimizer):
     cpu, gpu = steps_of_training("cpu", optimizer), steps_of_training("cuda", optimizer)
     np.testing.assert_allclose(gpu[0], cpu[0], rtol=1e-10)

@@ -125,6 +125,13 @@ def test_options_that_cannot_be_used(text, tmp_path, capsys, arguments, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_each_depth_is_looked_at_before_the_first_is_trained(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert "depth must be an integer >= 1" in refused(capsys, "residual", text, "--depth", "1", "0", "--out", str(out))
+    assert "count must be an integer >= 1" in refused(capsys, "demo", "--threads", "0", "--out", str(out))
+    assert not out.exists()
+
+
 def test_folders_that_cannot_be_written(text, tmp_path, capsys):
     (tmp_path / "file").write_text("here already")
     for command in (["train", text], ["residual", text], ["demo"]):

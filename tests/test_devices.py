@@ -28,12 +28,13 @@ def no_driver():
 
 FAILURES = {
     "not installed": (None, "CuPy was asked for and is not installed", "pip install 'npformer[cuda]'"),
-    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver", "Install or update the driver"),
+    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver", "update the driver"),
     "no device": (fake(lambda: 0), "the machine shows no CUDA device", "nvidia-smi and CUDA_VISIBLE_DEVICES"),
 }
 ASKING = {
     "backend": lambda: npf.backend("cupy").__enter__(), "set_backend": lambda: npf.set_backend("cuda"),
-    "to": lambda: npf.ones(2).to("cuda"), "cuda": lambda: npf.ones(2).cuda(), "device=": lambda: npf.zeros(2, device="cuda"),
+    "to": lambda: npf.ones(2).to("cuda"), "cuda": lambda: npf.ones(2).cuda(),
+    "device=": lambda: npf.zeros(2, device="cuda"),
     "tensor": lambda: npf.tensor([1.0], device="cuda:0"), "module": lambda: nn.Linear(2, 2).cuda(),
     "rand": lambda: npf.rand(2, device="cuda"),
 }
@@ -105,8 +106,9 @@ def test_without_asking_nothing_imports_cupy(tmp_path):
 def test_moving(cupy):
     x = npf.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     assert x.device == "cpu" and not x.is_cuda and x.to("cpu") is x and x.cpu() is x
-    for y in (x.to("cuda"), x.cuda(), x.to(npf.device("cuda:0")), x.to(device="cuda"), x.to(npf.ones(1, device="cuda"))):
-        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray) and y.dtype == x.dtype or y.dtype == npf.float32
+    there = npf.ones(1, dtype=npf.float64, device="cuda")
+    for y in (x.to("cuda"), x.cuda(), x.to(npf.device("cuda:0")), x.to(device="cuda"), x.to(there)):
+        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray) and y.dtype == x.dtype
         np.testing.assert_array_equal(y.cpu().detach().numpy(), x.detach().numpy())
     back = (x.cuda() * 2).cpu()
     (back * npf.tensor(np.ones((2, 3)))).sum().backward()
@@ -119,8 +121,10 @@ def test_moving(cupy):
 def test_backend_is_where_new_tensors_live(cupy):
     made = {"zeros": lambda: npf.zeros(2), "tensor": lambda: npf.tensor([1.0, 2.0]), "arange": lambda: npf.arange(3),
             "rand": lambda: npf.rand(2), "eye": lambda: npf.eye(2), "full": lambda: npf.full((2,), 1.5),
-            "linspace": lambda: npf.linspace(0, 1, 3), "randint": lambda: npf.randint(0, 5, (2,)), "empty": lambda: npf.empty(2),
-            "randperm": lambda: npf.randperm(4), "normal": lambda: npf.normal(0.0, 1.0, (2,)), "ones": lambda: npf.ones(2),
+            "linspace": lambda: npf.linspace(0, 1, 3), "randint": lambda: npf.randint(0, 5, (2,)),
+            "empty": lambda: npf.empty(2),
+            "randperm": lambda: npf.randperm(4), "normal": lambda: npf.normal(0.0, 1.0, (2,)),
+            "ones": lambda: npf.ones(2),
             "Tensor": lambda: npf.Tensor([1.0]), "layer": lambda: nn.Linear(2, 2).weight, "multinomial":
             lambda: npf.multinomial(npf.ones(4), 2)}
     for name, make in made.items():
@@ -165,7 +169,8 @@ def test_leaving_the_gpu_is_said_aloud(cupy):
     for leave in (lambda: x.numpy(), lambda: np.asarray(x), lambda: np.array(x)):
         with pytest.raises(DeviceError, match=r"this tensor is on cuda; use x.cpu\(\) first"):
             leave()
-    assert x.tolist() == [[1.0, 1.0], [1.0, 1.0]] and x.sum().item() == 4.0 and float(x[0, 0]) == 1.0 and bool(x[0, 0] == 1)
+    assert x.tolist() == [[1.0, 1.0], [1.0, 1.0]] and x.sum().item() == 4.0
+    assert float(x[0, 0]) == 1.0 and bool(x[0, 0] == 1)
     assert f"{x.sum():.1f}" == "4.0" and len(x) == 2 and [r.device for r in x] == ["cuda", "cuda"]
 
 
@@ -189,7 +194,8 @@ def test_writing_in_place_on_the_gpu(cupy):
 def test_state_moves_with_the_module(cupy):
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    assert model.cuda() is model and {p.device.type for p in model.parameters()} == {"cuda"} == {b.device.type for b in model.buffers()}
+    assert model.cuda() is model
+    assert {t.device.type for t in [*model.parameters(), *model.buffers()]} == {"cuda"}
     model.load_state_dict(state)                   # from the CPU, into the GPU's memory
     assert next(model.parameters()).device == "cuda"
     assert {p.device.type for p in model.cpu().parameters()} == {"cpu"}
@@ -199,16 +205,22 @@ def test_state_moves_with_the_module(cupy):
 
 
 MIXTURES = {
-    "add": lambda c, g: c + g, "radd": lambda c, g: g + c, "matmul": lambda c, g: c @ g, "cat": lambda c, g: npf.cat([c, g]),
-    "where": lambda c, g: npf.where(c > 0, g, g), "linear": lambda c, g: F.linear(c, g), "maximum": lambda c, g: npf.maximum(g, c),
+    "add": lambda c, g: c + g, "radd": lambda c, g: g + c, "matmul": lambda c, g: c @ g,
+    "cat": lambda c, g: npf.cat([c, g]),
+    "where": lambda c, g: npf.where(c > 0, g, g), "linear": lambda c, g: F.linear(c, g),
+    "maximum": lambda c, g: npf.maximum(g, c),
     "einsum": lambda c, g: npf.einsum("ij,jk->ik", c, g), "layer_norm": lambda c, g: F.layer_norm(g, (3,), c[0], c[1]),
-    "attention": lambda c, g: F.scaled_dot_product_attention(g, g, c), "mask": lambda c, g: npf.masked_fill(g, c > 0, 0.0),
+    "attention": lambda c, g: F.scaled_dot_product_attention(g, g, c),
+    "mask": lambda c, g: npf.masked_fill(g, c > 0, 0.0),
     "embedding": lambda c, g: F.embedding(c.long(), g), "gather": lambda c, g: npf.gather(g, 0, c.long()),
     "cross_entropy": lambda c, g: F.cross_entropy(g, c[0].long()), "index": lambda c, g: g[c[0].long()],
-    "index of the CPU": lambda c, g: c[g[0].long()], "mask index": lambda c, g: g[c > 0], "in place": lambda c, g: g.add_(c),
+    "index of the CPU": lambda c, g: c[g[0].long()], "mask index": lambda c, g: g[c > 0],
+    "in place": lambda c, g: g.add_(c),
     "assignment": lambda c, g: g.__setitem__(0, c[0]), "NumPy array": lambda c, g: g * c.detach().numpy(),
     "array on the left": lambda c, g: c.detach().numpy() * g, "numpy index": lambda c, g: g[np.array([0, 1])],
-    "upstream": lambda c, g: (g.clone().requires_grad_() * 2).backward(c), "index_select": lambda c, g: npf.index_select(g, 0, c[0].long()),
+    "upstream": lambda c, g: (g.clone().requires_grad_() * 2).backward(c),
+    "0-d": lambda c, g: g * c.sum(), "0-d on the left": lambda c, g: c.sum() + g,
+    "index_select": lambda c, g: npf.index_select(g, 0, c[0].long()),
 }
 
 

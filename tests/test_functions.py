@@ -43,8 +43,8 @@ broadcast_shapes = st.composite(broadcast_pair)()
 
 # ── elementwise ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-UNARY = ["abs", "exp", "expm1", "tanh", "sigmoid", "erf", "sin", "cos", "sign", "square", "neg", "relu", "floor", "ceil",
-         "round", "trunc", "clone", "negative", "absolute"]
+UNARY = ["abs", "exp", "expm1", "tanh", "sigmoid", "erf", "sin", "cos", "sign", "square", "neg", "relu", "floor",
+         "ceil", "round", "trunc", "clone", "negative", "absolute"]
 POSITIVE = ["log", "log1p", "sqrt", "rsqrt", "reciprocal"]
 
 
@@ -70,10 +70,15 @@ def test_functions_of_two_broadcast(name, pair, seed):
     agree(lambda lib, a, b: getattr(a, name)(b) if hasattr(a, name) else getattr(lib, name)(a, b), a, b)
 
 
+def floored(x, y):
+    """PyTorch knows no gradient of //."""
+    return x.detach() // (y.detach() if hasattr(y, "detach") else y)
+
+
 OPERATORS = [
     lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y, lambda x, y: x ** y,
     lambda x, y: x % y, lambda x, y: y + x, lambda x, y: y - x, lambda x, y: y * x, lambda x, y: y / x,
-    lambda x, y: y ** x, lambda x, y: (x.detach() // y if isinstance(y, (int, float)) else x.detach() // y.detach()), lambda x, y: x == y, lambda x, y: x != y, lambda x, y: x < y,
+    lambda x, y: y ** x, floored, lambda x, y: x == y, lambda x, y: x != y, lambda x, y: x < y,
     lambda x, y: x <= y, lambda x, y: x > y, lambda x, y: x >= y, lambda x, y: y < x, lambda x, y: y >= x,
 ]
 
@@ -123,6 +128,9 @@ def test_operators_between_tensors(k):
                           lib.logical_not(x > 0)),
     lambda lib, x, y, z: ((x > 0) & (y > 0), (x > 0) | (y > 0), (x > 0) ^ (y > 0), ~(x > 0)),
     lambda lib, x, y, z: (lib.is_floating_point(x), (x > 0).is_floating_point()),
+    lambda lib, x, y, z: (lib.eq(x, y), lib.ne(x, x), lib.lt(x, y), x.le(0.5), lib.gt(x, 0), x.ge(y[0])),
+    lambda lib, x, y, z: (lib.bitwise_or(x > 0, y > 0), (x > 0).bitwise_xor(y > 0), lib.bitwise_not(x > 0)),
+    lambda lib, x, y, z: lib.floor_divide(x.detach(), y.detach()),
 ], ids=lambda p: str(p.__code__.co_firstlineno))
 def test_elementwise_programs(program):
     agree(program, real(3, 3, 4), real(4, 3, 4), real(5, 3, 4))
@@ -236,6 +244,12 @@ def test_norms(case, p, seed):
     agree(lambda lib, x: x.norm(p, dim, keepdim), apart(seed, *shape), rtol=1e-8)
 
 
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3, 4, math.inf])
+def test_norms_at_zero_send_no_nan(p):
+    agree(lambda lib, x: (x.norm(p), x.norm(p, 1)), np.array([[0.0, 0.0, 0.0], [0.0, 2.0, -1.0]]))
+    agree(lambda lib, x: x.norm(p, 1), np.zeros((2, 3)))
+
+
 @pytest.mark.parametrize("name", ["max", "min", "prod", "cumsum", "argmax", "argmin", "any", "all", "count_nonzero"])
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_reductions_along_one_dim(name, shape, seed, data):
@@ -249,7 +263,7 @@ def test_reductions_along_one_dim(name, shape, seed, data):
 
 
 @pytest.mark.parametrize("program", [
-    lambda lib, x: (lib.sum(x), x.float().sum(dtype=lib.float64), x.float().mean(dtype=lib.float64), x.sum((0, 2), True)),
+    lambda lib, x: (lib.sum(x), x.float().sum(dtype=lib.float64), x.float().mean(dtype=lib.float64)),
     lambda lib, x: (x.var(), x.var(False), x.var(1), x.var(1, False), x.std(unbiased=False), x.var((0, 1), True, True)),
     lambda lib, x: (x.std(dim=2, correction=0), lib.std(x, 0), lib.var(x, dim=-1, unbiased=True)),
     lambda lib, x: (lib.max(x), lib.max(x, x * 0.5), lib.min(x, other=x * 2), lib.max(x, 1, True)[0]),
@@ -281,7 +295,8 @@ def test_empty_tensors(program):
 def test_nan_and_infinity_go_through_extremes_as_in_pytorch():
     x = np.array([[1.0, np.nan, 3.0], [-np.inf, 2.0, np.inf]])
     agree(lambda lib, x: (x.max(1).values.detach(), x.max(1).indices, x.argmin(1), x.amax().detach()), x)
-    agree(lambda lib, x: (x.sort(1).values, x.topk(2, 1).indices, x.clamp(0, 2).detach(), lib.maximum(x, x * 0).detach()), x)
+    agree(lambda lib, x: (x.clamp(0, 2).detach(), lib.maximum(x, x * 0).detach()), x)
+    agree(lambda lib, x: (x.sort(1).values, x.topk(2, 1).indices), x)
     agree(lambda lib, x: (x.logsumexp(1), x.softmax(1)), np.array([[-np.inf, 1.0, 2.0], [0.0, -1.0, -np.inf]]))
 
 
@@ -292,7 +307,8 @@ def test_nan_and_infinity_go_through_extremes_as_in_pytorch():
     lambda lib, x: (x.reshape(6, 4), x.reshape((4, 6)), x.reshape([-1]), lib.reshape(x, (2, -1)), x.view(3, 8)),
     lambda lib, x: (x.view_as(x.reshape(4, 6)), x.flatten(), x.flatten(1), lib.flatten(x, 0, 1), x.ravel()),
     lambda lib, x: (x.permute(2, 0, 1), lib.permute(x, (1, 0, -1)), x.transpose(0, -1), x.mT, x[0].T, x[0].t()),
-    lambda lib, x: (lib.movedim(x, 0, 2), x.movedim((0, 1), (-1, 0)), lib.swapaxes(x, 0, 1), x.moveaxis(2, 0)),
+    lambda lib, x: (lib.movedim(x, 0, 2), x.movedim((0, 1), (-1, 0)), lib.swapaxes(x, 0, 1), x.swapdims(1, 2)),
+    lambda lib, x: (x.moveaxis(2, 0), x.ndimension(), x.short(), x.char()),
     lambda lib, x: (x[:1].squeeze(), x[:1].squeeze(0), x.squeeze(1), x[:1, :1].squeeze((0, 1)), x.unsqueeze(-2)),
     lambda lib, x: (x.unsqueeze(0).expand(5, -1, 3, 4), x[:, :1].expand(2, 6, 4), lib.broadcast_to(x[0], (7, 3, 4))),
     lambda lib, x: (x[0, 0].expand_as(x), *lib.broadcast_tensors(x[:, :1], x[0, :, :1])),
@@ -328,7 +344,8 @@ def test_permutations_and_moves(shape, seed, data):
     agree(lambda lib, x: x.permute(tuple(dims)), real(seed, *shape))
     if n:
         a, b = data.draw(st.integers(-n, n - 1)), data.draw(st.integers(-n, n - 1))
-        agree(lambda lib, x: (x.transpose(a, b), x.movedim(a, b), x.unsqueeze(a), x.squeeze(b), x.flip(a)), real(seed, *shape))
+        agree(lambda lib, x: (x.transpose(a, b), x.movedim(a, b)), real(seed, *shape))
+        agree(lambda lib, x: (x.unsqueeze(a), x.squeeze(b), x.flip(a)), real(seed, *shape))
         start, end = sorted((a % n, b % n))
         agree(lambda lib, x: x.flatten(start, end), real(seed, *shape))
 
@@ -357,7 +374,8 @@ def test_diagonals_and_triangles(shape, seed, data):
 # ── products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(batch=broadcast_shapes, n=st.tuples(sizes, sizes, sizes), vectors=st.sampled_from(["", "a", "b", "ab"]), seed=seeds)
+@given(batch=broadcast_shapes, n=st.tuples(sizes, sizes, sizes), vectors=st.sampled_from(["", "a", "b", "ab"]),
+       seed=seeds)
 def test_matmul(batch, n, vectors, seed):
     a = real(seed, n[1]) if "a" in vectors else real(seed, *batch[0], n[0], n[1])
     b = real(seed + 1, n[1]) if "b" in vectors else real(seed + 1, *batch[1], n[1], n[2])

@@ -96,7 +96,8 @@ def programs(draw):
     """A list of (name, place of an operand, place of another, a number)."""
     names = st.sampled_from([*UNARY, *BINARY, *PAIRED, *BINARY, *PAIRED])
     step = st.tuples(names, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
-    return draw(st.lists(step, min_size=5, max_size=30))
+    length = draw(st.integers(5, 30))
+    return draw(st.lists(step, min_size=length, max_size=length))
 
 
 def fits(name, x, y):

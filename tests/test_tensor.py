@@ -24,10 +24,11 @@ def real(seed, *shape):
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 INDICES = [
-    0, -1, (1, 2), (1, 2, 3), slice(1, None), slice(None, None, 2), (slice(None), 1), (Ellipsis, 0), (None, 1), Ellipsis,
+    0, -1, (1, 2), (1, 2, 3), slice(1, None), slice(None, None, 2), (slice(None), 1), (Ellipsis, 0), (None, 1), ...,
     (0, Ellipsis, None, 1), (slice(None), None, slice(0, 2), 1), [0, 1, 1], ([0, 1, 1], [2, 0, 0]),
-    (slice(None), [2, 2, 0]), (slice(None), slice(None), [3, 0, 3]), ([1, 0], slice(None), [2, 2]), (0, slice(None), [1, 1]),
-    ([0, 1, 0], slice(None), 2), (slice(None), 1, [0, 3, 3]), (Ellipsis, [0, 0]), (None, [1, 1], None), (1, [0, 2], None),
+    (slice(None), [2, 2, 0]), (slice(None), slice(None), [3, 0, 3]), ([1, 0], slice(None), [2, 2]),
+    (0, slice(None), [1, 1]), ([0, 1, 0], slice(None), 2), (slice(None), 1, [0, 3, 3]), (Ellipsis, [0, 0]),
+    (None, [1, 1], None), (1, [0, 2], None),
     ([[0, 1], [1, 1]],), (slice(None), [[0, 2], [2, 1]], slice(1, 3)), (0, [1, 0], [2, 3]), (slice(None), []),
 ]
 
@@ -47,15 +48,19 @@ def test_index_reads_as_in_pytorch(index):
 @pytest.mark.parametrize("program", [
     lambda lib, x: (x[x > 0], x[x[:, :, 0] > 0], x[:, x[0, :, 0] > -9], x[(x > 0).any(-1), 1], x[0, x[0, :, 1] > 0]),
     lambda lib, x: (x[lib.tensor(1)], x[lib.tensor(1), :, lib.tensor([0, 2])], x[True], x[None, ..., -1]),
-    lambda lib, x: (x.gather(1, lib.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]])), lib.gather(x[0], 0, lib.tensor([[2], [2]]))),
+    lambda lib, x: (x.gather(1, lib.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]])),
+                    lib.gather(x[0], 0, lib.tensor([[2], [2]]))),
     lambda lib, x: (x.index_select(1, lib.tensor([2, 0, 2])), x.select(1, -1), x.select(-1, 0), x.narrow(2, 1, 2)),
-    lambda lib, x: (lib.index_add(x, 1, lib.tensor([0, 2, 0]), x * 2), x.index_add(2, lib.tensor([1]), x[..., :1], alpha=3)),
+    lambda lib, x: (lib.index_add(x, 1, lib.tensor([0, 2, 0]), x * 2),
+                    x.index_add(2, lib.tensor([1]), x[..., :1], alpha=3)),
     lambda lib, x: (x.scatter_add(1, lib.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]]), x[:, :1] * 3),
-                    x[0].scatter(0, lib.tensor([[2, 0, 1, 1]]), x[1, :1]), x[0].scatter(1, lib.tensor([[2], [0]]), 7.0)),
+                    x[0].scatter(0, lib.tensor([[2, 0, 1, 1]]), x[1, :1]),
+                    x[0].scatter(1, lib.tensor([[2], [0]]), 7.0)),
     lambda lib, x: (lib.masked_select(x, x > 0), x.masked_select(x[0] > 0), lib.nonzero(x > 0), lib.where(x > 0)),
     lambda lib, x: (lib.take_along_dim(x, x.argsort(1), 1), x.take_along_dim(lib.tensor([5, 5, 0]))),
-    lambda lib, x: (*x.topk(2), *x.topk(3, 1, largest=False), *lib.topk(x, 1, 0), *x.sort(), *x.sort(1, descending=True)),
-    lambda lib, x: (x.argsort(), x.argsort(0, descending=True), *lib.sort(x, stable=True, dim=0), x.nonzero(as_tuple=True)),
+    lambda lib, x: (*x.topk(2), *x.topk(3, 1, largest=False), *lib.topk(x, 1, 0), *x.sort()),
+    lambda lib, x: (x.argsort(), x.argsort(0, descending=True), *lib.sort(x, stable=True, dim=0)),
+    lambda lib, x: (*x.sort(1, descending=True), *x.nonzero(as_tuple=True)),
     lambda lib, x: (*lib.unique((x * 2).int(), return_inverse=True, return_counts=True), lib.unique(x.long())),
 ], ids=lambda p: str(p.__code__.co_firstlineno))
 def test_picking_programs(program):
@@ -63,6 +68,23 @@ def test_picking_programs(program):
         found = program(lib, x)
         return [p for y in found for p in (y if type(y) is tuple else [y])]
     agree(outputs, real(0, 2, 3, 4))
+
+
+@given(st.data())
+def test_gathering_and_scattering_drawn(data):
+    shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    n, seed = len(shape), data.draw(st.integers(0, 999))
+    dim = data.draw(st.integers(-n, n - 1))
+    size = shape[dim]
+    inner = tuple(data.draw(st.integers(1, 5 if d == dim % n else m)) for d, m in enumerate(shape))
+    rng = np.random.default_rng(seed)
+    index, rows = rng.integers(0, size, inner), rng.integers(0, size, data.draw(st.integers(1, 5)))
+    x, source = real(seed, *shape), real(seed + 1, *inner)
+    parts = real(seed + 2, *shape[:dim % n], rows.size, *shape[dim % n + 1:])
+    agree(lambda lib, x, s: (x.gather(dim, lib.tensor(index)), x.scatter_add(dim, lib.tensor(index), s)), x, source)
+    agree(lambda lib, x, p: (x.index_select(dim, lib.tensor(rows)), x.index_add(dim, lib.tensor(rows), p)), x, parts)
+    k, descending = data.draw(st.integers(0, size)), data.draw(st.booleans())
+    agree(lambda lib, x: (*x.topk(k, dim, descending), *x.sort(dim, descending)), x)
 
 
 @given(st.data())
@@ -74,7 +96,8 @@ def test_indices_drawn(data):
         if kind == "int":
             parts.append(data.draw(st.integers(-n, n - 1)))
         elif kind == "slice":
-            parts.append(slice(data.draw(st.integers(-n, n)), data.draw(st.integers(-n, n)), data.draw(st.integers(1, 3))))
+            start, stop = data.draw(st.integers(-n, n)), data.draw(st.integers(-n, n))
+            parts.append(slice(start, stop, data.draw(st.integers(1, 3))))
         elif kind == "list":
             parts.append([data.draw(st.integers(-n, n - 1)) for _ in range(length)])
         elif kind == "mask":
@@ -90,11 +113,17 @@ def test_indices_are_kept_as_they_were():
     x, index = npf.tensor(real(0, 4), requires_grad=True), npf.tensor([1, 1, 3])
     y = x[index] + x.gather(0, index) + x.index_select(0, index)
     y.sum().backward()
-    again = x[index].sum()
-    index.fill_(0)
+    array, mask = np.array([1, 1, 3]), x.detach() < 9
+    programs = [x[index], x[array], x.index_select(0, index), npf.zeros(4).double().index_add(0, index, x[:3])[index]]
     before, x.grad = x.grad.tolist(), None
+    again, picked = sum(y.sum() for y in programs[:3]), x.masked_select(mask).sum() + x[mask].sum()
+    index.fill_(0)
+    mask.fill_(False)
+    array[:] = 0
     again.backward()
-    assert before == [0, 6, 0, 3] and x.grad.tolist() == [0, 2, 0, 1]
+    assert before == [0, 6, 0, 3] and x.grad.tolist() == [0, 6, 0, 3]
+    picked.backward()
+    assert x.grad.tolist() == [2, 8, 2, 5]
 
 
 @pytest.mark.parametrize("index, value", [
@@ -136,6 +165,9 @@ IN_PLACE = [
     lambda lib, x, y: x.addcmul_(y, y, value=0.3), lambda lib, x, y: x.addcdiv_(y, y * y + 1, value=-2),
     lambda lib, x, y: x.lerp_(y, 0.25), lambda lib, x, y: x.sigmoid_().tanh_(), lambda lib, x, y: x.tril_(),
     lambda lib, x, y: x.scatter_(1, lib.tensor([[0], [2]]), 1.0), lambda lib, x, y: x.relu_().round_(),
+    lambda lib, x, y: x.square_().add_(1).log_().add_(1).rsqrt_().reciprocal_(), lambda lib, x, y: x.triu_().sign_(),
+    lambda lib, x, y: x.floor_().clamp_max_(1).clamp_min_(-1), lambda lib, x, y: x.ceil_().clip_(0, 1),
+    lambda lib, x, y: x.scatter_add_(1, lib.tensor([[0, 0], [2, 1]]), y),
     lambda lib, x, y: x.index_add_(0, lib.tensor([1, 1]), y), lambda lib, x, y: x.copy_(lib.ones(2, 3)),
 ]
 
@@ -370,17 +402,17 @@ def test_numpy_shares_memory_and_refuses_the_graph():
     assert np.asarray(x) is not None and np.shares_memory(np.asarray(x), array)
     assert not np.shares_memory(np.array(x), array)
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
-    with pytest.raises(npf.GraphError, match=r"numpy\(\): this tensor requires a gradient.*\n  Use x.detach\(\).numpy\(\)"):
+    with pytest.raises(npf.GraphError, match=r"numpy\(\): this tensor requires a gradient"):
         x.requires_grad_().numpy()
     with pytest.raises(npf.GraphError, match="np.asarray"):
         np.asarray(x)
 
 
 @pytest.mark.parametrize("program", [
-    lambda a, t: a * t, lambda a, t: a + t, lambda a, t: a - t, lambda a, t: a / t, lambda a, t: a ** t, lambda a, t: a @ t,
-    lambda a, t: np.float64(2) * t, lambda a, t: np.exp(t) + np.tanh(t) - np.abs(t), lambda a, t: np.maximum(a, t),
-    lambda a, t: np.negative(t), lambda a, t: np.matmul(a, t), lambda a, t: np.sqrt(np.square(t)), lambda a, t: np.divide(a, t),
-    lambda a, t: t * a, lambda a, t: t @ a, lambda a, t: t - a,
+    lambda a, t: a * t, lambda a, t: a + t, lambda a, t: a - t, lambda a, t: a / t, lambda a, t: a ** t,
+    lambda a, t: a @ t, lambda a, t: t * a, lambda a, t: t @ a, lambda a, t: t - a, lambda a, t: np.float64(2) * t,
+    lambda a, t: np.exp(t) + np.tanh(t) - np.abs(t), lambda a, t: np.maximum(a, t), lambda a, t: np.negative(t),
+    lambda a, t: np.matmul(a, t), lambda a, t: np.sqrt(np.square(t)), lambda a, t: np.divide(a, t),
 ])
 def test_numpy_arrays_and_functions_give_tensors(program):
     a, t = np.abs(real(0, 3, 3)) + 0.5, npf.tensor(np.abs(real(1, 3, 3)) + 0.5, requires_grad=True)
@@ -452,7 +484,8 @@ def test_size_and_device():
     assert repr(x.shape) == "npformer.Size([2, 3])" and x.stride() == (3, 1) and x.T.stride() == (1, 3)
     assert x.is_contiguous() and not x.T.is_contiguous() and x.T.contiguous().is_contiguous() and x.contiguous() is x
     assert x.nbytes == 24 and x.element_size() == x.itemsize == 4 and x.nelement() == 6
-    assert x.device == "cpu" == npf.device("cpu") and x.device != "cuda" and x.device != "nonsense" and str(x.device) == "cpu"
+    assert x.device == "cpu" == npf.device("cpu") and x.device != "cuda" and x.device != "nonsense"
+    assert str(x.device) == "cpu"
     assert x.device.type == "cpu" and not x.is_cuda and x.data_ptr() == x.view(-1).data_ptr() != x.clone().data_ptr()
     assert repr(x.device) == "device(type='cpu')" and len({x.device, npf.device("cpu")}) == 1
     assert x.to("cpu") is x and x.to(npf.float32) is x and x.to(x) is x and x.to(x, copy=True) is not x
@@ -469,7 +502,7 @@ def test_copies():
     assert x.tolist() == [1, 2] and x.grad.tolist() == [5, 6]
     shallow = copy.copy(x)
     assert shallow is not x and shallow.node is x.node and np.shares_memory(shallow.array, x.array)
-    with pytest.raises(npf.GraphError, match="only leaves can be copied deeply or pickled, this tensor is a result of mul"):
+    with pytest.raises(npf.GraphError, match="only leaves can be copied deeply or pickled, .* a result of mul"):
         copy.deepcopy(x * 2)
 
 
@@ -512,9 +545,9 @@ def test_large_tensors_print_short():
 
 
 @pytest.mark.parametrize("call, kind, text", [
-    (lambda x: x + npf.ones(4), npf.ShapeError, """add(a, b): operands could not be broadcast together with shapes (2,3) (4,) 
-  a float32 (2, 3)
-  b float32 (4,)"""),
+    (lambda x: x + npf.ones(4), npf.ShapeError,
+     "add(a, b): operands could not be broadcast together with shapes (2,3) (4,) \n"
+     "  a float32 (2, 3)\n  b float32 (4,)"),
     (lambda x: x.reshape(4, -1), npf.ShapeError, """reshape(input, shape): 6 entries do not fit into shape (4, -1)
   input float32 (2, 3)"""),
     (lambda x: x.sum(2), npf.IndexRangeError,
@@ -524,7 +557,8 @@ def test_large_tensors_print_short():
     (lambda x: npf.stack([x, x[0]]), npf.ShapeError, """stack(tensors): all tensors must have one shape
   tensors[0] float32 (2, 3)
   tensors[1] float32 (3,)"""),
-    (lambda x: npf.einsum("ij,jk->ik", x, x), npf.ShapeError, """einsum('ij,jk->ik'): letter 'j' stands for sizes 3 and 2
+    (lambda x: npf.einsum("ij,jk->ik", x, x), npf.ShapeError,
+     """einsum('ij,jk->ik'): letter 'j' stands for sizes 3 and 2
   operands[0] (ij) float32 (2, 3)
   operands[1] (jk) float32 (2, 3)"""),
     (lambda x: npf.where(x, x, x), npf.DTypeError, """where(condition, input, other): the mask must hold bools
@@ -573,7 +607,8 @@ def test_what_points_outside_is_an_index_error(call):
     lambda x: npf.einsum("...ijk", x), lambda x: x == npf.ones(4), lambda x: npf.where(x > 0, x, npf.ones(5)),
     lambda x: x.__setitem__(0, npf.ones(5)), lambda x: x.copy_(npf.ones(5)), lambda x: x[:0].max(),
     lambda x: x[:0].argmax(), lambda x: x[:, :0].amax(1), lambda x: x.index_add(0, npf.tensor([0]), x),
-    lambda x: x.scatter_add(0, npf.tensor([[0, 1]]), npf.ones(1, 1)), lambda x: x.repeat_interleave(npf.tensor([1, 2, 3]), 0),
+    lambda x: x.scatter_add(0, npf.tensor([[0, 1]]), npf.ones(1, 1)),
+    lambda x: x.repeat_interleave(npf.tensor([1, 2, 3]), 0),
     lambda x: npf.tensor(3.0) @ x, lambda x: npf.diag(x[None]), lambda x: x.masked_fill(npf.ones(5) > 0, 0.0),
 ])
 def test_what_does_not_fit_is_a_shape_error(call):

@@ -29,6 +29,8 @@ SAVE_EVERY = {"--save-every": dict(type=int, metavar="N", help="steps between ch
 def main(argv=None):
     """Run one command. Returns the exit code: 0, 2 for what cannot be used, 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")   # a terminal that cannot show · or × gets a question mark
     try:
         if "threads" in arguments:
             arrays.set_num_threads(arguments.threads)
@@ -96,7 +98,7 @@ def add(commands, name, help, options):
 
 
 def config_options(arguments):
-    """The options of Config that were given, by name; a text by its whole path, so that any folder can resume from it."""
+    """The options of Config that were given, by name; a text by its whole path: a run may be resumed from anywhere."""
     names = {field.name for field in dataclasses.fields(Config)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     return {**given, "text": os.path.abspath(given["text"])} if "text" in given else given

@@ -10,6 +10,7 @@ import numpy as np
 from .. import debug, plot, verify
 from ..checkpoint import make_folder
 from ..core import tape
+from ..core.arrays import to_numpy
 from ..core.errors import GradientError, NpformerError
 from ..data import in_order
 from ..models.tiny import FORMS
@@ -75,8 +76,8 @@ def prove(out, run):
     if importlib.util.find_spec("torch"):
         expected = torch_gradients(model, x, y)
         rows.append(("PyTorch's autograd", sum(p.numel() for p in weights),
-                     max(np.abs(p.grad.array - expected[name]).max() for name, p in zip(names, weights))))
-    largest = max(np.abs(p.grad.array).max() for p in weights)
+                     max(np.abs(to_numpy(p.grad.array) - expected[name]).max() for name, p in zip(names, weights))))
+    largest = max(float(np.abs(p.grad.array).max()) for p in weights)
     show.table(out, ("held against", "entries", "largest difference"), [
         (name, f"{entries:,}", f"{difference:.1e}") for name, entries, difference in rows])
     out.print(f"{len(names)} parameters in float64; the largest entry of a gradient is {largest:.2g}."
@@ -102,7 +103,6 @@ def identity(out, run):
     """dL/dx = dL/dy · (1 + dF/dx) at each addition y = x + F(x), with its numbers."""
     show.heading(out, "4. The residual identity: dL/dx = dL/dy + dL/dy · dF/dx at each y = x + F(x)")
     model, batch = double_of(run)
-    length = np.linalg.norm
     show.table(out, ("addition", "came |dL/dy|", "skip passes", "branch adds", "their sum |dL/dx|", "error"), [
         (place(r.source), *[f"{length(v):.6f}" for v in (r.upstream, r.upstream, r.through_branch, r.total)],
          f"{r.error:.0e}") for r in debug.residuals(loss_of(model, *batch))])
@@ -113,13 +113,12 @@ def walk(out, run):
     """The last backward pass, a line for each step."""
     show.heading(out, "5. One backward pass, step by step, the last operation first")
     model, batch = double_of(run)
-    length = np.linalg.norm
     show.table(out, ("operation", "module", "line", "shape", "|g| that came", "what it sends"), [
         (step.op, step.where, place(step.source), "×".join(map(str, step.upstream.shape)) or "()",
          f"{length(step.upstream):.3g}", ", ".join(f"|d{name}| {length(d):.2g}" for name, d in step.gradients.items()))
-        for step in tape.backprop(loss_of(model, *batch))])
-    out.print("The bias of key gets nothing but rounding: it adds the same to a whole row of scores, and softmax does not "
-              "see that.")
+        for step in tape.backprop(loss_of(model, *batch))], texts=("module", "line", "shape", "what it sends"))
+    out.print("The bias of key gets nothing but rounding: it adds the same number to a whole row of scores, and\n"
+              "softmax does not see that.")
 
 
 def plots(out, results, folder):
@@ -137,7 +136,13 @@ def whats_next(out):
     show.table(out, ("command", "what it does"), [
         ("npformer train yourtext.txt", "train on a text of your own; stop it with Ctrl-C, go on with --resume"),
         ("npformer residual --depth 1 4 12", "when does depth need the skip?"),
-        ("python demos/step_through_backward.py", "a backward pass that you can read, in 30 lines")])
+        ("python demos/step_through_backward.py", "a backward pass to read, and the same on paper")],
+        texts=("what it does",))
+
+
+def length(array):
+    """‖array‖₂"""
+    return float(np.linalg.norm(array))
 
 
 def place(source):

@@ -2,14 +2,15 @@
 
 import math
 
+from ..core.arrays import to_numpy
 from ..extras import extra
 
 
 def torch_gradients(model, x, y):
     """{name: gradient array} that PyTorch finds with the model's weights.   x, y integers (B, T)"""
     torch = extra("torch", "The comparison with PyTorch")
-    w = {name: torch.tensor(p.array, requires_grad=True) for name, p in model.named_parameters()}
-    x, y = torch.tensor(x.array), torch.tensor(y.array)
+    w = {name: torch.tensor(to_numpy(p.array), requires_grad=True) for name, p in model.named_parameters()}
+    x, y = torch.tensor(to_numpy(x.array)), torch.tensor(to_numpy(y.array))
 
     def linear(name, h):
         return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]

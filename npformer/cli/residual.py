@@ -54,7 +54,8 @@ def mean_of_last(losses):
 
 def summary(out, results):
     """A line for each run: its losses, and how many parameters no gradient reaches."""
-    show.heading(out, "Loss in nats per character")
-    show.table(out, ("form", "depth", "steps", "training loss (last)", "validation loss", "severed parameters"), [
-        (r["label"], r["depth"], len(r["losses"]), f"{r['tail']:.4f}", "" if r["val_loss"] is None else f"{r['val_loss']:.4f}",
+    show.heading(out, "Loss in nats per character (training: the mean of the last steps)")
+    show.table(out, ("form", "depth", "steps", "training loss", "validation loss", "severed parameters"), [
+        (r["label"], r["depth"], len(r["losses"]), f"{r['tail']:.4f}",
+         "" if r["val_loss"] is None else f"{r['val_loss']:.4f}",
          list(r["grad_norms"].values()).count(None)) for r in results])

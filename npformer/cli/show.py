@@ -14,11 +14,11 @@ def console():
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
 
 
-def table(out, headers, rows):
-    """Print a table; the first column is text, the others are numbers at the right."""
+def table(out, headers, rows, texts=()):
+    """Print a table. The first column and those headed by one of `texts` are text, the others numbers at the right."""
     grid = extra("rich.table", "The command line").Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
     for i, header in enumerate(headers):
-        grid.add_column(header, justify="right" if i else "left", no_wrap=i < len(headers) - 1)
+        grid.add_column(header, justify="right" if i and header not in texts else "left", no_wrap=i < len(headers) - 1)
     for row in rows:
         grid.add_row(*[str(cell) for cell in row])
     out.print(grid)

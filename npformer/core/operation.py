@@ -60,16 +60,22 @@ class Operation:
 
     def fail(self, error, args):
         """Raise `error`, which an array library raised in the depths, in the words of this operation."""
+        self.check_devices(args)
         operands = {self.name_of(i): a for i, a in enumerate(args)}
         call = f"{self.name}({', '.join(operands)})"
-        devices = {arrays.device_of(a) for a in args if hasattr(a, "dtype") and a.ndim}
-        if len(devices) > 1:
-            where = ", ".join(f"{n} on {arrays.device_of(a)}" for n, a in operands.items() if hasattr(a, "dtype"))
-            raise DeviceError(complaint(call, f"the arrays must live on one device: {where}", operands,
-                                        "Move one with .to('cuda') or .cpu().")) from error
         kind = (DTypeError if isinstance(error, TypeError) else IndexRangeError if isinstance(error, IndexError)
                 else ShapeError)
         raise kind(complaint(call, f"{error}", operands, self.shapes_line())) from error
+
+    def check_devices(self, args):
+        """Raise DeviceError unless all arrays among the arguments live on one device."""
+        operands = {self.name_of(i): a for i, a in enumerate(args)}
+        homes = {name: arrays.device_of(a) for name, a in operands.items()
+                 if hasattr(a, "dtype") and not isinstance(a, np.generic)}
+        if len(set(homes.values())) > 1:
+            rule = "the arrays must live on one device: " + ", ".join(f"{name} on {home}" for name, home in homes.items())
+            raise DeviceError(complaint(f"{self.name}({', '.join(operands)})", rule, operands,
+                                        "Move one with .to('cuda') or .cpu()."))
 
     def shapes_line(self):
         """The docstring's line of shapes, as a remedy."""
@@ -82,7 +88,7 @@ class Primitive(Operation):
 
     def __init__(self, function, promotes=None):
         super().__init__(function, promotes)
-        self.rules = {}
+        self.rules, self.reads = {}, {}            # by argument name: the rule, and the names that it reads
         self._plans = {}
 
     def vjps(self, **rules):
@@ -96,35 +102,32 @@ class Primitive(Operation):
         if set(rules) != wanted:
             raise GraphError(f"{self.name}: rules for {sorted(rules)}, but its array arguments are {sorted(wanted)}")
         self.rules = rules
-        self._readers = {name: self._reader(rule) for name, rule in rules.items() if rule is not None}
+        self.reads = {name: tuple(signature(rule).parameters) for name, rule in rules.items() if rule is not None}
+        known = {"g", "y", *self.names, *(f"{name}_shape" for name in self.names), *self.options}
+        for name in set().union(*self.reads.values()) - known:
+            if not (self.variadic and name in ("i", "shapes", "arrays")):
+                raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
 
-    def _reader(self, rule):
-        """How to fetch what `rule` names, from (i, g, node) with the kept values possibly wrapped."""
-        sources = {"g": lambda i, g, node, kept, y: g, "y": lambda i, g, node, kept, y: y,
-                   "i": lambda i, g, node, kept, y: i, "shapes": lambda i, g, node, kept, y: node.shapes}
-        for position, name in enumerate(self.names):
-            sources[name] = lambda i, g, node, kept, y, p=position: kept[p]
-            sources[name + "_shape"] = lambda i, g, node, kept, y, p=position: node.shapes[p]
-        if self.variadic:
-            sources["arrays"] = lambda i, g, node, kept, y: kept
-        read = list(signature(rule).parameters)
-        for name in read:
-            if name not in sources:
-                if name not in self.options:
-                    raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
-                sources[name] = lambda i, g, node, kept, y, n=name: node.options.get(n, self.options[n])
-        fetch = [sources[name] for name in read]
-        return set(read), lambda *context: rule(*[f(*context) for f in fetch])
+    def value_of(self, name, i, g, node, kept, y):
+        """What a rule means by `name`, when it is asked for the gradient of argument `i` of `node`."""
+        if name == "g":
+            return g
+        if name in self.options:
+            return node.options.get(name, self.options[name])
+        if name == "y":
+            return y
+        if name in self.names:
+            return kept[self.names.index(name)]
+        if name.endswith("_shape"):
+            return node.shapes[self.names.index(name.removesuffix("_shape"))]
+        return {"i": i, "shapes": node.shapes, "arrays": kept}[name]
 
     def plan(self, wanted, count):
         """Which arguments to keep (a tuple of bools), and whether to keep y, when `wanted` arguments get gradients."""
         if wanted not in self._plans:
-            if self.variadic:
-                read = self._readers[self.variadic][0]
-                kept = ("arrays" in read,) * count
-            else:
-                read = set().union(*(self._readers[self.names[i]][0] for i in wanted))
-                kept = tuple(name in read for name in self.names[:count])
+            names = [self.variadic] if self.variadic else [self.names[i] for i in wanted]
+            read = set().union(*(self.reads[name] for name in names))
+            kept = ("arrays" in read,) * count if self.variadic else tuple(name in read for name in self.names[:count])
             self._plans[wanted] = (kept, "y" in read)
         return self._plans[wanted]
 
@@ -134,7 +137,7 @@ class Primitive(Operation):
 
     def keep(self, node, args, y, wanted):
         """Store in `node` what the rules of the `wanted` arguments will read."""
-        kept, keep_y = self.plan(wanted if not self.variadic else (len(args),), len(args))
+        kept, keep_y = self.plan((len(args),) if self.variadic else wanted, len(args))
         node.kept = tuple([a if k else None for a, k in zip(args, kept)])
         node.y = y if keep_y else None
 
@@ -148,8 +151,12 @@ class Primitive(Operation):
         return self._apply(node, g, kept, None if node.y is None else node.wrap(node.y, node))
 
     def _apply(self, node, g, kept, y):
-        return [None if parent is None else self._readers[self.variadic or self.names[i]][1](i, g, node, kept, y)
-                for i, parent in enumerate(node.parents)]
+        sent = []
+        for i, parent in enumerate(node.parents):
+            name = self.variadic or self.names[i]
+            sent.append(None if parent is None else self.rules[name](
+                *[self.value_of(n, i, g, node, kept, y) for n in self.reads[name]]))
+        return sent
 
 
 class Fused(Operation):
@@ -232,6 +239,10 @@ def record(op, args, options):
             parents.append(None)
             if isinstance(a, np.number):
                 values[i] = a.item()               # a NumPy number counts as a Python number: it promotes nothing
+    home = type(box.array)
+    for a in values:
+        if type(a) is not home and hasattr(a, "dtype"):
+            op.check_devices(values)
     if op.promotes:
         values = arrays.promote(values, op.promotes == "float")
     if not (wanted and state.grad_enabled):

@@ -147,7 +147,7 @@ class Step:
         rows = []
         for k in range(one_hot.size):
             one_hot[k] = 1
-            rows.append(np.array(node.op.gradients(view, one_hot.reshape(node.shape))[i]))
+            rows.append(node.op.gradients(view, one_hot.reshape(node.shape))[i].copy())
             one_hot[k] = 0
         return np.stack(rows).reshape(node.shape + node.shapes[i])
 

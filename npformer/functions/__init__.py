@@ -8,6 +8,7 @@ from .indexing import (argsort, diag, diagonal, gather, getitem, index_add, inde
                        nonzero, scatter, scatter_add, select, sort, take_along_dim, topk, tril, triu, unique)
 from .like import (bernoulli, empty_like, full_like, new_empty, new_full, new_ones, new_zeros, ones_like, rand_like,
                    randn_like, zeros_like)
+from .literals import new_tensor
 from .linalg import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot
 from .pointwise import (abs, absolute, add, addcdiv, addcmul, ceil, clamp, clamp_max, clamp_min, clip, clone, cos, div,
                         divide, erf, exp, expm1, floor, floor_divide, lerp, log, log1p, log_softmax, logaddexp,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..core.arrays import promote
-from ..core.errors import DTypeError, ShapeError, complaint
+from ..core.arrays import device_of, promote
+from ..core.errors import DeviceError, DTypeError, ShapeError, complaint
 from ..ops.elementwise import values
 from .pointwise import box_among
 
@@ -14,9 +14,11 @@ def compared(ufunc, input, other):
     a, b = promote((values(input), values(other)))
     try:
         return box.wrap(np.asarray(ufunc(a, b), like=box.array))
-    except ValueError:
-        raise ShapeError(complaint(f"{ufunc.__name__}(input, other)", "the shapes cannot be broadcast together",
-                                   {"input": input, "other": other})) from None
+    except (ValueError, TypeError):
+        kind, rule = ShapeError, "the shapes cannot be broadcast together"
+        if len({device_of(x) for x in (a, b) if hasattr(x, "dtype")}) > 1:
+            kind, rule = DeviceError, f"the arrays must live on one device: {device_of(a)} and {device_of(b)}"
+        raise kind(complaint(f"{ufunc.__name__}(input, other)", rule, {"input": input, "other": other})) from None
 
 
 def eq(input, other):

@@ -23,11 +23,10 @@ def index_part(part, like, copy):
         part = np.array(part, like=like) if part else np.zeros_like(like, shape=(0,), dtype=int64)
     elif isinstance(part, range):
         part = np.array(list(part), like=like)
-    boxed = isinstance(part, Box)
     part = values(part)
     if getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu":
         return int(part)
-    return part.copy() if copy and boxed else part
+    return part.copy() if copy and hasattr(part, "dtype") else part
 
 
 def stages(index, x):
@@ -73,12 +72,12 @@ def select(input, dim, index):
 
 
 def rows_of(index, size, call):
-    """A vector of indices, checked, as an array."""
+    """A vector of indices, checked, as an array of its own: the backward pass reads it too."""
     index = values(index)
     if index.dtype.kind not in "iu" or index.ndim > 1:
         raise ShapeError(complaint(call, "index must be a vector of integers", {"index": index}))
     require_in_range(index, size, call)
-    return index.reshape(-1)
+    return index.reshape(-1).copy()
 
 
 def index_select(input, dim, index):
@@ -101,7 +100,7 @@ def index_add(input, dim, index, source, *, alpha=1):
 def masked_select(input, mask):
     """The entries of input where mask is true, in a row"""
     require_mask(mask, "masked_select(input, mask)")
-    return op.getitem(input, index=np.broadcast_to(values(mask), input.shape))
+    return op.getitem(input, index=np.broadcast_to(values(mask), input.shape).copy())
 
 
 def nonzero(input, *, as_tuple=False):

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from ..core.errors import ShapeError
 from ..core.operation import identity
+from ..core.tape import state
 from ..ops.shape import cast, cat, narrow, reshape
 from ..tensors import Tensor
 from ..tracked import HookHandle
@@ -39,7 +40,8 @@ def call(module, hooks, args, kwargs):
         else:
             raise ShapeError("a forward pre-hook with kwargs must return None or (args, kwargs), "
                              f"got {type(changed).__name__}")
-    gates = Gates(module, hooks, args) if hooks.before_backward or hooks.after_backward else None
+    watch = state.grad_enabled and (hooks.before_backward or hooks.after_backward)
+    gates = Gates(module, hooks, args) if watch else None
     result = module.forward(*(gates.args if gates else args), **kwargs)
     for hook, with_kwargs in list(hooks.after_forward.values()):
         changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)

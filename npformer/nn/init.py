@@ -1,4 +1,4 @@
-"""Starting values: every function fills a tensor in place and returns it. generator: default the one manual_seed seeds."""
+"""Starting values: every function fills a tensor in place and returns it. generator: default that of manual_seed."""
 
 import math
 
@@ -40,8 +40,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
     numpy = numpy_generator(generator)
     inside = [math.erf((limit - mean) / (std * math.sqrt(2))) for limit in (a, b)]
     if inside[1] - inside[0] < 1e-4:
-        raise ValueRangeError(f"trunc_normal_(tensor, mean={mean}, std={std}, a={a}, b={b}): hardly any of the distribution "
-                              "lies between a and b")
+        raise ValueRangeError(f"trunc_normal_(tensor, mean={mean}, std={std}, a={a}, b={b}): hardly any of the "
+                              "distribution lies between a and b")
 
     def draw(size, dtype):
         x = numpy.normal(mean, std, size)
@@ -128,7 +128,7 @@ def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", gener
 
 
 def orthogonal_(tensor, gain=1, generator=None):
-    """A matrix with orthonormal rows or columns, whichever are fewer, times gain.   Source: Saxe et al. 2013, arXiv:1312.6120."""
+    """A matrix with orthonormal rows or columns, whichever are fewer, times gain.   Source: Saxe et al. 2013."""
     fans(tensor, "orthogonal_(tensor)")
     rows, columns = tensor.array.shape[0], math.prod(tensor.array.shape[1:])
     wide = rows < columns

@@ -69,8 +69,8 @@ class Module:
             return
         store = "_parameters" if kind is Parameter else "_modules"
         if store not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}.{name} = {type(value).__name__}(...): call super().__init__() first, "
-                                 "at the top of __init__")
+            raise AttributeError(f"{type(self).__name__}.{name} = {type(value).__name__}(...): "
+                                 "call super().__init__() first, at the top of __init__")
         self._forget(name, but=store)
         self.__dict__[store][name] = value
 
@@ -79,12 +79,8 @@ class Module:
         store = next((s for s in STORES if name in self.__dict__.get(s, ())), None)
         if store is None:
             object.__setattr__(self, name, value)
-        elif value is None or store == "_buffers" and isinstance(value, Tensor):
-            self.__dict__[store][name] = value
         else:
-            wanted = {"_parameters": "a Parameter", "_modules": "a Module", "_buffers": "a Tensor"}[store]
-            raise DTypeError(f"{type(self).__name__}.{name}: it was registered as {wanted}, so it must be {wanted} or None, "
-                             f"got {describe(value)}.\n  To make it something else, delete it first: del module.{name}")
+            self._put(store, name, value)
 
     def _forget(self, name, but=None):
         """Drop `name` wherever it is, except in one store; True if it was anywhere."""
@@ -109,21 +105,15 @@ class Module:
 
     def register_parameter(self, name, param):
         """Add a Parameter, or None as its place."""
-        if param is not None and not isinstance(param, Parameter):
-            raise DTypeError(f"register_parameter({name!r}, param): param must be a Parameter or None, got {describe(param)}")
         self._register("_parameters", name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
         """Add a Tensor that belongs to the state but is not learned. persistent=False: state_dict leaves it out."""
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise DTypeError(f"register_buffer({name!r}, tensor): tensor must be a Tensor or None, got {describe(tensor)}")
         self._register("_buffers", name, tensor)
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name, module):
         """Add a submodule, or None as its place."""
-        if module is not None and not isinstance(module, Module):
-            raise DTypeError(f"register_module({name!r}, module): module must be a Module or None, got {describe(module)}")
         self._register("_modules", name, module)
 
     add_module = register_module
@@ -132,15 +122,23 @@ class Module:
         if store not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before registering {name!r}")
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueRangeError(f"{type(self).__name__}: a name must be a string, not empty and without '.', got {name!r}")
+            raise ValueRangeError(f"{type(self).__name__}: a name must be a string, not empty and without '.', "
+                                  f"got {name!r}")
         if name not in self.__dict__[store] and hasattr(self, name):
             raise ValueRangeError(f"{type(self).__name__}: attribute {name!r} exists already")
+        self._put(store, name, value)
+
+    def _put(self, store, name, value):
+        kind = KINDS[store]
+        if value is not None and not isinstance(value, kind):
+            raise DTypeError(f"{type(self).__name__}.{name}: it is registered as a {kind.__name__}, so it must be a "
+                             f"{kind.__name__} or None, got {describe(value)}")
         self.__dict__[store][name] = value
 
     # ── walking the tree ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def named_modules(self, memo=None, prefix="", remove_duplicate=True):
-        """(dotted name, module) for this module ('') and every one below it; each once, unless remove_duplicate=False."""
+        """(dotted name, module): this module ('') and all below it, each once unless remove_duplicate=False."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -219,7 +217,7 @@ class Module:
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self, *, destination=None, prefix="", keep_vars=False):
-        """Every parameter and persistent buffer by dotted name, sharing memory. keep_vars: as they are, in the graph."""
+        """Every parameter and persistent buffer by dotted name, sharing memory. keep_vars: the very tensors."""
         found = OrderedDict() if destination is None else destination
         for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
             entries = {**module._parameters, **module._buffers}
@@ -231,7 +229,8 @@ class Module:
     def load_state_dict(self, state_dict, strict=True):
         """Copy values in by name. Takes npformer's tensors, NumPy arrays and PyTorch's tensors.
 
-        strict: names must match exactly. Nothing is copied unless everything fits. Returns (missing_keys, unexpected_keys).
+        strict: names must match exactly. Nothing is copied unless everything fits. Returns (missing_keys,
+        unexpected_keys).
         """
         return states.load(self, state_dict, strict)
 
@@ -243,7 +242,10 @@ class Module:
         return self
 
     def to(self, *args, **kwargs):
-        """Move parameters and buffers in place: to(device), to(dtype), to(device, dtype), to(tensor). Integers keep their dtype."""
+        """Move parameters and buffers, in place: to(device), to(dtype), to(device, dtype), to(tensor).
+
+        dtype: a floating one; integers keep theirs.
+        """
         device, dtype = states.target(args, kwargs)
         for tensor in (*self.parameters(), *self.buffers()):
             states.convert(tensor, device, dtype)
@@ -322,7 +324,7 @@ class Module:
         return hooking.add(self._own_hooks().after_backward, hook, prepend)
 
     def register_full_backward_pre_hook(self, hook, prepend=False):
-        """Call hook(module, grad_output) before the module's backward; what it returns, unless None, replaces grad_output."""
+        """Call hook(module, grad_output) before the module's backward; its answer, unless None, replaces grad_output."""
         return hooking.add(self._own_hooks().before_backward, hook, prepend)
 
     # ── what a print shows ───────────────────────────────────────────────────────────────────────────────────────────
@@ -337,6 +339,9 @@ class Module:
         if not lines and len(extra) <= 1:
             return f"{type(self).__name__}({''.join(extra)})"
         return "\n  ".join([f"{type(self).__name__}(", *extra, *lines]) + "\n)"
+
+
+KINDS = {"_parameters": Parameter, "_buffers": Tensor, "_modules": Module}
 
 
 def indented(text):

@@ -14,19 +14,22 @@ IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_k
 def load(module, state_dict, strict):
     """`Module.load_state_dict`: check everything, then copy."""
     if not hasattr(state_dict, "items"):
-        raise DTypeError(f"load_state_dict(state_dict): it must be a dict of tensors by name, got {describe(state_dict)}")
+        raise DTypeError("load_state_dict(state_dict): it must be a dict of tensors by name, "
+                         f"got {describe(state_dict)}")
     own = module.state_dict(keep_vars=True)
     missing = [name for name in own if name not in state_dict]
     unexpected = [name for name in state_dict if name not in own]
     given = {name: plain_array(name, value) for name, value in state_dict.items() if name in own}
-    problems = [f"size mismatch for {name}: the state_dict has {tuple(value.shape)}, the module has "
-                f"{tuple(own[name].array.shape)}" for name, value in given.items() if value.shape != own[name].array.shape]
+    shapes = {name: tensor.array.shape for name, tensor in own.items()}
+    problems = [f"size mismatch for {name}: the state_dict has {value.shape}, the module has {shapes[name]}"
+                for name, value in given.items() if value.shape != shapes[name]]
     if strict:
-        problems += [f"missing: {name} {tuple(own[name].array.shape)}" for name in missing]
+        problems += [f"missing: {name} {shapes[name]}" for name in missing]
         problems += [f"unexpected: {name}" for name in unexpected]
     if problems:
-        raise ShapeError("\n  ".join([f"{type(module).__name__}.load_state_dict(state_dict): it does not fit the module, "
-                                      "and nothing was copied", *problems, *remedy(strict, problems)]))
+        call = f"{type(module).__name__}.load_state_dict(state_dict)"
+        raise ShapeError("\n  ".join([f"{call}: it does not fit the module, and nothing was copied", *problems,
+                                      *remedy(strict, problems)]))
     for name, value in given.items():
         overwrite(own[name], value)
     return IncompatibleKeys(missing, unexpected)

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.errors import DTypeError, ShapeError
 from ..core.operation import primitive
 from ..core.samples import distinct
-from .elementwise import abs, div, exp, mul, pow, sqrt, sub, values, where
+from .elementwise import abs, exp, mul, pow, sqrt, sub, values, where
 from .shape import expand, flip, kept_shape, narrow, permute, positive_dim, positive_dims, reshape, sum
 
 
@@ -157,4 +157,10 @@ def norm(x, p=2, dim=None, keepdim=False):
         return sum(abs(x), dim=dim, keepdim=keepdim)
     if p == 0:
         return sum(where(values(x) != 0, 1.0, mul(x, 0.0)), dim=dim, keepdim=keepdim)
-    return pow(sum(pow(abs(x), p), dim=dim, keepdim=keepdim), div(1, p) if hasattr(p, "dtype") else 1 / p)
+    return power_at_0(sum(power_at_0(abs(x), p), dim=dim, keepdim=keepdim), 1 / p)
+
+
+def power_at_0(x, p):
+    """xᵖ for x >= 0, with value and slope 0 where x = 0, also where p < 1"""
+    zero = values(x) == 0
+    return where(zero, 0.0, pow(where(zero, 1.0, x), p))

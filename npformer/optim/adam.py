@@ -24,7 +24,8 @@ class Adam(Optimizer):
     def check(self, group):
         require_at_least_zero(self, group, "lr", "eps", "weight_decay")
         if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
-            raise ValueRangeError(f"{type(self).__name__}: betas must be two numbers, 0 <= beta < 1, got {group['betas']}")
+            raise ValueRangeError(f"{type(self).__name__}: betas must be two numbers, 0 <= beta < 1, "
+                                  f"got {group['betas']}")
 
     def update(self, group, params):
         lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
@@ -66,5 +67,6 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, amsgrad=False, *, maximize=False):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, amsgrad=False, *,
+                 maximize=False):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

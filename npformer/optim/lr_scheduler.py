@@ -10,8 +10,8 @@ from .optimizer import Optimizer
 class LRScheduler:
     """The base of every schedule: call `step()` after each `optimizer.step()` (or after each epoch).
 
-    A subclass defines `rate(group, base)`: the next lr of a group whose first lr was `base`; self.last_epoch is t. Rates
-    that build on group["lr"] can be combined with other schedules of the same optimiser.
+    A subclass defines `rate(group, base)`: the next lr of a group whose first lr was `base`; self.last_epoch is t.
+    Rates that build on group["lr"] can be combined with other schedules of the same optimiser.
     """
 
     unsaved = ("optimizer",)                       # attributes that state_dict leaves out
@@ -137,7 +137,7 @@ class LinearLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """lr = eta_min + (base − eta_min)·(1 + cos(π·t / T_max)) / 2.   Source: Loshchilov and Hutter 2016, arXiv:1608.03983."""
+    """lr = eta_min + (base − eta_min)·(1 + cos(π·t / T_max)) / 2.   Source: Loshchilov and Hutter 2016."""
 
     def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
         self.T_max, self.eta_min = T_max, eta_min
@@ -180,7 +180,8 @@ class WarmupLR(LRScheduler):
         if decay not in ("linear", "cosine", "constant"):
             raise ValueRangeError(f"WarmupLR: decay must be 'linear', 'cosine' or 'constant', got {decay!r}")
         if decay != "constant" and (total_steps is None or total_steps <= warmup_steps):
-            raise ValueRangeError(f"WarmupLR: total_steps must be above warmup_steps ({warmup_steps}), got {total_steps}")
+            raise ValueRangeError(f"WarmupLR: total_steps must be above warmup_steps ({warmup_steps}), "
+                                  f"got {total_steps}")
         self.warmup_steps, self.total_steps, self.decay = warmup_steps, total_steps, decay
         super().__init__(optimizer, last_epoch)
 
@@ -201,8 +202,8 @@ class SequentialLR(LRScheduler):
 
     def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
         if not schedulers or len(milestones) != len(schedulers) - 1:
-            raise ValueRangeError(f"SequentialLR: {len(schedulers)} schedules need {max(len(schedulers) - 1, 0)} milestones "
-                                  f"between them, got {len(milestones)}")
+            raise ValueRangeError(f"SequentialLR: {len(schedulers)} schedules need {max(len(schedulers) - 1, 0)} "
+                                  f"milestones between them, got {len(milestones)}")
         if any(s.optimizer is not optimizer for s in schedulers):
             raise ValueRangeError("SequentialLR: all schedules must be of the optimiser that it is given")
         self.schedulers, self.milestones = list(schedulers), list(milestones)

@@ -8,6 +8,7 @@ import numpy as np
 from ..autograd import enable_grad
 from ..core import arrays
 from ..core.errors import DTypeError, GraphError, ShapeError, ValueRangeError, describe
+from ..core.operation import as_array
 from ..nn.state import plain_array
 from ..tensors import Tensor
 
@@ -43,8 +44,9 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise DTypeError(f"{type(self).__name__}: it optimises Tensors, got {describe(p)}")
             if not p.is_leaf:
-                raise GraphError(f"{type(self).__name__}: it optimises leaves, and a tensor of shape {tuple(p.shape)} is the "
-                                 "result of an operation.\n  Optimise what it was made of, or p.detach().requires_grad_().")
+                raise GraphError(f"{type(self).__name__}: it optimises leaves, and a tensor of shape {tuple(p.shape)} is "
+                                 "the result of an operation.\n"
+                                 "  Optimise what it was made of, or p.detach().requires_grad_().")
             if p in known or sum(p is q for q in params) > 1:
                 raise ValueRangeError(f"{type(self).__name__}: a parameter of shape {tuple(p.shape)} comes twice")
         group = {**self.defaults, **param_group, "params": params}
@@ -88,7 +90,7 @@ class Optimizer:
     # ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self):
-        """{"state": {number of the parameter: its state}, "param_groups": [options, "params": numbers]}, as PyTorch's."""
+        """As PyTorch's: {"state": {number of a parameter: its state}, "param_groups": [options, "params": numbers]}."""
         numbers = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         return {
             "state": {numbers[p]: {name: Tensor.wrap(v) if is_array(v) else v for name, v in entries.items()}
@@ -101,8 +103,8 @@ class Optimizer:
         groups, saved = self.param_groups, state_dict["param_groups"]
         lengths = [len(g["params"]) for g in groups], [len(g["params"]) for g in saved]
         if lengths[0] != lengths[1]:
-            raise ShapeError(f"{type(self).__name__}.load_state_dict: its groups have {lengths[0]} parameters, those of the "
-                             f"state_dict {lengths[1]}")
+            raise ShapeError(f"{type(self).__name__}.load_state_dict: its groups have {lengths[0]} parameters, those of "
+                             f"the state_dict {lengths[1]}")
         params = {i: p for old, group in zip(saved, groups) for i, p in zip(old["params"], group["params"])}
         state = defaultdict(dict)
         for i, entries in state_dict["state"].items():
@@ -149,4 +151,4 @@ def require_at_least_zero(optimizer, group, *names):
 def descent(p, group, weight_decay):
     """Which way is down for p: dL/dp, its sign turned if L is to be maximised, plus weight_decay·p."""
     g = -p.grad.array if group["maximize"] else p.grad.array
-    return g + weight_decay * p.array if weight_decay else g
+    return as_array(g + weight_decay * p.array if weight_decay else g, p.array)

@@ -34,7 +34,7 @@ def elu(input, alpha=1.0, inplace=False):
 
 
 def selu(input, inplace=False):
-    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017, arXiv:1706.02515."""
+    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017."""
     return finished(input, ops.selu(input), inplace)
 
 
@@ -56,7 +56,7 @@ def mish(input, inplace=False):
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """x limited to [min_val, max_val]; no gradient at the limits themselves"""
     if min_val > max_val:
-        raise ValueRangeError(f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not be above max_val")
+        raise ValueRangeError(f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not exceed max_val")
     return finished(input, ops.hardtanh(input, min_val, max_val), inplace)
 
 
@@ -123,8 +123,8 @@ def chosen_dim(call, input, dim):
     if dim is not None:
         return dim
     dim = 0 if input.ndim in (0, 1, 3) else 1
-    warnings.warn(f"{call}(input): dim was not given, and dim={dim} was taken, as in PyTorch.\n  Say which dim is to sum to 1: "
-                  "dim=-1 for the last.", stacklevel=3)
+    warnings.warn(f"{call}(input): dim was not given, and dim={dim} was taken, as in PyTorch.\n"
+                  "  Say which dim is to sum to 1: dim=-1 for the last.", stacklevel=3)
     return dim
 
 

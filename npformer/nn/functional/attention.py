@@ -5,6 +5,7 @@ multi_head_attention_forward with need_weights=True, where PyTorch gives NaN.)
 """
 
 import functools
+import itertools
 import math
 
 from ...core import arrays
@@ -25,10 +26,10 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
                                  enable_gqa=False):
     """softmax(q·kᵀ·scale + mask)·v.
 
-    query (..., T, K), key (..., S, K), value (..., S, W) -> (..., T, W). attn_mask, broadcast to (..., T, S): boolean, True
-    where the key is seen; or floating, added. is_causal: query t sees keys 0 to t. scale: default 1/√K. dropout_p: of the
-    weights; it always acts, so pass 0 in evaluation. enable_gqa: key and value may have fewer heads (dim -3), each of them
-    serving several of the query's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+    query (..., T, K), key (..., S, K), value (..., S, W) -> (..., T, W). attn_mask, broadcast to (..., T, S): boolean,
+    True where the key is seen; or floating, added. is_causal: query t sees keys 0 to t. scale: default 1/√K. dropout_p:
+    of the weights; it always acts, so pass 0 in evaluation. enable_gqa: key and value may have fewer heads (dim -3),
+    each of them serving several of the query's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
     call = "scaled_dot_product_attention(query, key, value)"
     require_probability(call, dropout_p)
@@ -39,12 +40,14 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     scores = (*lead, query.shape[-2], key.shape[-2])                               # (..., T, S)
     if is_causal:
         if attn_mask is not None:
-            raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other; put the causal part into the mask")
+            raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other.\n"
+                                  "  Put the causal part into the mask.")
         attn_mask = causal_mask(*scores[-2:], arrays.device_of(values(query)))
     elif attn_mask is not None:
         check_mask(call, attn_mask, scores, query)
     drop = drawn_mask(query, scores, dropout_p) if dropout_p > 0 else None
-    return ops.attention(query, key, value, attn_mask, drop, scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return ops.attention(query, key, value, attn_mask, drop, scale=scale)
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,8 +62,8 @@ def causal_mask(queries, keys, device):
 def shared_heads(call, query, x, name):
     """key or value with each head repeated for the query heads that it serves."""
     if query.ndim < 3 or x.ndim != query.ndim or x.shape[-3] < 1 or query.shape[-3] % x.shape[-3]:
-        raise ShapeError(complaint(f"{call}, enable_gqa=True", f"the query's heads (dim -3) must be a multiple of {name}'s",
-                                   {"query": query, name: x}))
+        rule = f"the query's heads (dim -3) must be a multiple of {name}'s"
+        raise ShapeError(complaint(f"{call}, enable_gqa=True", rule, {"query": query, name: x}))
     times = query.shape[-3] // x.shape[-3]
     if times == 1:
         return x
@@ -80,10 +83,15 @@ def check_attention(call, query, key, value):
         raise ShapeError(complaint(call, "key and value must be of one length (dim -2)", operands))
     if not query.dtype == key.dtype == value.dtype:
         raise DTypeError(complaint(call, "all three must have one dtype", operands))
-    batches = {tuple(x.shape[:-2]) for x in operands.values()}
-    if len(batches) > 1 and any(len({b[i] for b in batches if len(b) >= -i} - {1}) > 1 for i in range(-query.ndim + 2, 0)):
+    if not broadcastable(*(x.shape[:-2] for x in operands.values())):
         raise ShapeError(complaint(call, "the dims before the last two must agree, or be 1", operands,
                                    "For fewer heads in key and value use enable_gqa=True."))
+
+
+def broadcastable(*shapes):
+    """Whether arrays of these shapes go together: along every dim one size, or 1."""
+    backwards = itertools.zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+    return all(len({*sizes} - {1}) <= 1 for sizes in backwards)
 
 
 def check_mask(call, mask, scores, query):
@@ -91,10 +99,11 @@ def check_mask(call, mask, scores, query):
     operands = {"query": query, "attn_mask": mask}
     shape = tuple(mask.shape)
     if len(shape) > len(scores) or any(n not in (1, m) for n, m in zip(shape[::-1], scores[::-1])):
-        raise ShapeError(complaint(f"{call}, attn_mask", f"attn_mask must broadcast to (..., T, S) = {scores}", operands))
+        raise ShapeError(complaint(f"{call}, attn_mask", f"attn_mask must broadcast to (..., T, S) = {scores}",
+                                   operands))
     if mask.dtype != bool and mask.dtype != query.dtype:
-        raise DTypeError(complaint(f"{call}, attn_mask", "attn_mask must be boolean (True: the key is seen), or floating like "
-                                   "the query (added to the scores)", operands, "Use attn_mask.bool()."))
+        rule = "attn_mask must be boolean (True: the key is seen), or floating like the query (added to the scores)"
+        raise DTypeError(complaint(f"{call}, attn_mask", rule, operands, "Use attn_mask.bool()."))
 
 
 # ── many heads ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,15 +111,15 @@ def check_mask(call, mask, scores, query):
 
 def multi_head_attention_forward(
         query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, add_zero_attn,
-        dropout_p, out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True, attn_mask=None,
-        use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, *,
+        dropout_p, out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True,
+        attn_mask=None, use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, *,
         average_attn_weights=True, is_causal=False):
     """concat(head₁ ... head_H)·W_oᵀ + b_o, headᵢ = attention(q·W_qᵢᵀ, k·W_kᵢᵀ, v·W_vᵢᵀ), as PyTorch's function.
 
     query (T, B, C), key and value (S, B, ·), or without B; -> output (T, B, C) and weights (B, T, S) (with
     average_attn_weights=False: (B, H, T, S)), or None without need_weights. Masks are the other way round here than in
-    scaled_dot_product_attention: where a boolean one is True, the key is NOT seen. key_padding_mask (B, S); attn_mask (T, S)
-    or (B·H, T, S). is_causal: query t sees keys 0 to t; beside an attn_mask it only says that this mask is causal.
+    scaled_dot_product_attention: where a boolean one is True, the key is NOT seen. key_padding_mask (B, S); attn_mask
+    (T, S) or (B·H, T, S). is_causal: query t sees keys 0 to t; beside an attn_mask it only says that this one is causal.
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
     call = "multi_head_attention_forward(query, key, value)"
@@ -150,11 +159,13 @@ def check_heads(call, query, key, value, embed_dim, num_heads):
     if query.shape[-1] != embed_dim:
         raise ShapeError(complaint(call, f"query's width must be embed_dim, {embed_dim}", operands))
     if embed_dim % num_heads:
-        raise ShapeError(complaint(call, f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}", operands))
+        raise ShapeError(complaint(call, f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}",
+                                   operands))
     if key.shape[:-1] != value.shape[:-1]:
         raise ShapeError(complaint(call, "key and value must agree in length and batch", operands))
     if query.ndim == 3 and query.shape[1] != key.shape[1]:
-        raise ShapeError(complaint(call, "all three must have one batch (dim 1)", operands, "Shapes are (length, B, width)."))
+        raise ShapeError(complaint(call, "all three must have one batch (dim 1)", operands,
+                                   "Shapes are (length, B, width)."))
 
 
 def thirds(x):
@@ -171,7 +182,7 @@ def separate(query, key, value, weights, in_proj_bias):
 
 
 def with_extra_keys(q, k, v, mask, bias_k, bias_v, add_zero_attn, num_heads):
-    """q, k, v split into heads, with the learned key (bias_k, bias_v) and the zero key after the others; every query sees them."""
+    """q, k, v split into heads, after the learned key (bias_k, bias_v) and the zero key were added; all queries see them."""
     extra = 0
     if bias_k is not None:
         k, v = (cat(x, expand(b, shape=(1, *x.shape[1:])), dim=0) for x, b in ((k, bias_k), (v, bias_v)))
@@ -220,8 +231,8 @@ def as_seen(call, name, mask, q):
     if mask.dtype == bool:
         return ~values(mask)
     if mask.dtype != q.dtype:
-        raise DTypeError(complaint(f"{call}, {name}", f"{name} must be boolean (True: the key is not seen), or floating like "
-                                   "the query (added to the scores)", {"query": q, name: mask}, f"Use {name}.bool()."))
+        rule = f"{name} must be boolean (True: the key is not seen), or floating like the query (added to the scores)"
+        raise DTypeError(complaint(f"{call}, {name}", rule, {"query": q, name: mask}, f"Use {name}.bool()."))
     return mask
 
 

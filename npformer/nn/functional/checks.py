@@ -34,8 +34,8 @@ def require_same_shape(call, **tensors):
 def warn_if_broadcast(call, input, target):
     """Warn where a loss is about to broadcast, which is hardly ever meant."""
     if input.shape != target.shape:
-        warnings.warn(f"{call}: target {tuple(target.shape)} differs from input {tuple(input.shape)}, so they are broadcast.\n"
-                      "  That is hardly ever meant: give both one shape.", stacklevel=4)
+        warnings.warn(f"{call}: target {tuple(target.shape)} differs from input {tuple(input.shape)}, so they are "
+                      "broadcast.\n  That is hardly ever meant: give both one shape.", stacklevel=4)
 
 
 def require_reduction(call, reduction, known=REDUCTIONS):

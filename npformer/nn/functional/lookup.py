@@ -33,18 +33,19 @@ def row_number(call, padding_idx, count):
 
 
 def one_hot(tensor, num_classes=-1):
-    """1 where the last dim's number is the entry, else 0. num_classes: −1, the default, takes the largest entry plus one.
+    """1 where the last dim's number is the entry, else 0. num_classes: default −1, the largest entry plus one.
 
     integers (...) -> int64 (..., num_classes).
     """
     index = values(tensor)
     call = f"one_hot(tensor, num_classes={num_classes})"
     if index.dtype.kind not in "iu":
-        raise DTypeError(complaint(call, "tensor must hold classes (integers)", {"tensor": tensor}, "Use tensor.long()."))
+        raise DTypeError(complaint(call, "tensor must hold classes (integers)", {"tensor": tensor},
+                                   "Use tensor.long()."))
     if num_classes == -1:
         if index.size == 0:
-            raise ShapeError(complaint(call, "an empty tensor does not tell how many classes there are", {"tensor": tensor},
-                                       "Give num_classes."))
+            raise ShapeError(complaint(call, "an empty tensor does not tell how many classes there are",
+                                       {"tensor": tensor}, "Give num_classes."))
         num_classes = int(index.max()) + 1
     ops.require_in_range(index, num_classes, call)
     hot = index[..., None] == np.arange(num_classes, like=index)

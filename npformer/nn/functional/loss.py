@@ -16,9 +16,9 @@ from .checks import (REDUCTIONS, reduced, require_float, require_reduction, requ
 def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """L = Σ wₙ·ℓₙ / Σ wₙ, ℓₙ = −ln softmax(x)ₙ[targetₙ], in nats per item; or ℓₙ = −Σ_c w_c·qₙ_c·ln softmax(x)ₙ_c.
 
-    input (N, C), (C,) or (N, C, d1, ...). target: class indices, as input without C; or probabilities q, of input's shape,
-    in floating point (their mean is over items). weight (C,): of each class. ignore_index: a label that counts nowhere.
-    label_smoothing ε: 0 <= ε <= 1, default 0.   Source: Szegedy et al. 2015, arXiv:1512.00567.
+    input (N, C), (C,) or (N, C, d1, ...). target: class indices, as input without C; or probabilities q, of input's
+    shape, in floating point (their mean is over items). weight (C,): of each class. ignore_index: a label that counts
+    nowhere. label_smoothing ε: 0 <= ε <= 1, default 0.   Source: Szegedy et al. 2015, arXiv:1512.00567.
     """
     call = "cross_entropy(input, target)"
     require_reduction(call, reduction)
@@ -148,7 +148,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 
 
 def kl_div(input, target, reduction="mean", log_target=False):
-    """t·(ln t − x), x log-probabilities; log_target: eᵗ·(t − x). "batchmean": the sum over input's first dim's length."""
+    """t·(ln t − x), x log-probabilities; log_target: eᵗ·(t − x). reduction: "batchmean" (Σ / B) as well"""
     call = "kl_div(input, target)"
     require_reduction(call, reduction, (*REDUCTIONS, "batchmean"))
     if log_target:

@@ -16,7 +16,8 @@ from .checks import require_float
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), over the last dims, which must be `normalized_shape`.
 
-    input (..., *normalized_shape), weight and bias of normalized_shape or None.   Source: Ba et al. 2016, arXiv:1607.06450.
+    input (..., *normalized_shape), weight and bias of normalized_shape or None.
+    Source: Ba et al. 2016, arXiv:1607.06450.
     """
     shape = checked("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     if len(shape) == 1:
@@ -62,11 +63,13 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), a mean and a variance for each channel (dim 1).
 
     training: μ and σ² are the batch's, and running ← (1 − momentum)·running + momentum·(μ, unbiased σ²), in place;
-    else the running ones serve. input (B, C, ...), the others (C,) or None.   Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    else the running ones serve. input (B, C, ...), the others (C,) or None.
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
     require_float("batch_norm(input)", "input", input)
     if input.ndim < 2:
-        raise ShapeError(complaint("batch_norm(input)", "input needs a batch and a channel dim: (B, C, ...)", {"input": input}))
+        raise ShapeError(complaint("batch_norm(input)", "input needs a batch and a channel dim: (B, C, ...)",
+                                   {"input": input}))
     channels = input.shape[1]
     given = dict(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     for name, v in given.items():
@@ -75,14 +78,16 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                                        {"input": input, name: v}))
     if training:
         if math.prod(input.shape) == channels:
-            raise ShapeError(complaint("batch_norm(input, training=True)", "a variance needs more than one value a channel",
-                                       {"input": input}, "Use a larger batch, or eval()."))
+            rule = "a variance needs more than one value a channel"
+            raise ShapeError(complaint("batch_norm(input, training=True)", rule, {"input": input},
+                                       "Use a larger batch, or eval()."))
         follow(values(input), running_mean, running_var, momentum)
         return ops.batch_norm(input, weight, bias, eps=eps)
     if running_mean is None or running_var is None:
-        raise ShapeError("batch_norm(input, training=False): it needs running_mean and running_var; or pass training=True")
-    mean, var = ops.channels(running_mean, input), ops.channels(running_var, input)
-    return ops.affine(mul(sub(input, mean), rsqrt(add(var, eps))), ops.channels(weight, input), ops.channels(bias, input))
+        raise ShapeError("batch_norm(input, training=False): it needs running_mean and running_var.\n"
+                         "  Give both, or pass training=True.")
+    mean, var, weight, bias = (ops.channels(v, input) for v in given.values())
+    return ops.affine(mul(sub(input, mean), rsqrt(add(var, eps))), weight, bias)
 
 
 def follow(x, running_mean, running_var, momentum):

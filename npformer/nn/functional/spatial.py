@@ -4,8 +4,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
-from ...ops import conv
-from ...ops import linalg
+from ...ops import conv, linalg
 from ...ops.elementwise import add, values, where
 from ...ops.indexing import getitem
 from ...ops.shape import along, embed, narrow, reshape
@@ -20,7 +19,8 @@ def linear(input, weight, bias=None):
         raise ShapeError(complaint("linear(input, weight, bias)", "bias needs one entry a row of weight",
                                    {"weight": weight, "bias": bias}))
     if input.dtype != weight.dtype:
-        raise DTypeError(complaint("linear(input, weight)", "both must have one dtype", {"input": input, "weight": weight},
+        raise DTypeError(complaint("linear(input, weight)", "both must have one dtype",
+                                   {"input": input, "weight": weight},
                                    "Convert one: input.to(weight.dtype), or model.double()."))
     return linalg.linear(input, weight, bias)
 
@@ -29,10 +29,11 @@ def linear(input, weight, bias=None):
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """y[b, o, i, j] = Σ over c, u, v of weight[o, c, u, v] · x[b, c, i·stride + u·dilation, j·stride + v·dilation] + bias[o].
+    """y[b, o, i, j] = bias[o] + Σ weight[o, c, u, v] · x[b, c, i·stride + u·dilation, j·stride + v·dilation] over c, u, v.
 
-    input (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (B, O, H', W'). padding: zeros around,
-    a number, a pair, 'valid' (none) or 'same' (H' = H, stride 1 alone). groups: parts of the channels that do not meet.
+    input (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (B, O, H', W'). padding: zeros
+    around, a number, a pair, 'valid' (none) or 'same' (H' = H, stride 1 alone). groups: parts of the channels that do
+    not meet.
     """
     check_conv2d(input, weight, bias, groups)
     if input.ndim == 3:
@@ -53,10 +54,11 @@ def check_conv2d(input, weight, bias, groups):
     """Raise where the operands of a convolution do not fit."""
     call, operands = "conv2d(input, weight)", {"input": input, "weight": weight}
     if input.ndim not in (3, 4) or weight.ndim != 4:
-        raise ShapeError(complaint(call, "input must be (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw)", operands))
+        raise ShapeError(complaint(call, "input must be (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw)",
+                                   operands))
     if groups < 1 or weight.shape[0] % groups or input.shape[-3] != weight.shape[1] * groups:
-        raise ShapeError(complaint(call, f"with groups={groups}, input's channels must be weight's second dim times groups, "
-                                   "and weight's first a multiple of groups", operands))
+        raise ShapeError(complaint(call, f"with groups={groups}, input's channels must be weight's second dim times "
+                                   "groups, and weight's first a multiple of groups", operands))
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ShapeError(complaint("conv2d(input, weight, bias)", "bias needs one entry an output channel",
                                    {"weight": weight, "bias": bias}))
@@ -91,7 +93,8 @@ def pair(name, value):
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """The patches of an image as columns.   input (B, C, H, W) -> (B, C·kh·kw, L); (C, H, W) -> (C·kh·kw, L)."""
     if input.ndim not in (3, 4):
-        raise ShapeError(complaint("unfold(input, kernel_size)", "input must be (B, C, H, W) or (C, H, W)", {"input": input}))
+        raise ShapeError(complaint("unfold(input, kernel_size)", "input must be (B, C, H, W) or (C, H, W)",
+                                   {"input": input}))
     batch = input if input.ndim == 4 else reshape(input, shape=(1, *input.shape))
     y = conv.unfold(batch, **window(kernel_size, dilation, padding, stride))
     return y if input.ndim == 4 else reshape(y, shape=y.shape[1:])
@@ -110,8 +113,8 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 def window(kernel_size, dilation, padding, stride):
     """The options of the operation unfold, each a pair."""
-    return dict(kernel=pair("kernel_size", kernel_size), stride=pair("stride", stride), padding=pair("padding", padding),
-                dilation=pair("dilation", dilation))
+    return dict(kernel=pair("kernel_size", kernel_size), stride=pair("stride", stride),
+                padding=pair("padding", padding), dilation=pair("dilation", dilation))
 
 
 # ── padding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,7 +123,7 @@ NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def pad(input, pad, mode="constant", value=None):
-    """input with entries added at both ends of its last dims: pad = (last's start, last's end, last but one's start, ...).
+    """input with entries added at both ends of its last dims: pad = (last's start, its end, last but one's start, ...).
 
     mode: "constant" (of `value`, default 0; negative pads cut), "reflect", "replicate" or "circular".
     """
@@ -128,7 +131,8 @@ def pad(input, pad, mode="constant", value=None):
         raise ShapeError(complaint(f"pad(input, pad={tuple(pad)})", "pad needs two numbers a dim, the last dim first",
                                    {"input": input}))
     if mode != "constant" and mode not in NUMPY_MODES:
-        raise ValueRangeError(f"pad(input, mode): mode must be 'constant', {', '.join(map(repr, NUMPY_MODES))}, got {mode!r}")
+        raise ValueRangeError(f"pad(input, mode): mode must be 'constant', {', '.join(map(repr, NUMPY_MODES))}, "
+                              f"got {mode!r}")
     for i in range(0, len(pad), 2):
         dim, before, after = input.ndim - 1 - i // 2, pad[i], pad[i + 1]
         if before or after:
@@ -158,7 +162,7 @@ def padded_from_itself(x, dim, before, after, mode):
     size = x.shape[dim]
     most = size - 1 if mode == "reflect" else size
     if min(before, after) < 0 or mode != "replicate" and max(before, after) > most:
-        raise ShapeError(complaint(f"pad(input, mode={mode!r})", f"dim {dim} has {size} entries, so it can be padded by 0 to "
-                                   f"{most}, not by {(before, after)}", {"input": x}))
+        raise ShapeError(complaint(f"pad(input, mode={mode!r})", f"dim {dim} has {size} entries, so it can be padded by "
+                                   f"0 to {most}, not by {(before, after)}", {"input": x}))
     places = np.pad(np.arange(size), (before, after), NUMPY_MODES[mode])
     return getitem(x, index=along(dim, arrays.move(places, arrays.device_of(values(x))), x.ndim))

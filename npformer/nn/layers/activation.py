@@ -160,12 +160,12 @@ class LogSoftmax(Activation):
         super().__init__(dim=dim)
 
 
-class CosineSimilarity(Activation):
-    """Σ x1·x2 / (‖x1‖·‖x2‖) along dim"""
-    function = staticmethod(F.cosine_similarity)
+class CosineSimilarity(Module):
+    """Σ x1·x2 / (‖x1‖·‖x2‖) along dim, each norm at least eps"""
 
     def __init__(self, dim=1, eps=1e-8):
-        super().__init__(dim=dim, eps=eps)
+        super().__init__()
+        self.dim, self.eps = dim, eps
 
     def forward(self, x1, x2):
         return F.cosine_similarity(x1, x2, self.dim, self.eps)

@@ -2,7 +2,7 @@
 
 import math
 
-from ...core.errors import ShapeError, ValueRangeError
+from ...core.errors import ShapeError, ValueRangeError, complaint
 from ...functions.shaping import flatten, unflatten
 from .. import functional as F
 from .. import init
@@ -50,7 +50,8 @@ class Linear(Module):
 class Embedding(Module):
     """y[..., :] = weight[x[...], :].   x integers (...) -> (..., embedding_dim).
 
-    weight (num_embeddings, embedding_dim) starts standard normal. padding_idx: a row that starts at 0 and gets no gradient.
+    weight (num_embeddings, embedding_dim) starts standard normal. padding_idx: a row that starts at 0 and gets no
+    gradient.
     """
 
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, device=None, dtype=None):
@@ -72,7 +73,8 @@ class Embedding(Module):
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None):
         """A layer with that table (V, C), sharing its memory. freeze: it is not to be learned."""
         if embeddings.ndim != 2:
-            raise ShapeError(f"Embedding.from_pretrained: embeddings must be a table (V, C), got {tuple(embeddings.shape)}")
+            raise ShapeError(complaint("Embedding.from_pretrained", "embeddings must be a table (V, C)",
+                                       {"embeddings": embeddings}))
         layer = cls(0, embeddings.shape[1])
         layer.num_embeddings = embeddings.shape[0]
         if padding_idx is not None:

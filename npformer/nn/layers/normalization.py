@@ -41,7 +41,8 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+                f"bias={self.bias is not None}")
 
 
 class RMSNorm(Module):
@@ -72,16 +73,18 @@ class RMSNorm(Module):
 class BatchNorm1d(Module):
     """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), a mean and a variance for each channel (dim 1).
 
-    x (B, C) or (B, C, L). In training they are the batch's, and running_mean and running_var follow by `momentum` (None: the
-    mean over all batches so far); after eval() the running ones serve.   Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
+    x (B, C) or (B, C, L). In training they are the batch's, and running_mean and running_var follow by `momentum`
+    (None: the mean over all batches so far); after eval() the running ones serve.
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None,
+                 dtype=None, *, bias=True):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, empty(num_features, device=device, dtype=dtype) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, empty(num_features, device=device, dtype=dtype) if wanted else None)
         for name in ("running_mean", "running_var"):
             self.register_buffer(name, empty(num_features, device=device, dtype=dtype, requires_grad=False).detach()
                                  if track_running_stats else None)
@@ -111,4 +114,4 @@ class BatchNorm1d(Module):
 
     def extra_repr(self):
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-                f"track_running_stats={self.track_running_stats}")
+                f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")

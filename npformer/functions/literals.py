@@ -1,0 +1,52 @@
+"""From Python's numbers and lists to arrays, in the dtypes that PyTorch would choose."""
+
+import numpy as np
+
+from ..core import arrays
+from ..core.errors import DTypeError, ShapeError, ValueRangeError, describe
+from ..core.tape import Box
+from .like import made
+
+
+def array_of(data):
+    """data as an array: Python floats in the default dtype, ints in int64; arrays and Tensors as they are, no copy."""
+    if isinstance(data, Box):
+        return data.array
+    if hasattr(data, "__cuda_array_interface__"):
+        return arrays.cupy().asarray(data)
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    try:
+        array = np.asarray(plain(data))
+    except ValueError as error:
+        raise ShapeError("tensor(data): the lists are ragged: those of one level must be equally long.\n"
+                         f"  {error}") from None
+    except OverflowError:
+        raise ValueRangeError("tensor(data): an integer does not fit into int64") from None
+    if array.dtype.kind not in "buif":
+        raise DTypeError(f"tensor(data): data must be numbers, or nested lists of numbers, got {describe(data)}")
+    if array.dtype == np.float64 and not isinstance(data, np.ndarray):
+        dtype = getattr(first, "dtype", None)      # a list of float64 numbers or arrays stays float64
+        array = array.astype(dtype if dtype is not None and arrays.is_float(dtype) else arrays.get_default_dtype())
+    return array
+
+
+def plain(data):
+    """Nested lists with the arrays of the Tensors in them."""
+    if isinstance(data, (list, tuple)):
+        return [plain(x) for x in data]
+    return arrays.to_numpy(data.array) if isinstance(data, Box) else data
+
+
+def copied(data, dtype=None, device=None):
+    """data as an array of its own. dtype: data's own by default; device: the default, unless data is on the GPU."""
+    array = array_of(data)
+    array = array.astype(arrays.as_dtype(array.dtype if dtype is None else dtype), copy=True)
+    return array if device is None and arrays.device_of(array) == "cuda" else arrays.move(array, device)
+
+
+def new_tensor(input, data, *, dtype=None, device=None, requires_grad=False):
+    """A copy of data with input's dtype and device, unless told otherwise"""
+    array = copied(data, dtype or input.dtype, device or arrays.device_of(input.array))
+    return made(input, array, requires_grad)
