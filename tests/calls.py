@@ -112,7 +112,8 @@ FUNCTIONS = {
     "full_like": lambda t: npf.full_like(t.x, 2.5), "new_zeros": lambda t: t.x.new_zeros(2, 3),
     "new_ones": lambda t: t.x.new_ones(2),
     "new_empty": lambda t: t.x.new_empty(2), "new_full": lambda t: t.x.new_full((2,), 3.5),
-    "new_tensor": lambda t: t.x.new_tensor([[1.0, 2.0]]), "rand_like": lambda t: npf.rand_like(t.x), "randn_like": lambda t: npf.randn_like(t.x),
+    "new_tensor": lambda t: t.x.new_tensor([[1.0, 2.0]]), "rand_like": lambda t: npf.rand_like(t.x),
+    "randn_like": lambda t: npf.randn_like(t.x),
     "bernoulli": lambda t: npf.bernoulli(t.p.detach() / 3),
 }
 

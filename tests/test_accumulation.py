@@ -62,6 +62,17 @@ def test_both_operands_of_an_addition_get_arrays_of_their_own():
     np.testing.assert_array_equal(b.grad.array, upstream.array)
 
 
+@pytest.mark.parametrize("condition", [npf.tensor(True), np.bool_(True), np.array(True), npf.tensor(2.0) > 1],
+                         ids=["tensor", "np.bool_", "array", "comparison"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_condition_without_dims_chooses_one_side(condition, turned):
+    a, b = leaf(), leaf()
+    npf.where(~condition if turned else condition, a, b).backward()
+    assert (a.grad.item(), b.grad.item()) == ((0.0, 1.0) if turned else (1.0, 0.0))
+    with pytest.raises(npf.DTypeError, match=r"where\(condition, input, other\): the mask must hold bools"):
+        npf.where(True, a, b)
+
+
 # ── dtypes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,6 +6,7 @@ The stand-in shows it for what the tests run; this reads the source, so it holds
 import ast
 import inspect
 import pathlib
+import weakref
 
 import numpy as np
 import pytest
@@ -167,3 +168,28 @@ def test_the_list_is_what_cupy_says():
     assert API["cupy.clip"].signature.parameters.keys() == {"a", "a_min", "a_max", "out"}
     assert API["cupy.add"].has_at and not API["cupy.exp"].has_at and API["cupy.exp"].is_ufunc
     assert "cupy.errstate" not in API and "cupy.ndarray.argmax" in API and len(API) > 600
+
+
+# ── CuPy's manners, on the stand-in and on CuPy alike ────────────────────────────────────────────────────────────────
+
+
+def test_manners(cupy):
+    x = cupy.asarray(np.arange(6.0).reshape(2, 3))
+    assert type(x).__module__ == "cupy" and isinstance(x, cupy.ndarray) and not isinstance(x, np.ndarray)
+    for refused in (lambda: np.asarray(x), lambda: x + np.ones(3), lambda: np.ones(3) * x, lambda: range(x[0, 0]),
+                    lambda: np.maximum(x, np.ones(3)), lambda: np.concatenate([x, np.ones((1, 3))]),
+                    lambda: x.sum(where=x > 1), lambda: np.clip(x, min=0.0), lambda: np.max(x, initial=0.0),
+                    lambda: np.add.at(x, (cupy.array([0]), cupy.array([1])), 1.0),
+                    lambda: np.zeros(2, like=x, device="cpu")):
+        with pytest.raises(TypeError):
+            refused()
+    for name in ("errstate", "vecdot_", "array2string_"):
+        assert not hasattr(cupy, name)
+    for scalar in (x.sum(), x[1, 2], x.max(), np.exp(x)[0, 0], x.argmax()):
+        assert isinstance(scalar, cupy.ndarray) and scalar.shape == ()
+    assert np.exp(x).__class__ is np.zeros_like(x).__class__ is np.arange(3, like=x).__class__ is type(x)
+    assert (x * 2.0).dtype == (np.float64(2) + x).dtype == np.float64 and (x.astype("f4") * 2.5).dtype == np.float32
+    cupy.add.at(x, (cupy.array([0, 0]), cupy.array([1, 1])), 1.0)
+    assert x.get()[0, 1] == 3.0 and float(x[cupy.array([5])][0, 0]) == 3.0     # an index that wraps around
+    assert x[:1].base is x and x.T.base is x and x.copy().base is None and weakref.ref(x)() is x
+    assert bool(x[0, 0] == 0) and (x == None).any().item() is False            # noqa: E711

@@ -73,8 +73,9 @@ class Operation:
         homes = {name: arrays.device_of(a) for name, a in operands.items()
                  if hasattr(a, "dtype") and not isinstance(a, np.generic)}
         if len(set(homes.values())) > 1:
-            rule = "the arrays must live on one device: " + ", ".join(f"{name} on {home}" for name, home in homes.items())
-            raise DeviceError(complaint(f"{self.name}({', '.join(operands)})", rule, operands,
+            places = ", ".join(f"{name} on {home}" for name, home in homes.items())
+            raise DeviceError(complaint(f"{self.name}({', '.join(operands)})",
+                                        f"the arrays must live on one device: {places}", operands,
                                         "Move one with .to('cuda') or .cpu()."))
 
     def shapes_line(self):

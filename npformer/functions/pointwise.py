@@ -1,5 +1,7 @@
 """Functions of each entry alone, with broadcasting."""
 
+import functools
+
 import numpy as np
 
 from ..core.arrays import is_float, promote
@@ -19,6 +21,17 @@ def of_input(op):
     function.__name__ = function.__qualname__ = op.__name__
     function.__doc__ = op.__doc__
     return function
+
+
+def with_numpy_names(function):
+    """PyTorch takes NumPy's argument names too: axis for dim, keepdims for keepdim."""
+    @functools.wraps(function)
+    def renamed(*args, **options):
+        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
+            if theirs in options:
+                options[ours] = options.pop(theirs)
+        return function(*args, **options)
+    return renamed
 
 
 def box_among(*operands):
@@ -156,7 +169,7 @@ clip = clamp
 
 def require_mask(mask, call):
     """Raise unless `mask` holds bools."""
-    if values(mask).dtype != bool:
+    if getattr(values(mask), "dtype", None) != bool:
         raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
 
 
@@ -183,11 +196,13 @@ def masked_fill(input, mask, value):
 # ── activations that PyTorch has among its tensor functions too ──────────────────────────────────────────────────────
 
 
+@with_numpy_names
 def softmax(input, dim, dtype=None):
     """eˣ / Σeˣ over dim; dtype: what input is converted to first"""
     return activation.softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)
 
 
+@with_numpy_names
 def log_softmax(input, dim, dtype=None):
     """x − ln Σeˣ over dim; dtype: what input is converted to first"""
     return activation.log_softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)

@@ -12,6 +12,7 @@ from ..ops import reduce as op
 from ..ops.elementwise import values
 from ..ops.indexing import gather
 from ..ops.shape import cast, positive_dim, positive_dims
+from .pointwise import with_numpy_names
 
 Chosen = namedtuple("Chosen", ["values", "indices"])
 
@@ -23,21 +24,25 @@ def converted(input, dtype, widen=False):
     return input if dtype is None or input.dtype == dtype else cast(input, dtype=dtype)
 
 
+@with_numpy_names
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """Σ input over dim (None: all); dtype: what input is converted to first"""
     return shape.sum(converted(input, dtype, widen=True), dim=dim, keepdim=keepdim)
 
 
+@with_numpy_names
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """Σ input / N over dim (None: all); dtype: what input is converted to first"""
     return op.mean(converted(input, dtype), dim, keepdim)
 
 
+@with_numpy_names
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """Π input over dim (None: all); dtype: what input is converted to first"""
     return op.prod(converted(input, dtype, widen=True), dim, keepdim)
 
 
+@with_numpy_names
 def cumsum(input, dim, *, dtype=None):
     """Running sums along dim; dtype: what input is converted to first"""
     return op.cumsum(converted(input, dtype, widen=True), dim=dim)
@@ -54,23 +59,27 @@ def correction_of(dim, unbiased, correction, call):
     return dim, correction
 
 
+@with_numpy_names
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """Σ (input − mean)² / (N − correction) over dim; correction 1 by default, 0 for unbiased=False"""
     dim, correction = correction_of(dim, unbiased, correction, "var(input)")
     return op.var(input, dim, correction, keepdim)
 
 
+@with_numpy_names
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """√var"""
     dim, correction = correction_of(dim, unbiased, correction, "std(input)")
     return op.std(input, dim, correction, keepdim)
 
 
+@with_numpy_names
 def logsumexp(input, dim, keepdim=False):
     """ln Σ eⁱⁿᵖᵘᵗ over dim, without overflow"""
     return op.logsumexp(input, dim=dim, keepdim=keepdim)
 
 
+@with_numpy_names
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     """(Σ |input|ᵖ)^(1/p) over dim; p = inf, -inf: the largest, smallest |input|; p = 0: how many are not 0"""
     if p == "nuc":
@@ -81,11 +90,13 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
 # ── extremes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@with_numpy_names
 def amax(input, dim=None, keepdim=False):
     """The largest entry over dim; ties share the gradient"""
     return op.amax(input, dim=dim, keepdim=keepdim)
 
 
+@with_numpy_names
 def amin(input, dim=None, keepdim=False):
     """The smallest entry over dim; ties share the gradient"""
     return op.amin(input, dim=dim, keepdim=keepdim)
@@ -108,11 +119,13 @@ def extreme(input, dim, keepdim, whole, between, place):
     return Chosen(chosen, indices)
 
 
+@with_numpy_names
 def max(input, dim=None, keepdim=False, *, other=None):
     """The largest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `maximum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amax, elementwise.maximum, argmax)
 
 
+@with_numpy_names
 def min(input, dim=None, keepdim=False, *, other=None):
     """The smallest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `minimum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amin, elementwise.minimum, argmin)
@@ -128,11 +141,13 @@ def placed(find, input, dim, keepdim, call):
     return input.wrap(np.asarray(find(input.array, axis=dim, keepdims=keepdim), like=input.array))
 
 
+@with_numpy_names
 def argmax(input, dim=None, keepdim=False):
     """The index of the largest entry along dim; None: its index in the flattened input"""
     return placed(np.argmax, input, dim, keepdim, "argmax")
 
 
+@with_numpy_names
 def argmin(input, dim=None, keepdim=False):
     """The index of the smallest entry along dim; None: its index in the flattened input"""
     return placed(np.argmin, input, dim, keepdim, "argmin")
@@ -147,16 +162,19 @@ def counted(find, input, dim, keepdim, call):
     return input.wrap(np.asarray(find(values(input), axis=dims, keepdims=keepdim), like=input.array))
 
 
+@with_numpy_names
 def any(input, dim=None, keepdim=False):
     """Whether some entry over dim is not 0"""
     return counted(np.any, input, dim, keepdim, "any")
 
 
+@with_numpy_names
 def all(input, dim=None, keepdim=False):
     """Whether no entry over dim is 0"""
     return counted(np.all, input, dim, keepdim, "all")
 
 
+@with_numpy_names
 def count_nonzero(input, dim=None):
     """How many entries over dim are not 0"""
     return counted(lambda x, axis, keepdims: (x != 0).sum(axis=axis, keepdims=keepdims), input, dim, False,

@@ -10,6 +10,7 @@ from ..ops import shape as op
 from ..ops.elementwise import values
 from ..ops.indexing import getitem
 from ..ops.shape import positive_dim, positive_dims
+from .pointwise import with_numpy_names
 
 
 def sizes_of(sizes, call):
@@ -191,6 +192,7 @@ def roll(input, shifts, dims=None):
 # ── joining and cutting ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@with_numpy_names
 def cat(tensors, dim=0):
     """The tensors one after another along dim; a tensor of shape (0,) adds nothing"""
     tensors = tuple(tensors)
@@ -204,6 +206,7 @@ def cat(tensors, dim=0):
 concat = concatenate = cat
 
 
+@with_numpy_names
 def stack(tensors, dim=0):
     """The tensors, all of one shape, along a new dim"""
     tensors = tuple(tensors)

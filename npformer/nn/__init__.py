@@ -2,9 +2,9 @@
 
 # ruff: noqa: F401, I001
 from . import functional, init, utils
-from .layers.activation import (CELU, ELU, GELU, SELU, CosineSimilarity, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax,
-                                Mish, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softmin, Softplus, Softsign, Tanh,
-                                Tanhshrink)
+from .layers.activation import (CELU, ELU, GELU, GLU, SELU, CosineSimilarity, Hardtanh, LeakyReLU, LogSigmoid,
+                                LogSoftmax, Mish, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softmin, Softplus, Softsign,
+                                Tanh, Tanhshrink)
 from .layers.basic import Dropout, Embedding, Flatten, Linear, Unflatten
 from .layers.containers import Identity, ModuleDict, ModuleList, ParameterList, Sequential
 from .layers.loss import (BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss,

@@ -324,7 +324,7 @@ class Module:
         return hooking.add(self._own_hooks().after_backward, hook, prepend)
 
     def register_full_backward_pre_hook(self, hook, prepend=False):
-        """Call hook(module, grad_output) before the module's backward; its answer, unless None, replaces grad_output."""
+        """Call hook(module, grad_output) before the module's backward; its answer unless None replaces it."""
         return hooking.add(self._own_hooks().before_backward, hook, prepend)
 
     # ── what a print shows ───────────────────────────────────────────────────────────────────────────────────────────

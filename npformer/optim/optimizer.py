@@ -7,7 +7,7 @@ import numpy as np
 
 from ..autograd import enable_grad
 from ..core import arrays
-from ..core.errors import DTypeError, GraphError, ShapeError, ValueRangeError, describe
+from ..core.errors import DTypeError, GraphError, ShapeError, ValueRangeError, complaint, describe
 from ..core.operation import as_array
 from ..nn.state import plain_array
 from ..tensors import Tensor
@@ -44,11 +44,10 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise DTypeError(f"{type(self).__name__}: it optimises Tensors, got {describe(p)}")
             if not p.is_leaf:
-                raise GraphError(f"{type(self).__name__}: it optimises leaves, and a tensor of shape {tuple(p.shape)} is "
-                                 "the result of an operation.\n"
-                                 "  Optimise what it was made of, or p.detach().requires_grad_().")
+                raise GraphError(complaint(type(self).__name__, "it optimises leaves, not the result of an operation",
+                                           {"parameter": p}, "Optimise what it was made of, or a detached copy."))
             if p in known or sum(p is q for q in params) > 1:
-                raise ValueRangeError(f"{type(self).__name__}: a parameter of shape {tuple(p.shape)} comes twice")
+                raise ValueRangeError(complaint(type(self).__name__, "a parameter comes twice", {"parameter": p}))
         group = {**self.defaults, **param_group, "params": params}
         self.check(group)
         self.param_groups.append(group)
@@ -103,8 +102,8 @@ class Optimizer:
         groups, saved = self.param_groups, state_dict["param_groups"]
         lengths = [len(g["params"]) for g in groups], [len(g["params"]) for g in saved]
         if lengths[0] != lengths[1]:
-            raise ShapeError(f"{type(self).__name__}.load_state_dict: its groups have {lengths[0]} parameters, those of "
-                             f"the state_dict {lengths[1]}")
+            raise ShapeError(f"{type(self).__name__}.load_state_dict: the groups have {lengths[0]} parameters, the "
+                             f"state_dict's {lengths[1]}")
         params = {i: p for old, group in zip(saved, groups) for i, p in zip(old["params"], group["params"])}
         state = defaultdict(dict)
         for i, entries in state_dict["state"].items():

@@ -42,7 +42,7 @@ def test_every_public_function_can_be_had_from_the_package():
                 assert getattr(F, name, None) is value, f"{name} is defined in {info.name} and missing in nn.functional"
 
 
-def test_argument_names_and_order_are_pytorchs():
+def test_argument_names_and_defaults_are_pytorchs():
     left_out = {"size_average", "reduce", "_stacklevel", "out", "max_norm", "norm_type", "scale_grad_by_freq", "sparse",
                 "static_k", "static_v"}
     for name in vars(F):
@@ -72,6 +72,13 @@ OPTIONS = [("leaky_relu", dict(negative_slope=0.3)), ("elu", dict(alpha=1.7)), (
 @given(shape=shapes, seed=seeds)
 def test_activation(name, options, shape, seed):
     agree(lambda lib, x: getattr(lib.nn.functional, name)(x, **options), apart(seed, *shape))
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_glu(dim):
+    agree(lambda lib, x: lib.nn.functional.glu(x, dim), real(3, 4, 6, 2))
+    with pytest.raises(npf.ShapeError, match="the dim is halved, so its size must be even"):
+        F.glu(npf.ones(3, 4), 0)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -104,6 +111,13 @@ def test_softmax_family(name, shape, seed, data):
     agree(lambda lib, x: getattr(lib.nn.functional, name)(x, dim=dim), real(seed, *shape))
     agree(lambda lib, x: getattr(lib.nn.functional, name)(x, dim=dim, dtype=lib.float64),
           real(seed, *shape).astype(np.float32), rtol=1e-6)
+
+
+@given(shape=shapes, seed=seeds, data=st.data())
+def test_glu(shape, seed, data):
+    dim = data.draw(st.integers(-len(shape), len(shape) - 1))
+    shape = tuple(2 * n if d == dim % len(shape) else n for d, n in enumerate(shape))
+    agree(lambda lib, x: lib.nn.functional.glu(x, dim=dim), real(seed, *shape))
 
 
 def test_softmax_without_a_dim_warns_and_takes_pytorchs():
@@ -139,7 +153,8 @@ def test_layer_norm(shape, last, seed, affine):
     weight, bias = rng_of(seed + 1).uniform(0.5, 2, normalized), real(seed + 2, *normalized)
 
     def program(lib, x, w, b):
-        return lib.nn.functional.layer_norm(x, normalized, w if "w" in affine else None, b if "b" in affine else None, 0.1)
+        w, b = w if "w" in affine else None, b if "b" in affine else None
+        return lib.nn.functional.layer_norm(x, normalized, w, b, 0.1)
     agree(program, real(seed, *shape), weight, bias)
 
 
@@ -173,7 +188,8 @@ def test_normalize(shape, seed, p, data):
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_cosine_similarity(shape, seed, data):
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
-    agree(lambda lib, a, b: lib.nn.functional.cosine_similarity(a, b, dim=dim), real(seed, *shape), real(seed + 1, *shape))
+    agree(lambda lib, a, b: lib.nn.functional.cosine_similarity(a, b, dim=dim),
+          real(seed, *shape), real(seed + 1, *shape))
 
 
 def test_normalize_and_cosine_similarity_of_zeros():
@@ -287,8 +303,9 @@ def test_binary_cross_entropy(shape, seed, reduction, weighted):
 
 def test_binary_cross_entropy_at_the_ends():
     x, target = np.array([0.0, 1.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0, 0.5])
-    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy(x.detach(), t.detach(), reduction="none"), x, target)
-    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy_with_logits(x * 1600 - 800, t, reduction="none"), x, target)
+    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy(x.detach(), t, reduction="none").detach(), x, target)
+    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy_with_logits(
+        x * 1600 - 800, t, reduction="none"), x, target)
 
 
 @given(shape=shapes, seed=seeds, reduction=reductions)
@@ -309,11 +326,13 @@ def some_mask(kind, seed, *shape):
     seen = rng_of(seed).random(shape) < 0.6
     seen[..., 0] = True
     seen.reshape(-1, shape[-1])[-1] = shape[-2] < 2
-    return seen if kind == "bool" else np.where(seen, real(seed, *shape), -np.inf) if kind == "float" else real(seed, *shape)
+    added = real(seed, *shape)
+    return {"bool": seen, "float": np.where(seen, added, -np.inf), "finite": added}[kind]
 
 
 @given(lead=st.lists(st.integers(1, 3), max_size=2), sizes=st.lists(st.integers(1, 6), min_size=4, max_size=4),
-       kind=st.sampled_from([None, "bool", "float", "finite", "causal"]), scale=st.sampled_from([None, 0.3]), seed=seeds)
+       kind=st.sampled_from([None, "bool", "float", "finite", "causal"]), scale=st.sampled_from([None, 0.3]),
+       seed=seeds)
 def test_scaled_dot_product_attention(lead, sizes, kind, scale, seed):
     T, S, K, W = sizes
     mask = some_mask(None if kind == "causal" else kind, seed, T, S)
@@ -331,12 +350,21 @@ def test_grouped_heads(batch, heads, seed, masked):
     def program(lib, q, k, v):
         m = lib.tensor(mask) if masked else None
         return lib.nn.functional.scaled_dot_product_attention(q, k, v, m, enable_gqa=True)
-    agree(program, real(seed, batch, heads[0], 5, 4), real(seed + 1, batch, heads[1], 7, 4), real(seed + 2, batch, heads[1], 7, 3))
+    agree(program, real(seed, batch, heads[0], 5, 4), real(seed + 1, batch, heads[1], 7, 4),
+          real(seed + 2, batch, heads[1], 7, 3))
 
 
 def test_a_floating_mask_gets_a_gradient():
     agree(lambda lib, q, k, v, m: lib.nn.functional.scaled_dot_product_attention(q, k, v, m),
           real(0, 2, 3, 5, 4), real(1, 2, 3, 6, 4), real(2, 2, 3, 6, 4), real(3, 3, 5, 6))
+
+
+def test_attention_of_batches_that_broadcast():
+    mask = rng_of(4).random((3, 1, 5, 6)) < 0.7
+    agree(lambda lib, q, k, v: lib.nn.functional.scaled_dot_product_attention(q, k, v, lib.tensor(mask)),
+          real(0, 1, 2, 5, 4), real(1, 3, 1, 6, 4), real(2, 3, 2, 6, 4))
+    y = F.scaled_dot_product_attention(npf.ones(1, 5, 4), npf.ones(3, 6, 4), npf.ones(3, 6, 4), dropout_p=0.5)
+    assert y.shape == (3, 5, 4)
 
 
 def test_dropped_attention_weights():
@@ -402,7 +430,8 @@ def test_causal_multi_head_attention_and_its_dropout():
     weights = [real(1, 18, 6), real(2, 18), real(3, 6, 6), real(4, 6)]
 
     def run(lib, x, w, b, ow, ob, **options):
-        return lib.nn.functional.multi_head_attention_forward(x, x, x, 6, 2, w, b, None, None, False, 0.0, ow, ob, **options)
+        return lib.nn.functional.multi_head_attention_forward(
+            x, x, x, 6, 2, w, b, None, None, False, 0.0, ow, ob, **options)
     mask = ~np.tri(5, dtype=bool)
     agree(lambda lib, *a: run(lib, *a, attn_mask=lib.tensor(mask), is_causal=True, need_weights=False)[0], x, *weights)
     tensors = [npf.tensor(a) for a in (x, *weights)]
@@ -433,8 +462,8 @@ pairs = st.tuples(numbers, numbers)
 
 @settings(max_examples=60)
 @given(batch=st.none() | numbers, channels=pairs, groups=st.integers(1, 2), kernel=pairs, stride=numbers | pairs,
-       padding=st.integers(0, 2) | st.sampled_from(["same", "valid", (2, 0), (1, 2)]), dilation=st.integers(1, 2) | pairs,
-       bias=st.booleans(), seed=seeds)
+       padding=st.integers(0, 2) | st.sampled_from(["same", "valid", (2, 0), (1, 2)]),
+       dilation=st.integers(1, 2) | pairs, bias=st.booleans(), seed=seeds)
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 def test_conv2d(batch, channels, groups, kernel, stride, padding, dilation, bias, seed):
     stride = 1 if padding == "same" else stride
@@ -476,17 +505,18 @@ def test_padding_of_integers_and_bools():
 
 # ── what a mistake is told ───────────────────────────────────────────────────────────────────────────────────────────
 
-x23, x44 = npf.zeros(2, 3), npf.zeros(4, 4)
+x23, x44, x1144 = npf.zeros(2, 3), npf.zeros(4, 4), npf.zeros(1, 1, 4, 4)
 MESSAGES = [
     (lambda: F.linear(npf.zeros(2, 7, 64), npf.zeros(10, 32)), npf.ShapeError,
      "linear(input, weight): input's last dim must equal weight's second\n  input float32 (2, 7, 64)\n"
      "  weight float32 (10, 32)\n  weight is (out_features, in_features)."),
     (lambda: F.layer_norm(npf.zeros(2, 7, 64), (32,)), npf.ShapeError,
-     "layer_norm(input, normalized_shape=(32,)): input's last dims must be normalized_shape\n  input float32 (2, 7, 64)\n"
-     "  Did you build it for (32,) and feed it (64,)?"),
+     "layer_norm(input, normalized_shape=(32,)): input's last dims must be normalized_shape\n"
+     "  input float32 (2, 7, 64)\n  Did you build it for (32,) and feed it (64,)?"),
     (lambda: F.cross_entropy(npf.zeros(2, 5, 7), npf.zeros(2, 5, dtype=npf.int64)), npf.ShapeError,
-     "cross_entropy(input, target): for input (2, 5, 7), target must hold class indices (2, 7)\n  input float32 (2, 5, 7)\n"
-     "  target int64 (2, 5)\n  The classes must be dim 1. For (B, T, V) logits: input.view(-1, V) and target.view(-1)."),
+     "cross_entropy(input, target): for input (2, 5, 7), target must hold class indices (2, 7)\n"
+     "  input float32 (2, 5, 7)\n  target int64 (2, 5)\n"
+     "  The classes must be dim 1. For (B, T, V) logits: input.view(-1, V) and target.view(-1)."),
     (lambda: F.cross_entropy(x23, npf.tensor([0, 5])), npf.IndexRangeError,
      "cross_entropy(logits, target): label 5 is out of range: it must be from 0 to 2, or ignore_index (-100)"),
     (lambda: F.cross_entropy(x23, npf.tensor([0.0, 1.0])), npf.DTypeError,
@@ -521,24 +551,27 @@ REFUSED = [
     lambda: F.layer_norm(npf.zeros(2, 3, dtype=npf.int64), 3), lambda: F.layer_norm(x23, 3, npf.ones(4)),
     lambda: F.linear(x23, npf.zeros(5, 3, dtype=npf.float64)), lambda: F.linear(x23, npf.zeros(5, 3), npf.zeros(3)),
     lambda: F.conv2d(x44, npf.zeros(1, 1, 2, 2)), lambda: F.conv2d(npf.zeros(1, 3, 4, 4), npf.zeros(2, 2, 2, 2)),
-    lambda: F.conv2d(npf.zeros(1, 1, 2, 2), npf.zeros(1, 1, 3, 3)), lambda: F.conv2d(npf.zeros(1, 1, 4, 4), npf.zeros(1, 1, 2, 2), stride=0),
-    lambda: F.conv2d(npf.zeros(1, 1, 4, 4), npf.zeros(1, 1, 2, 2), stride=2, padding="same"),
+    lambda: F.conv2d(npf.zeros(1, 1, 2, 2), npf.zeros(1, 1, 3, 3)), lambda: F.conv2d(x1144, x1144, stride=0),
+    lambda: F.conv2d(x1144, x1144, stride=2, padding="same"),
     lambda: F.pad(x23, (1,)), lambda: F.pad(x23, (1, 1), mode="mirror"), lambda: F.pad(x23, (3, 0), mode="reflect"),
     lambda: F.gelu(x23, approximate="fast"), lambda: F.hardtanh(x23, 2, 1), lambda: F.one_hot(npf.tensor([4]), 3),
     lambda: F.one_hot(npf.tensor([-1])), lambda: F.one_hot(npf.zeros(0, dtype=npf.int64)), lambda: F.one_hot(x23),
     lambda: F.embedding(npf.tensor([4]), x44), lambda: F.embedding(npf.tensor([-1]), x44),
     lambda: F.embedding(npf.tensor([1]), x44, padding_idx=4), lambda: F.nll_loss(x23, npf.tensor([0, 3])),
-    lambda: F.cross_entropy(x23, npf.tensor([0, 1]), npf.ones(2)), lambda: F.cross_entropy(npf.tensor(1.0), npf.tensor(0)),
+    lambda: F.cross_entropy(x23, npf.tensor([0, 1]), npf.ones(2)),
+    lambda: F.cross_entropy(npf.tensor(1.0), npf.tensor(0)),
     lambda: F.cross_entropy(x23, npf.tensor([0, 1]), label_smoothing=1.5),
     lambda: F.smooth_l1_loss(x23, x23, beta=-1), lambda: F.huber_loss(x23, x23, delta=0),
     lambda: F.binary_cross_entropy(npf.ones(3), npf.ones(2)), lambda: F.kl_div(x23, x23, reduction="average"),
     lambda: F.mse_loss(x23, x23, weight=npf.ones(3)), lambda: F.softmax(x23, dim=2),
-    lambda: F.scaled_dot_product_attention(x44, x23, x44), lambda: F.scaled_dot_product_attention(x44, x44, npf.zeros(3, 4)),
+    lambda: F.scaled_dot_product_attention(x44, x23, x44),
+    lambda: F.scaled_dot_product_attention(x44, x44, npf.zeros(3, 4)),
     lambda: F.scaled_dot_product_attention(x44, x44, x44, x44.bool(), is_causal=True),
-    lambda: F.scaled_dot_product_attention(x44, x44, x44, x44.long()), lambda: F.scaled_dot_product_attention(x44, x44, x44.double()),
+    lambda: F.scaled_dot_product_attention(x44, x44, x44, x44.long()),
+    lambda: F.scaled_dot_product_attention(x44, x44, x44.double()),
     lambda: F.scaled_dot_product_attention(x44, x44, x44, dropout_p=-0.1),
     lambda: F.scaled_dot_product_attention(npf.zeros(2, 3, 4), npf.zeros(3, 3, 4), npf.zeros(3, 3, 4)),
-    lambda: F.scaled_dot_product_attention(npf.zeros(1, 3, 2, 4), npf.zeros(1, 2, 2, 4), npf.zeros(1, 2, 2, 4), enable_gqa=True),
+    lambda: F.scaled_dot_product_attention(npf.zeros(3, 2, 4), npf.zeros(2, 2, 4), npf.zeros(2, 2, 4), enable_gqa=True),
 ]
 
 

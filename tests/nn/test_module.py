@@ -72,7 +72,7 @@ def test_lookup_by_path(both):
     assert mine.get_submodule("blocks.1.norm") is mine.blocks[1].norm and mine.get_submodule("") is mine
     assert mine.get_parameter("blocks.0.fc.bias") is mine.blocks[0].fc.bias
     assert mine.get_buffer("named.batch.running_var") is mine.named["batch"].running_var
-    with pytest.raises(AttributeError, match=r"'blocks.0.foo': blocks.0 has no 'foo'; it has weight, bias|it has fc, norm"):
+    with pytest.raises(AttributeError, match="'blocks.0.foo': blocks.0 has no 'foo'; it has fc, norm, dropout"):
         mine.get_submodule("blocks.0.foo")
 
 
@@ -98,7 +98,8 @@ def test_an_attribute_that_is_not_there():
 
 def test_what_an_attribute_may_become():
     layer = nn.Linear(2, 3)
-    with pytest.raises(npf.DTypeError, match="Linear.weight: it was registered as a Parameter, so it must be a Parameter or None"):
+    words = r"Linear.weight: it is registered as a Parameter, so it must be a Parameter or None, got float32 \(3, 2\)"
+    with pytest.raises(npf.DTypeError, match=words):
         layer.weight = npf.zeros(3, 2)
     layer.bias = None
     assert list(layer.state_dict()) == ["weight"] and layer.bias is None
@@ -110,7 +111,7 @@ def test_what_an_attribute_may_become():
     assert "extra" in layer.state_dict() and "extra" not in layer.__dict__
     layer.extra = nn.ReLU()
     assert "extra" not in layer.state_dict() and isinstance(layer.extra, nn.ReLU)
-    with pytest.raises(npf.DTypeError, match="registered as a Module"):
+    with pytest.raises(npf.DTypeError, match="it is registered as a Module"):
         layer.extra = 3
     del layer.extra
     with pytest.raises(AttributeError):
@@ -136,9 +137,10 @@ def test_buffers():
     (lambda m: m.register_buffer("a.b", None), "a name must be a string, not empty and without '.', got 'a.b'"),
     (lambda m: m.register_parameter("", None), "a name must be a string, not empty and without '.', got ''"),
     (lambda m: m.register_buffer("training", None), "attribute 'training' exists already"),
-    (lambda m: m.register_parameter("p", npf.zeros(2)), "param must be a Parameter or None, got float32 (2,)"),
-    (lambda m: m.register_buffer("p", 3), "tensor must be a Tensor or None, got 3"),
-    (lambda m: m.register_module("p", npf.zeros(2)), "module must be a Module or None"),
+    (lambda m: m.register_parameter("p", npf.zeros(2)), "it must be a Parameter or None, got float32 (2,)"),
+    (lambda m: m.register_buffer("p", 3),
+     "Module.p: it is registered as a Tensor, so it must be a Tensor or None, got 3"),
+    (lambda m: m.register_module("p", npf.zeros(2)), "so it must be a Module or None, got float32 (2,)"),
     (lambda m: nn.Parameter([1.0]), "Parameter(data): data must be a Tensor, got [1.0]; use npf.tensor(data)"),
     (lambda m: nn.Parameter(npf.tensor([1])), "only floating tensors can need a gradient"),
     (lambda m: m.train("yes"), "train(mode): mode must be True or False, got 'yes'"),
@@ -414,7 +416,7 @@ def test_a_hook_that_answers_too_little():
     module = Two(nn)
     module.register_full_backward_hook(lambda m, grads, up: (grads[0],))
     y, z = module(npf.ones(2, requires_grad=True), npf.ones(2, requires_grad=True))
-    with pytest.raises(npf.ShapeError, match="TwoWays: a full backward hook must return None or as many gradients as it got: 2, not 1"):
+    with pytest.raises(npf.ShapeError, match="TwoWays: a full backward hook must return None or as many gradients"):
         (y + z).sum().backward()
 
 

@@ -5,11 +5,12 @@ import warnings
 import numpy as np
 
 from ...core import arrays
-from ...core.errors import ValueRangeError
+from ...core.errors import ShapeError, ValueRangeError, complaint
 from ...functions.like import drawn
 from ...ops import activation as ops
 from ...ops import elementwise
 from ...ops.elementwise import mul, values
+from ...ops.shape import narrow, positive_dim
 from .checks import finished, in_dtype, require_probability
 
 
@@ -46,6 +47,17 @@ def celu(input, alpha=1.0, inplace=False):
 def silu(input, inplace=False):
     """x·σ(x), also called swish.   Source: Elfwing et al. 2017, arXiv:1702.03118."""
     return finished(input, ops.silu(input), inplace)
+
+
+def glu(input, dim=-1):
+    """a·σ(b), where a and b are the halves of input along dim.   Source: Dauphin et al. 2016, arXiv:1612.08083."""
+    dim = positive_dim(dim, input.ndim, "glu(input, dim)")
+    if input.ndim == 0 or input.shape[dim] % 2:
+        raise ShapeError(complaint(f"glu(input, dim={dim})", "the dim is halved, so its size must be even",
+                                   {"input": input}))
+    half = input.shape[dim] // 2
+    a, b = (narrow(input, dim=dim, start=start, length=half) for start in (0, half))
+    return mul(a, elementwise.sigmoid(b))
 
 
 def mish(input, inplace=False):

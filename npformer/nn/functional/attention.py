@@ -8,6 +8,8 @@ import functools
 import itertools
 import math
 
+import numpy as np
+
 from ...core import arrays
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...ops import attention as ops
@@ -36,8 +38,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if enable_gqa:
         key, value = (shared_heads(call, query, x, name) for x, name in ((key, "key"), (value, "value")))
     check_attention(call, query, key, value)
-    lead = query.shape[:-2]
-    scores = (*lead, query.shape[-2], key.shape[-2])                               # (..., T, S)
+    scores = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])                               # (..., T, S)
     if is_causal:
         if attn_mask is not None:
             raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other.\n"
@@ -119,7 +120,7 @@ def multi_head_attention_forward(
     query (T, B, C), key and value (S, B, ·), or without B; -> output (T, B, C) and weights (B, T, S) (with
     average_attn_weights=False: (B, H, T, S)), or None without need_weights. Masks are the other way round here than in
     scaled_dot_product_attention: where a boolean one is True, the key is NOT seen. key_padding_mask (B, S); attn_mask
-    (T, S) or (B·H, T, S). is_causal: query t sees keys 0 to t; beside an attn_mask it only says that this one is causal.
+    (T, S) or (B·H, T, S). is_causal: query t sees keys 0 to t; beside an attn_mask it says that this is one.
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
     call = "multi_head_attention_forward(query, key, value)"
@@ -182,7 +183,7 @@ def separate(query, key, value, weights, in_proj_bias):
 
 
 def with_extra_keys(q, k, v, mask, bias_k, bias_v, add_zero_attn, num_heads):
-    """q, k, v split into heads, after the learned key (bias_k, bias_v) and the zero key were added; all queries see them."""
+    """q, k, v split into heads, after the learned key (bias_k, bias_v) and the zero key were added, which all see."""
     extra = 0
     if bias_k is not None:
         k, v = (cat(x, expand(b, shape=(1, *x.shape[1:])), dim=0) for x, b in ((k, bias_k), (v, bias_v)))

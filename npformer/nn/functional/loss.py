@@ -8,7 +8,7 @@ from ...ops.activation import log_softmax
 from ...ops.elementwise import abs, add, div, exp, log, logaddexp, mul, neg, square, sub, values, where
 from ...ops.indexing import gather
 from ...ops.shape import permute, reshape, sum
-from .checks import (REDUCTIONS, reduced, require_float, require_reduction, require_same_shape, warn_if_broadcast)
+from .checks import REDUCTIONS, reduced, require_float, require_reduction, require_same_shape, warn_if_broadcast
 
 # ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -29,7 +29,7 @@ def linear(input, weight, bias=None):
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """y[b, o, i, j] = bias[o] + Σ weight[o, c, u, v] · x[b, c, i·stride + u·dilation, j·stride + v·dilation] over c, u, v.
+    """y[b, o, i, j] = bias[o] + Σ weight[o, c, u, v] · x[b, c, i·s + u·d, j·s + v·d] over c, u, v: stride s, dilation d
 
     input (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (B, O, H', W'). padding: zeros
     around, a number, a pair, 'valid' (none) or 'same' (H' = H, stride 1 alone). groups: parts of the channels that do
@@ -162,7 +162,7 @@ def padded_from_itself(x, dim, before, after, mode):
     size = x.shape[dim]
     most = size - 1 if mode == "reflect" else size
     if min(before, after) < 0 or mode != "replicate" and max(before, after) > most:
-        raise ShapeError(complaint(f"pad(input, mode={mode!r})", f"dim {dim} has {size} entries, so it can be padded by "
-                                   f"0 to {most}, not by {(before, after)}", {"input": x}))
+        rule = f"dim {dim} has {size} entries, so it can be padded by 0 to {most}, not by {(before, after)}"
+        raise ShapeError(complaint(f"pad(input, mode={mode!r})", rule, {"input": x}))
     places = np.pad(np.arange(size), (before, after), NUMPY_MODES[mode])
     return getitem(x, index=along(dim, arrays.move(places, arrays.device_of(values(x))), x.ndim))

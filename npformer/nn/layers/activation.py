@@ -136,6 +136,14 @@ class Tanh(Activation):
     function = staticmethod(F.tanh)
 
 
+class GLU(Activation):
+    """a·σ(b), where a and b are the halves of x along dim"""
+    function = staticmethod(F.glu)
+
+    def __init__(self, dim=-1):
+        super().__init__(dim=dim)
+
+
 class Softmax(Activation):
     """eˣ / Σeˣ over dim"""
     function = staticmethod(F.softmax)

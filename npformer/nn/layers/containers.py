@@ -33,11 +33,12 @@ class Numbered(Module):
     def __getitem__(self, index):
         entries = self.__dict__[self._store]
         if isinstance(index, slice):
-            return type(self)(*self._wrapped(list(entries.values())[index]))
+            return self._like(list(entries.values())[index])
         return entries[self._name(index)]
 
-    def _wrapped(self, entries):
-        return (entries,)
+    def _like(self, entries):
+        """Another one of these."""
+        return type(self)(entries)
 
     def __setitem__(self, index, entry):
         setattr(self, self._name(index), entry)
@@ -85,7 +86,7 @@ class Numbered(Module):
         return self.extend(entries)
 
     def __add__(self, entries):
-        return type(self)(*self._wrapped([*self, *entries]))
+        return self._like([*self, *entries])
 
     def _check(self, entry):
         if not isinstance(entry, Module):
@@ -104,11 +105,13 @@ class Sequential(Numbered):
         else:
             self.extend(modules)
 
-    def _wrapped(self, entries):
-        names = {id(m): name for name, m in self._modules.items()}
-        if all(id(m) in names for m in entries) and len(entries) <= len(names):
-            return (OrderedDict((names[id(m)], m) for m in entries),)
-        return entries
+    def __getitem__(self, index):
+        if isinstance(index, slice):               # a part keeps the names
+            return type(self)(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
+
+    def _like(self, entries):
+        return type(self)(*entries)
 
     def forward(self, input):
         for module in self:
