@@ -17,7 +17,7 @@ for form in (True, False, "deleted"):
         if name.endswith("weight"):
             norm = "no gradient" if p.grad is None else f"{p.grad.norm().item():.6f}"
             print(f"    {name:24} grad_norm: {norm}")
-    without[form] = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}
+    without[form] = {name.split(".")[-2] for name, p in model.named_parameters() if p.grad is None}
 
 if without != {True: set(), False: set(), "deleted": CUT}:
     raise SystemExit(f"not the layers that should be cut off: {without}")

@@ -1,4 +1,4 @@
-"""Write docs/operations.md, the table of all operations, from the registry. Run: python docs/operations.py"""
+"""Write docs/operations.md, the page of all operations, from the registry. Run: python docs/operations.py"""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from npformer.core.operation import REGISTRY, Fused
 
 HEAD = """# Every operation and its gradient
 
-Written by `python docs/operations.py` from the docstrings in `npformer/ops/`; a test holds the two together, and another
-holds each docstring to the rules that its operation has. `g` is the gradient that arrives, `y` the output.
+Written by `python docs/operations.py` from the docstrings in `npformer/ops/`; a test holds the two together, and
+another holds each docstring to the rules that its operation has. `g` is the gradient that arrives, `y` the output.
 
 Primitives have a rule of their own that works on arrays and on Tensors alike. Fused operations are their definition in
 primitives, with a fast forward and a hand-derived backward. Everything else in npformer is made of these.

@@ -288,7 +288,7 @@ def test_mistakes_in_a_function_are_worded():
     with pytest.raises(npf.GraphError, match="Wrong.backward returned 1 gradients for 2 inputs of forward"):
         Wrong.apply(x, y).sum().backward()
     Wrong.backward = staticmethod(lambda ctx, g: (g, g.sum()))
-    with pytest.raises(npf.ShapeError, match=r"Wrong.backward: gradient 1 has shape \(\), but input 1 has shape \(3,\)"):
+    with pytest.raises(npf.ShapeError, match=r"gradient 1 has shape \(\), but input 1 has shape \(3,\)"):
         Wrong.apply(x, y).sum().backward()
     Wrong.backward = staticmethod(lambda ctx, g: (g, 1.0))
     with pytest.raises(npf.GraphError, match="gradient 1 is a float, not a Tensor"):

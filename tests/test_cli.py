@@ -47,8 +47,8 @@ def test_train_reports_logs_and_draws(text, tmp_path, capsys):
     seen = capsys.readouterr()
     assert seen.err == "" and "\x1b" not in seen.out
     assert re.search(r"^step 12, loss: \d\.\d{4}, validation loss: \d\.\d{4}$", seen.out, flags=re.M)
-    assert re.search(r"^ *ff1 +0\.\d{6} +0\.\d{6} *$", seen.out, flags=re.M)
-    assert re.search(r"^ *blocks\.2\.query +no gradient +no gradient *$", seen.out, flags=re.M)
+    assert re.search(r"^ *blocks\.0\.ff1 +0\.\d{6} +0\.\d{6} *$", seen.out, flags=re.M)
+    assert re.search(r"^ *blocks\.1\.query +no gradient +no gradient *$", seen.out, flags=re.M)
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert len((out / "log.jsonl").read_text().splitlines()) == 12
     assert main(["train", "--resume", "--steps", "15", "--out", str(out)]) == 0

@@ -14,7 +14,8 @@ def test_the_table_of_operations_is_in_step_with_the_registry():
     spec = importlib.util.spec_from_file_location("operations_page", ROOT / "docs" / "operations.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    assert (ROOT / "docs" / "operations.md").read_text(encoding="utf-8") == page.table(), "run python docs/operations.py"
+    written = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert written == page.table(), "run python docs/operations.py"
 
 
 def test_the_example_in_the_package_docstring_runs():

@@ -8,6 +8,7 @@ import pytest
 
 import npformer as npf
 import npformer.nn.functional as F
+from npformer import nn, optim
 from npformer.core.errors import GraphError
 
 rng = np.random.default_rng(6)
@@ -165,6 +166,34 @@ def test_a_change_before_a_second_walk_is_noticed():
     b.detach().numpy()[0, 0] += 1
     with pytest.raises(GraphError, match="was changed in place meanwhile"):
         y.backward()
+
+
+@pytest.mark.parametrize("optimizer", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+                                       lambda p: optim.Adam(p), lambda p: optim.AdamW(p, amsgrad=True)])
+def test_an_optimizers_step_between_two_walks(optimizer):
+    w = leaf()
+    opt = optimizer([w])
+    loss = ((w @ w) ** 2).sum()
+    loss.backward(retain_graph=True)
+    opt.step()
+    with pytest.raises(GraphError, match="^matmul: the backward pass needs a as it was"):
+        loss.backward()
+
+
+def test_loading_a_state_between_forward_and_backward():
+    model = nn.Linear(3, 3)
+    loss = (model(model(npf.ones(2, 3))) ** 2).sum()
+    model.load_state_dict({"weight": np.ones((3, 3)), "bias": np.ones(3)})
+    with pytest.raises(GraphError, match="^linear: the backward pass needs weight as it was"):
+        loss.backward()
+
+
+def test_a_numpy_operand():
+    x, other = leaf(), rng.standard_normal((3, 3))
+    for y in (other * x, x @ other, np.multiply(other, x)):
+        other[1, 1] += 1
+        with pytest.raises(GraphError, match="was changed in place meanwhile"):
+            y.sum().backward()
 
 
 def test_a_row_of_an_embedding_table():

@@ -75,7 +75,7 @@ def test_validation_loss_is_the_mean_over_the_last_tenth(config):
 def test_gradient_norms_are_those_of_the_gradients_and_null_where_severed(text, tmp_path):
     run = train(Config(text=text, steps=2, residual="deleted", **SMALL), str(tmp_path / "run"))
     norms = read_log(tmp_path / "run" / LOG)[-1]["grad_norms"]
-    assert {name.split(".")[0] for name, v in norms.items() if v is None} == {"query", "key", "value", "out_proj"}
+    assert {name.split(".")[-2] for name, v in norms.items() if v is None} == {"query", "key", "value", "out_proj"}
     for name, p in run.model.named_parameters():
         if p.grad is not None:
             assert norms[name] == pytest.approx(np.linalg.norm(p.grad.array), rel=1e-5)
@@ -86,7 +86,8 @@ def test_the_same_seed_gives_the_same_run_and_another_another(config, tmp_path):
     assert_same_bits(weights(a), weights(b))
     assert (tmp_path / "a" / LOG).read_bytes() == (tmp_path / "b" / LOG).read_bytes()
     other = Run(Config(text=config.text, steps=30, seed=1, **SMALL), config.read_text())
-    assert not np.array_equal(weights(other)["query.weight"], weights(Run(config, config.read_text()))["query.weight"])
+    name = "blocks.0.query.weight"
+    assert not np.array_equal(weights(other)[name], weights(Run(config, config.read_text()))[name])
 
 
 def test_float64_runs_are_float64_throughout(text, tmp_path):
@@ -293,9 +294,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
 
     def poison(run, record):
         if record["step"] == 6:
-            run.model.query.weight.array[0, 0] = math.nan
+            run.model.blocks[0].query.weight.array[0, 0] = math.nan
 
-    with pytest.raises(Diverged, match=r"step 6: query.weight holds NaN(.|\n)*last good checkpoint(.|\n)*smaller --lr"):
+    with pytest.raises(Diverged, match=r"step 6: blocks.0.query.weight holds NaN(.|\n)*last good checkpoint(.|\n)*smaller --lr"):
         train(config, str(folder), watch=poison)
     run = Run.load(str(folder / CHECKPOINT))
     assert run.step == 5 and all(np.isfinite(p.array).all() for p in run.model.parameters())

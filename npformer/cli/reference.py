@@ -20,7 +20,7 @@ def torch_gradients(model, x, y):
 
     def block(at, h):
         B, T, C = h.shape
-        q, k, v = (linear(at + name, h).view(B, T, model.n_heads, -1).transpose(1, 2)
+        q, k, v = (linear(at + name, h).view(B, T, model.blocks[0].n_heads, -1).transpose(1, 2)
                    for name in ("query", "key", "value"))          # (B, H, T, K)
         scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(
             torch.ones(T, T).tril() == 0, -math.inf)               # (B, H, T, T)
@@ -28,7 +28,7 @@ def torch_gradients(model, x, y):
         return norm(at + "norm2", h + linear(at + "ff2", linear(at + "ff1", h).relu()))
 
     h = w["char_embedding.weight"][x] + w["pos_embedding.weight"][:x.shape[1]]
-    for at in ("", *(f"blocks.{n}." for n in model.blocks)):
+    for at in (f"blocks.{n}." for n in range(len(model.blocks))):
         h = block(at, h)
     loss = torch.nn.functional.cross_entropy(linear("output_head", h).flatten(0, 1), y.flatten())
     loss.backward()

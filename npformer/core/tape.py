@@ -291,7 +291,7 @@ def seeds_of(output, grad, create_graph):
                                        {"output": y.array, "grad": values}))
         if arrays.device_of(values) != arrays.device_of(y.array):
             raise DeviceError(f"backprop: output is on {arrays.device_of(y.array)}, its gradient on "
-                              f"{arrays.device_of(values)}")
+                              f"{arrays.device_of(values)}.\n  Move one with .to('cuda') or .cpu().")
         values = values.astype(y.array.dtype, copy=False)
         seeds.append((y.node, (g if isinstance(g, Box) else y.wrap(values)) if create_graph else values))
     return seeds

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.arrays import is_float, promote
 from ..core.errors import DTypeError, ValueRangeError, complaint
 from ..core.tape import Box
-from ..ops import activation
+from ..ops import activation, composites
 from ..ops import elementwise as op
 from ..ops.elementwise import values
 from ..ops.shape import cast
@@ -40,7 +40,7 @@ def box_among(*operands):
 
 
 exp, expm1, log, log1p = map(of_input, (op.exp, op.expm1, op.log, op.log1p))
-sqrt, rsqrt, square, reciprocal = map(of_input, (op.sqrt, op.rsqrt, op.square, op.reciprocal))
+sqrt, rsqrt, square, reciprocal = map(of_input, (op.sqrt, composites.rsqrt, composites.square, composites.reciprocal))
 sin, cos, tanh, sigmoid, erf = map(of_input, (op.sin, op.cos, op.tanh, op.sigmoid, op.erf))
 abs, sign, floor, ceil, neg = map(of_input, (op.abs, op.sign, op.floor, op.ceil, op.neg))
 relu, clone = of_input(activation.relu), of_input(copy_of)
@@ -151,17 +151,17 @@ def clamp(input, min=None, max=None):
     """input limited to [min, max]; a bound that is None does not limit"""
     if min is None and max is None:
         raise ValueRangeError("clamp(input, min, max): give at least one of min and max")
-    return op.clamp(input, min, max)
+    return composites.clamp(input, min, max)
 
 
 def clamp_min(input, min):
     """input, but nowhere below min"""
-    return op.clamp(input, min=min)
+    return composites.clamp(input, min=min)
 
 
 def clamp_max(input, max):
     """input, but nowhere above max"""
-    return op.clamp(input, max=max)
+    return composites.clamp(input, max=max)
 
 
 clip = clamp
@@ -169,7 +169,7 @@ clip = clamp
 
 def require_mask(mask, call):
     """Raise unless `mask` holds bools."""
-    if getattr(values(mask), "dtype", None) != bool:
+    if getattr(getattr(values(mask), "dtype", None), "kind", None) != "b":
         raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
 
 

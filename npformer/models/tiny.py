@@ -15,10 +15,6 @@ class Block(nn.Module):
 
     def __init__(self, d_model, n_heads, d_ff, residual):
         super().__init__()
-        self.build(d_model, n_heads, d_ff, residual)
-
-    def build(self, d_model, n_heads, d_ff, residual):
-        """Make the block's layers."""
         self.n_heads, self.residual = n_heads, residual
         self.query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
@@ -56,12 +52,8 @@ class Block(nn.Module):
         return self.ff2(F.relu(self.ff1(x)))
 
 
-class TinyTransformer(Block):
-    """logits = output_head(block(char_embedding(characters) + pos_embedding(places))).
-
-    The first block's layers are the model's own (`query.weight`, `ff1.weight`): at depth 1 the state_dict has the names
-    that the same model has when it is written down in PyTorch, and loads from it. Further blocks are `blocks.2` to
-    `blocks.<depth>`.
+class TinyTransformer(nn.Module):
+    """logits = output_head(blocks(char_embedding(characters) + pos_embedding(places))).
 
     vocab_size: how many characters there are, V. context: the longest sequence. d_model: width C, a multiple of
     n_heads. d_ff: width F of the feed-forward layer. depth: how many blocks, >= 1. residual, at a block's additions:
@@ -74,13 +66,12 @@ class TinyTransformer(Block):
     """
 
     def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, residual=True):
-        nn.Module.__init__(self)
+        super().__init__()
         check_options(d_model, n_heads, depth, residual)
         self.context = context
         self.char_embedding = nn.Embedding(vocab_size, d_model)
         self.pos_embedding = nn.Embedding(context, d_model)
-        self.build(d_model, n_heads, d_ff, residual)
-        self.blocks = nn.ModuleDict({str(n): Block(d_model, n_heads, d_ff, residual) for n in range(2, depth + 1)})
+        self.blocks = nn.ModuleList([Block(d_model, n_heads, d_ff, residual) for _ in range(depth)])
         self.output_head = nn.Linear(d_model, vocab_size)
 
     def forward(self, characters):
@@ -95,10 +86,17 @@ class TinyTransformer(Block):
                 {"characters": characters}, f"Pass characters[:, -{self.context}:], or build it with context={T}."))
         places = creation.arange(T, device=characters.device)
         x = self.char_embedding(characters) + self.pos_embedding(places)     # (B, T, C)
-        x = Block.forward(self, x)
-        for block in self.blocks.values():
-            x = block(x)
+        for block in self.blocks:
+            x = block(x)                           # (B, T, C)
         return self.output_head(x)                 # (B, T, V)
+
+    def load_state_dict(self, state_dict, strict=True):
+        """As every module's. A model of one block also takes the names of the same model written down without a Block:
+        `query.weight` for `blocks.0.query.weight`."""
+        if len(self.blocks) == 1:
+            state_dict = {name if name.partition(".")[0] in self._modules else f"blocks.0.{name}": value
+                          for name, value in state_dict.items()}
+        return super().load_state_dict(state_dict, strict)
 
 
 def check_options(d_model, n_heads, depth, residual):

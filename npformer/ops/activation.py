@@ -6,7 +6,8 @@ import numpy as np
 
 from ..core.operation import fused, primitive
 from ..core.samples import distinct
-from .elementwise import abs, add, clamp, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
+from .composites import clamp
+from .elementwise import abs, add, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
 from .erf import erf_values
 from .reduce import amax, logsumexp
 from .shape import keep, positive_dim, sum

@@ -1,4 +1,4 @@
-"""Arithmetic and functions of each entry alone, with broadcasting: primitives, then composites of them."""
+"""Arithmetic and functions of each entry alone, with broadcasting."""
 
 import math
 
@@ -346,30 +346,3 @@ def values(x):
 def equals(a, b):
     """Where a == b, as a plain array."""
     return values(a) == values(b)
-
-
-# ── composites ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def square(x):
-    """x²"""
-    return mul(x, x)
-
-
-def rsqrt(x):
-    """1/√x"""
-    return div(1, sqrt(x))
-
-
-def reciprocal(x):
-    """1/x"""
-    return div(1, x)
-
-
-def clamp(x, min=None, max=None):
-    """x limited to [min, max]; the gradient passes at the limits themselves, and stops outside."""
-    if min is not None:
-        x = where(values(x) < values(min), min, x)
-    if max is not None:
-        x = where(values(x) > values(max), max, x)
-    return x

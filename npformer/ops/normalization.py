@@ -8,7 +8,8 @@ import numpy as np
 
 from ..core.operation import fused
 from ..core.samples import positive
-from .elementwise import add, div, mul, rsqrt, sqrt, sub
+from .composites import rsqrt
+from .elementwise import add, div, mul, sqrt, sub
 from .linalg import column_sum
 from .reduce import mean
 from .shape import reshape

@@ -1,4 +1,4 @@
-"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, peak memory; and one small operation.
+"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one small operation.
 
 The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
 memory is measured in a process of its own for each. Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D]
@@ -123,7 +123,7 @@ def small_operation(rounds=300, inner=50):
     def both(x, w, g):
         (x * w).backward(g)
 
-    for what in (forward, both):
+    for title, what in (("forward", forward), ("forward and backward", both)):
         times = {name: [] for name in pairs}
         for _ in range(rounds):
             for name, arguments in pairs.items():
@@ -131,7 +131,7 @@ def small_operation(rounds=300, inner=50):
                 for _ in range(inner):
                     what(*arguments)
                 times[name].append((time.perf_counter() - start) / inner)
-        results[what.__name__] = {name: statistics.median(t) * 1e6 for name, t in times.items()}
+        results[title] = {name: statistics.median(t) * 1e6 for name, t in times.items()}
     return results
 
 
@@ -145,7 +145,7 @@ def main():
     times = time_steps(options)
     mid = {name: statistics.median(t) for name, t in times.items()}
     ratios = sorted(a / b for a, b in zip(times["npformer"], times["PyTorch"]))
-    print(f"TinyTransformer, depth {options.depth}, batch {options.batch} x {CONTEXT}, Adam, float32: one training step")
+    print(f"One training step of a TinyTransformer: depth {options.depth}, batch {options.batch} x {CONTEXT}, Adam, float32")
     for name in ENGINES:
         peak, beyond = peak_memory(name, options)
         print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak memory {peak:6.0f} MB, "
@@ -154,8 +154,8 @@ def main():
           f"quartiles {ratios[len(ratios) // 4]:.2f} to {ratios[3 * len(ratios) // 4]:.2f}); must be below 1.5")
     print("One small operation, x·w on 8 numbers:")
     for what, found in small_operation().items():
-        print(f"  {'forward' if what == 'forward' else 'forward and backward':21s} npformer {found['npformer']:6.2f} µs   "
-              f"PyTorch {found['PyTorch']:6.2f} µs   ratio {found['npformer'] / found['PyTorch']:.2f}")
+        print(f"  {what:21s} npformer {found['npformer']:6.2f} µs   PyTorch {found['PyTorch']:6.2f} µs   "
+              f"ratio {found['npformer'] / found['PyTorch']:.2f}")
 
 
 if __name__ == "__main__":

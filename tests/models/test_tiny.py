@@ -1,4 +1,4 @@
-"""TinyTransformer against the same model written down in PyTorch, layer by layer, as the first lesson has it."""
+"""TinyTransformer against the same model written down in PyTorch, layer by layer."""
 
 import numpy as np
 import pytest
@@ -20,45 +20,12 @@ def torch():
     return torch
 
 
-def twin(torch, residual=True):
-    """The first lesson's model in PyTorch."""
-    nn = torch.nn
-
-    class Twin(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.char_embedding, self.pos_embedding = nn.Embedding(65, 64), nn.Embedding(64, 64)
-            self.query, self.key, self.value = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 64)
-            self.mask = torch.tril(torch.ones(64, 64))
-            self.ff1, self.ff2 = nn.Linear(64, 128), nn.Linear(128, 64)
-            self.output_head = nn.Linear(64, 65)
-            self.norm1, self.norm2 = nn.LayerNorm(64), nn.LayerNorm(64)
-            self.out_proj = nn.Linear(64, 64)
-
-        def forward(self, x):
-            B, T = x.shape
-            x = self.char_embedding(x) + self.pos_embedding(torch.arange(T))
-            Q = self.query(x).view(B, T, 2, 32).transpose(1, 2)
-            K = self.key(x).view(B, T, 2, 32).transpose(1, 2)
-            V = self.value(x).view(B, T, 2, 32).transpose(1, 2)
-            A = (Q @ K.transpose(-2, -1)) / 32 ** 0.5
-            A = A.masked_fill(self.mask[:T, :T] == 0, float("-inf"))
-            output = A.softmax(dim=-1) @ V
-            output = self.out_proj(output.transpose(1, 2).contiguous().view(B, T, 64))
-            if residual != "deleted":
-                x = x + output if residual else output
-            x = self.norm1(x)
-            output = self.ff2(torch.relu(self.ff1(x)))
-            x = x + output if residual else output
-            return self.output_head(self.norm2(x))
-
-    return Twin()
-
-
 def pair(torch, residual, dtype, seed=0):
     """(ours, PyTorch's) with the same weights."""
     torch.manual_seed(seed)
-    theirs = twin(torch, residual).to(getattr(torch, dtype))
+    from tiny_torch import TinyTransformer as Twin
+
+    theirs = Twin(residual=residual).to(getattr(torch, dtype))
     ours = TinyTransformer(residual=residual).to(getattr(npf, dtype))
     ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
     return ours, theirs
@@ -94,6 +61,17 @@ def test_loss_and_gradients_are_pytorchs(torch, residual):
             np.testing.assert_allclose(p.grad.numpy(), wanted[name].grad.numpy(), rtol=1e-9, atol=1e-9 * scale + 1e-16)
 
 
+def test_a_model_of_one_block_takes_the_names_of_one_written_without_blocks(torch):
+    ours, theirs = pair(torch, True, "float64")
+    flat = {name.removeprefix("blocks.0."): value.numpy() for name, value in theirs.state_dict().items()}
+    assert "query.weight" in flat
+    other = TinyTransformer().double()
+    other.load_state_dict(flat)
+    assert all(npf.equal(p, q) for p, q in zip(ours.parameters(), other.parameters()))
+    with pytest.raises(RuntimeError, match="norm1.weight"):
+        TinyTransformer(depth=2).load_state_dict(flat)
+
+
 @pytest.mark.parametrize("residual", FORMS)
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-6), ("float32", 1e-3)])
 def test_training_follows_pytorchs_for_200_steps(torch, residual, dtype, tolerance):
@@ -123,7 +101,7 @@ def test_only_the_deleted_line_severs_the_graph(residual, depth):
     x, y = npf.randint(0, 11, (2, 8)), npf.randint(0, 11, (2, 8))
     F.cross_entropy(model(x).view(-1, 11), y.view(-1)).backward()
     without = {name for name, p in model.named_parameters() if p.grad is None}
-    blocks = ["", *(f"blocks.{n}." for n in range(2, depth + 1))]
+    blocks = [f"blocks.{n}." for n in range(depth)]
     cut = {f"{at}{layer}.{kind}" for at in blocks for layer in SEVERED for kind in ("weight", "bias")}
     assert without == (cut if residual == "deleted" else set())
 

@@ -113,13 +113,6 @@ def test_softmax_family(name, shape, seed, data):
           real(seed, *shape).astype(np.float32), rtol=1e-6)
 
 
-@given(shape=shapes, seed=seeds, data=st.data())
-def test_glu(shape, seed, data):
-    dim = data.draw(st.integers(-len(shape), len(shape) - 1))
-    shape = tuple(2 * n if d == dim % len(shape) else n for d, n in enumerate(shape))
-    agree(lambda lib, x: lib.nn.functional.glu(x, dim=dim), real(seed, *shape))
-
-
 def test_softmax_without_a_dim_warns_and_takes_pytorchs():
     for shape in ((4,), (3, 4), (2, 3, 4), (2, 2, 3, 4)):
         with pytest.warns(UserWarning, match="Say which dim is to sum to 1"):
@@ -584,3 +577,20 @@ def test_mistakes_are_refused_in_our_words(number):
 def test_a_loss_that_broadcasts_warns():
     with pytest.warns(UserWarning, match=r"target \(3,\) differs from input \(3, 1\)"):
         F.mse_loss(npf.zeros(3, 1), npf.zeros(3))
+
+
+# ── nothing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_empty_tensors_give_what_pytorchs_give():
+    empty, none = np.zeros((0, 3)), np.zeros(0, np.int64)
+    for name in ("cross_entropy", "nll_loss"):
+        for reduction in ("mean", "sum", "none"):
+            agree(lambda lib, x, t, name=name, reduction=reduction: getattr(lib.nn.functional, name)(
+                x.detach(), t, reduction=reduction), empty, none)
+    agree(lambda lib, i, w: lib.nn.functional.embedding(i, w), none, real(0, 4, 3))
+    agree(lambda lib, x, w, b: lib.nn.functional.linear(x, w, b), empty, real(0, 4, 3), real(1, 4))
+    agree(lambda lib, x, w, b: lib.nn.functional.layer_norm(x, (3,), w, b), empty, real(0, 3), real(1, 3))
+    for T, S in ((0, 3), (2, 0)):
+        agree(lambda lib, q, k, v: lib.nn.functional.scaled_dot_product_attention(q, k, v),
+              real(0, 1, T, 4), real(1, 1, S, 4), real(2, 1, S, 4))

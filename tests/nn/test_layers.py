@@ -95,8 +95,8 @@ ACTIVATIONS = [
     ("ELU", dict(alpha=0.5)), ("SELU", {}), ("CELU", dict(alpha=0.5)), ("GELU", {}), ("GELU", dict(approximate="tanh")),
     ("SiLU", {}), ("Mish", {}), ("Hardtanh", dict(min_val=-0.5, max_val=0.7)), ("Softplus", dict(beta=2.0)),
     ("LogSigmoid", {}), ("Softsign", {}), ("Tanhshrink", {}), ("Sigmoid", {}), ("Tanh", {}), ("Softmax", dict(dim=1)),
-    ("Softmin", dict(dim=0)), ("LogSoftmax", dict(dim=-1)), ("GLU", {}), ("GLU", dict(dim=1)), ("Identity", {}), ("Flatten", {}),
-    ("Flatten", dict(start_dim=0, end_dim=1)),
+    ("Softmin", dict(dim=0)), ("LogSoftmax", dict(dim=-1)), ("GLU", {}), ("GLU", dict(dim=1)),
+    ("Identity", {}), ("Flatten", {}), ("Flatten", dict(start_dim=0, end_dim=1)),
     ("Unflatten", dict(dim=1, unflattened_size=(2, 2))), ("Dropout", dict(p=0.0))]
 
 

@@ -38,7 +38,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if enable_gqa:
         key, value = (shared_heads(call, query, x, name) for x, name in ((key, "key"), (value, "value")))
     check_attention(call, query, key, value)
-    scores = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])                               # (..., T, S)
+    scores = shape_of_scores(query.shape, key.shape)                               # (..., T, S)
     if is_causal:
         if attn_mask is not None:
             raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other.\n"
@@ -49,6 +49,12 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     drop = drawn_mask(query, scores, dropout_p) if dropout_p > 0 else None
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     return ops.attention(query, key, value, attn_mask, drop, scale=scale)
+
+
+def shape_of_scores(query, key):
+    """(..., T, S) for the shapes of query and key."""
+    lead = query[:-2] if query[:-2] == key[:-2] else np.broadcast_shapes(query[:-2], key[:-2])
+    return (*lead, query[-2], key[-2])
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,15 +82,16 @@ def shared_heads(call, query, x, name):
 def check_attention(call, query, key, value):
     """Raise where query, key and value do not fit each other."""
     operands = {"query": query, "key": key, "value": value}
-    if min(x.ndim for x in operands.values()) < 2:
+    q, k, v = (x.shape for x in operands.values())
+    if min(len(q), len(k), len(v)) < 2:
         raise ShapeError(complaint(call, "each must have at least two dims: (..., length, width)", operands))
-    if query.shape[-1] != key.shape[-1]:
+    if q[-1] != k[-1]:
         raise ShapeError(complaint(call, "query and key must be of one width (last dim)", operands))
-    if key.shape[-2] != value.shape[-2]:
+    if k[-2] != v[-2]:
         raise ShapeError(complaint(call, "key and value must be of one length (dim -2)", operands))
     if not query.dtype == key.dtype == value.dtype:
         raise DTypeError(complaint(call, "all three must have one dtype", operands))
-    if not broadcastable(*(x.shape[:-2] for x in operands.values())):
+    if not q[:-2] == k[:-2] == v[:-2] and not broadcastable(q[:-2], k[:-2], v[:-2]):
         raise ShapeError(complaint(call, "the dims before the last two must agree, or be 1", operands,
                                    "For fewer heads in key and value use enable_gqa=True."))
 

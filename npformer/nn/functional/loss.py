@@ -5,7 +5,8 @@ import numpy as np
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...ops import loss as ops
 from ...ops.activation import log_softmax
-from ...ops.elementwise import abs, add, div, exp, log, logaddexp, mul, neg, square, sub, values, where
+from ...ops.composites import square
+from ...ops.elementwise import abs, add, div, exp, log, logaddexp, mul, neg, sub, values, where
 from ...ops.indexing import gather
 from ...ops.shape import permute, reshape, sum
 from .checks import REDUCTIONS, reduced, require_float, require_reduction, require_same_shape, warn_if_broadcast
@@ -87,7 +88,8 @@ def rows_and_labels(call, input, target, weight):
                                    {"input": input, "target": target}, "Use target.long() for class indices."))
     if input.ndim > 2:
         input = permute(input, dims=(0, *range(2, input.ndim), 1))
-    return reshape(input, shape=(-1, input.shape[-1])), values(target).reshape(-1)
+    rows = input if input.ndim == 2 else reshape(input, shape=(-1, input.shape[-1]))
+    return rows, values(target).reshape(-1)
 
 
 def hint(input, target):

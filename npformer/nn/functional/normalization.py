@@ -7,7 +7,8 @@ import numpy as np
 from ...core import arrays
 from ...core.errors import ShapeError, complaint
 from ...ops import normalization as ops
-from ...ops.elementwise import add, clamp, div, mul, rsqrt, sub, values
+from ...ops.composites import clamp, rsqrt
+from ...ops.elementwise import add, div, mul, sub, values
 from ...ops.reduce import norm
 from ...ops.shape import reshape, sum
 from .checks import require_float
