@@ -1,8 +1,10 @@
 """Write docs/operations.md, the page of all operations, from the registry. Run: python docs/operations.py"""
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-import npformer  # noqa: F401  (fills the registry)
+from npformer import ops
 from npformer.core.operation import REGISTRY, Fused
 
 HEAD = """# Every operation and its gradient
@@ -18,11 +20,10 @@ primitives, with a fast forward and a hand-derived backward. Everything else in 
 def table():
     """The page as text."""
     lines = [HEAD]
-    topics = {}
-    for op in REGISTRY.values():
-        topics.setdefault(op.__module__, []).append(op)
-    for module, operations in topics.items():
-        lines += [f"## {module.rpartition('.')[2]}", ""]
+    for topic in iter_modules(ops.__path__):
+        module = import_module(f"{ops.__name__}.{topic.name}").__name__
+        operations = [op for op in REGISTRY.values() if op.__module__ == module]
+        lines += [f"## {topic.name}", ""] if operations else []
         for op in operations:
             kind = "fused" if isinstance(op, Fused) else "primitive"
             arguments = f"*{op.variadic}" if op.variadic else ", ".join(op.names)

@@ -296,7 +296,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
         if record["step"] == 6:
             run.model.blocks[0].query.weight.array[0, 0] = math.nan
 
-    with pytest.raises(Diverged, match=r"step 6: blocks.0.query.weight holds NaN(.|\n)*last good checkpoint(.|\n)*smaller --lr"):
+    told = r"step 6: blocks.0.query.weight holds NaN(.|\n)*last good checkpoint(.|\n)*smaller --lr"
+    with pytest.raises(Diverged, match=told):
         train(config, str(folder), watch=poison)
     run = Run.load(str(folder / CHECKPOINT))
     assert run.step == 5 and all(np.isfinite(p.array).all() for p in run.model.parameters())

@@ -145,7 +145,7 @@ def main():
     times = time_steps(options)
     mid = {name: statistics.median(t) for name, t in times.items()}
     ratios = sorted(a / b for a, b in zip(times["npformer"], times["PyTorch"]))
-    print(f"One training step of a TinyTransformer: depth {options.depth}, batch {options.batch} x {CONTEXT}, Adam, float32")
+    print(f"One training step: TinyTransformer, depth {options.depth}, batch {options.batch} x {CONTEXT}, float32")
     for name in ENGINES:
         peak, beyond = peak_memory(name, options)
         print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak memory {peak:6.0f} MB, "
