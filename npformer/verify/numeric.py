@@ -59,7 +59,8 @@ def gradcheck(fn, inputs, *, seed=0, eps=STEP, rtol=1e-7, max_entries=500, raise
     floating ones if none does. Those in float64 are perturbed in place and put back, so that `fn` may also close over
     them (a model's parameters, say); others are copied to float64 and handed to `fn`.
     seed: of the upstream and of the entries drawn. eps: the step h; where the two differ, h/100 is tried as well, since
-    a kink (relu, max) may lie between. rtol: the error that is allowed, in units of the largest entry of the gradient. max_entries: of an input with more entries than this, so many are drawn.
+    a kink (relu, max) may lie between. rtol: the error that is allowed, in units of the largest entry of the gradient.
+    max_entries: of an input with more entries than this, so many are drawn.
     raises: raise GradientError when a gradient is wrong; otherwise return the Report all the same.
 
     Returns a Report. Raises GradientError, DTypeError (no floating input) or GraphError (no path to an input).
