@@ -26,7 +26,7 @@ from . import autograd, cuda
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .core.arrays import (Generator, backend, backend_from_environment, bool_, default_generator, float16, float32,
                           float64, get_backend, get_default_dtype, get_num_threads, int8, int16, int32, int64,
-                          manual_seed, set_backend, set_default_dtype, set_num_threads, uint8)
+                          manual_seed, set_backend, set_default_dtype, set_num_threads, started_as_command, uint8)
 from .core.errors import (DeviceError, DTypeError, GradientError, GraphError, IndexRangeError, InputError,
                           NpformerError, ShapeError, ValueRangeError)
 from .core.tape import Step, backprop
@@ -43,7 +43,8 @@ bool = bool_
 double, float, half = float64, float32, float16
 long, int, short = int64, int32, int16
 newaxis = None
-backend_from_environment()
+if not started_as_command():
+    backend_from_environment()
 
 
 def is_tensor(obj):

@@ -32,6 +32,8 @@ def main(argv=None):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")   # a terminal that cannot show · or × gets a question mark
     try:
+        if arguments.command != "info":            # which tells why a backend cannot work, and needs none
+            arrays.backend_from_environment()
         if "threads" in arguments:
             arrays.set_num_threads(arguments.threads)
         importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)

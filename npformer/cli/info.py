@@ -19,7 +19,7 @@ def run(arguments):
     lines = [("npformer", package_version()), ("python", f"{platform.python_version()} ({sys.executable})"),
              ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
              *[(name, installed(name)) for name in PACKAGES],
-             ("BLAS", blas()), ("threads", threads()), ("GPU", gpu()), ("backend", arrays.get_backend())]
+             ("BLAS", blas()), ("threads", threads()), ("GPU", gpu()), ("backend", backend())]
     sys.stdout.write("".join(f"{name:<14} {value}\n" for name, value in lines))
 
 
@@ -52,6 +52,15 @@ def gpu():
     except DeviceError as error:
         return first_line(error)
     return module.cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+
+def backend():
+    """Where new tensors live, or why they cannot live where NPFORMER_BACKEND wants them."""
+    try:
+        arrays.backend_from_environment()
+    except DeviceError as error:
+        return f"NPFORMER_BACKEND cannot be had: {first_line(error)}"
+    return arrays.get_backend()
 
 
 def first_line(error):

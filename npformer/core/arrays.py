@@ -7,6 +7,7 @@ on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to a
 import contextlib
 import importlib
 import os
+import sys
 import weakref
 import zlib
 
@@ -105,10 +106,15 @@ def backend(name):
 
 
 def backend_from_environment():
-    """Take NPFORMER_BACKEND at import, if it is set."""
+    """Take NPFORMER_BACKEND, if it is set. Fails at once if that cannot work."""
     name = os.environ.get("NPFORMER_BACKEND")
     if name:
         set_backend(name)
+
+
+def started_as_command():
+    """Whether this process is the command `npformer` or `python -m npformer`, which word their errors themselves."""
+    return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") in ("npformer", "-m")
 
 
 # ── dtypes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
