@@ -206,6 +206,7 @@ def test_a_closed_pipe_leaves_no_traceback():
 def test_a_backend_that_cannot_be_had_gets_one_message():
     surroundings = {**os.environ, "NPFORMER_BACKEND": "abacus"}
     for command, code, stream in (["demo"], 2, "stderr"), (["info"], 0, "stdout"):
-        done = subprocess.run([sys.executable, "-m", "npformer", *command], env=surroundings, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "npformer", *command], env=surroundings, capture_output=True,
+                              text=True)
         assert done.returncode == code and "Traceback" not in done.stderr
         assert "device 'abacus' is not known" in getattr(done, stream)

@@ -3,6 +3,8 @@
 import copy
 import importlib.util
 import os
+import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +135,8 @@ def plots(out, results, folder):
 def whats_next(out):
     """Three commands to go on with."""
     show.heading(out, "What to try next")
+    if shutil.which("npformer") is None:           # it was started by its path, or by make
+        out.print(f"To have the commands on your path: . {os.path.join(os.path.dirname(sys.executable), 'activate')}")
     show.table(out, ("command", "what it does"), [
         ("npformer train yourtext.txt", "train on a text of your own; stop it with Ctrl-C, go on with --resume"),
         ("npformer residual --depth 1 4 12", "when does depth need the skip?"),
