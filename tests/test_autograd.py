@@ -130,6 +130,13 @@ def test_create_graph_leaves_a_differentiable_grad():
     same(x.grad, tx.grad)
 
 
+def test_create_graph_needs_recording():
+    x, _ = pair(3)
+    y = (x * x).sum()
+    with npf.no_grad(), pytest.raises(npf.GraphError, match="create_graph=True under no_grad"):
+        npf.autograd.grad(y, x, create_graph=True)
+
+
 # ── jacobian and hessian ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

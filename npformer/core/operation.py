@@ -227,8 +227,30 @@ def fused(function=None, *, promotes=None):
 
 def record(op, args, options):
     """Run `op` on the arrays inside `args`; leave a node behind if a gradient can ever be asked for."""
-    box, parents, wanted = None, [], []
-    values = list(args)
+    box, values, parents, wanted = opened(op, args)
+    if op.promotes:
+        values = arrays.promote(values, op.promotes == "float")
+    recording, saved = state.grad_enabled and wanted, None
+    if recording and isinstance(op, Fused):
+        y, saved = run(op, op.fast_forward, values, options)
+    else:
+        y = run(op, op.compute, values, options)
+    y = as_array(y, box.array)
+    if not recording:
+        return box.wrap(y)
+    node = Node(op, options, tuple([p if i in wanted else None for i, p in enumerate(parents)]), box.wrap)
+    node.saved, node.shape, node.dtype = saved, y.shape, y.dtype
+    node.shapes = tuple([getattr(v, "shape", ()) for v in values])
+    node.dtypes = tuple([getattr(a, "dtype", None) for a in args])
+    op.keep(node, tuple(values), y, tuple(wanted))
+    node.stamps = [(i, arrays.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
+    node.scope, node.line = state.scope, calling_line()
+    return box.wrap(y, node)
+
+
+def opened(op, args):
+    """The first Box among `args`; the arrays inside them; their nodes; the places of those that get a gradient."""
+    box, values, parents, wanted = None, list(args), [], []
     for i, a in enumerate(args):
         if isinstance(a, Box):
             values[i] = a.array
@@ -244,26 +266,7 @@ def record(op, args, options):
     for a in values:
         if type(a) is not home and hasattr(a, "dtype"):
             op.check_devices(values)
-    if op.promotes:
-        values = arrays.promote(values, op.promotes == "float")
-    if not (wanted and state.grad_enabled):
-        return box.wrap(as_array(run(op, op.compute, values, options), box.array))
-    saved = None
-    if isinstance(op, Fused):
-        y, saved = run(op, op.fast_forward, values, options)
-    else:
-        y = run(op, op.compute, values, options)
-    y = as_array(y, box.array)
-    if len(wanted) < len(parents):
-        parents = [p if i in wanted else None for i, p in enumerate(parents)]
-    node = Node(op, options, tuple(parents), box.wrap)
-    node.saved, node.shape, node.dtype = saved, y.shape, y.dtype
-    node.shapes = tuple([getattr(v, "shape", ()) for v in values])
-    node.dtypes = tuple([getattr(a, "dtype", None) for a in args])
-    op.keep(node, tuple(values), y, tuple(wanted))
-    node.stamps = [(i, arrays.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
-    node.scope, node.line = state.scope, calling_line()
-    return box.wrap(y, node)
+    return box, values, parents, wanted
 
 
 @np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings

@@ -180,6 +180,8 @@ def collect(output, grad, inputs, *, retain_graph=True, create_graph=False):
 def walk(seeds, found=None, *, retain_graph, create_graph):
     """The backward walk. seeds: (node, gradient) pairs. found: if given, a dict of nodes that are to be filled with
     gradients; only what lies on the way to them is walked, and no leaf is touched."""
+    if create_graph and not state.grad_enabled:
+        raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. Leave no_grad() first.")
     pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
     on_the_way = None if found is None else leading_to([node for node, _ in seeds], found)
 
