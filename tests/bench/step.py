@@ -1,7 +1,7 @@
 """One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one small operation.
 
 The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
-memory is measured in a process of its own for each. Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D]
+memory is measured in a process of its own for each. Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
 """
 
 import argparse
@@ -66,6 +66,16 @@ def theirs(depth, state=None):
 
 
 ENGINES = {"npformer": ours, "PyTorch": theirs}
+
+
+def set_threads(count):
+    """Give BLAS and PyTorch `count` threads each."""
+    import torch
+
+    import npformer as npf
+
+    npf.set_num_threads(count)
+    torch.set_num_threads(count)
 
 
 def time_steps(options):
@@ -141,7 +151,10 @@ def main():
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="threads of each (default: as they choose)")
     options = parser.parse_args()
+    if options.threads:
+        set_threads(options.threads)
     times = time_steps(options)
     mid = {name: statistics.median(t) for name, t in times.items()}
     ratios = sorted(a / b for a, b in zip(times["npformer"], times["PyTorch"]))
