@@ -8,4 +8,4 @@ from .lookup import embedding, one_hot
 from .loss import (binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div, l1_loss,
                    mse_loss, nll_loss, smooth_l1_loss)
 from .normalization import batch_norm, cosine_similarity, layer_norm, normalize, rms_norm
-from .spatial import conv2d, fold, linear, pad, unfold
+from .spatial import bilinear, conv1d, conv2d, fold, linear, pad, unfold

@@ -1,4 +1,4 @@
-"""linear, and what concerns images: conv2d as a matrix product, unfold and fold, pad."""
+"""linear, bilinear, and what concerns images: conv2d as a matrix product, unfold and fold, pad."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...ops import conv, linalg
 from ...ops.elementwise import add, values, where
 from ...ops.indexing import getitem
-from ...ops.shape import along, embed, narrow, reshape
+from ...ops.shape import along, embed, narrow, permute, reshape
 
 
 def linear(input, weight, bias=None):
@@ -23,6 +23,23 @@ def linear(input, weight, bias=None):
                                    {"input": input, "weight": weight},
                                    "Convert one: input.to(weight.dtype), or model.double()."))
     return linalg.linear(input, weight, bias)
+
+
+def bilinear(input1, input2, weight, bias=None):
+    """y[..., o] = Σ x₁[..., i] · weight[o, i, j] · x₂[..., j] + bias[o] over i, j.
+
+    input1 (..., I), input2 (..., J), weight (O, I, J), bias (O,) or None -> (..., O).
+    """
+    call, operands = "bilinear(input1, input2, weight)", {"input1": input1, "input2": input2, "weight": weight}
+    if weight.ndim != 3 or (input1.shape[-1:] + input2.shape[-1:]) != weight.shape[1:]:
+        raise ShapeError(complaint(call, "weight must be (O, input1's last dim, input2's last dim)", operands))
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(complaint(call, "the inputs must agree in all dims but the last", operands))
+    outs, ins, width = weight.shape
+    rows = reshape(permute(weight, dims=(0, 2, 1)), shape=(outs * width, ins))
+    y = reshape(linear(input1, rows), shape=(*input1.shape[:-1], outs, width))
+    y = reshape(linalg.matmul(y, reshape(input2, shape=(*input2.shape, 1))), shape=(*input1.shape[:-1], outs))
+    return y if bias is None else add(y, bias)
 
 
 # ── convolution ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -48,6 +65,25 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     rows = reshape(weight, shape=(groups, count // groups, -1))                    # (G, O/G, C/G·kh·kw)
     y = reshape(linalg.matmul(rows, columns), shape=(batch, count, *size))
     return y if bias is None else add(y, reshape(bias, shape=(-1, 1, 1)))
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """y[b, o, i] = bias[o] + Σ weight[o, c, u] · x[b, c, i·s + u·d] over c, u: conv2d on images of one row.
+
+    input (B, C, L) or (C, L), weight (O, C/groups, k), bias (O,) or None -> (B, O, L'). Options: those of conv2d.
+    """
+    if input.ndim not in (2, 3) or weight.ndim != 3:
+        raise ShapeError(complaint("conv1d(input, weight)", "input must be (B, C, L) or (C, L), weight (O, C/groups, "
+                                   "k)", {"input": input, "weight": weight}))
+    image, kernel = (reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1])) for x in (input, weight))
+    padding = padding if isinstance(padding, str) else (0, *one("padding", padding))
+    y = conv2d(image, kernel, bias, (1, *one("stride", stride)), padding, (1, *one("dilation", dilation)), groups)
+    return reshape(y, shape=(*y.shape[:-2], y.shape[-1]))
+
+
+def one(name, value):
+    """(value,) for a number; a tuple of one as it is."""
+    return pair(name, (value, value) if isinstance(value, int) else tuple(value) * 2)[:1]
 
 
 def check_conv2d(input, weight, bias, groups):

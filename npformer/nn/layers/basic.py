@@ -1,4 +1,4 @@
-"""Layers with weights: Linear, Embedding; and Dropout, Flatten, Unflatten."""
+"""Layers with weights: Linear, Bilinear, Embedding; and Dropout, Flatten, Unflatten."""
 
 import math
 
@@ -47,11 +47,39 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class Bilinear(Module):
+    """y[..., o] = Σ x₁[..., i] · weight[o, i, j] · x₂[..., j] + bias[o] over i, j.   (..., I), (..., J) -> (..., O).
+
+    weight (out_features, in1_features, in2_features) and bias start uniform in ±1/√in1_features.
+    """
+
+    def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
+        super().__init__()
+        require_size("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = empty(out_features, in1_features, in2_features, device=device, dtype=dtype)
+        self.register_parameter("bias", empty(out_features, device=device, dtype=dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(max(self.in1_features, 1))
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def forward(self, input1, input2):
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self):
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+                f"out_features={self.out_features}, bias={self.bias is not None}")
+
+
 class Embedding(Module):
     """y[..., :] = weight[x[...], :].   x integers (...) -> (..., embedding_dim).
 
     weight (num_embeddings, embedding_dim) starts standard normal. padding_idx: a row that starts at 0 and gets no
-    gradient.
+    gradient. PyTorch's max_norm, scale_grad_by_freq and sparse are left out.
     """
 
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, device=None, dtype=None):
