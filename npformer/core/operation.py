@@ -65,7 +65,10 @@ class Operation:
         call = f"{self.name}({', '.join(operands)})"
         kind = (DTypeError if isinstance(error, TypeError) else IndexRangeError if isinstance(error, IndexError)
                 else ShapeError)
-        raise kind(complaint(call, f"{error}", operands, self.shapes_line())) from error
+        rule = str(error)
+        if "broadcast" in rule:
+            rule = "the shapes do not broadcast: from the last dim on, sizes must be equal, or one of them 1"
+        raise kind(complaint(call, rule, operands, self.shapes_line())) from error
 
     def check_devices(self, args):
         """Raise DeviceError unless all arrays among the arguments live on one device."""

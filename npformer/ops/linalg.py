@@ -22,6 +22,9 @@ def matmul(a, b):
     if a.dtype != b.dtype:
         raise DTypeError(f"matmul(a, b): both must have one dtype, got {a.dtype} and {b.dtype}; "
                          "convert one with .to(...)")
+    if a.ndim and b.ndim and a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
+        raise ShapeError(complaint("matmul(a, b)", "a's last dim must equal b's last but one (a 1-d b's only one)",
+                                   {"a": a, "b": b}))
     return a @ b
 
 
