@@ -96,7 +96,7 @@ class Tracked(tape.Box):
 
         def on_arrays(g):
             boxed = isinstance(g, tape.Box)
-            new = hook(g if boxed else wrap(g))
+            new = hook(g if boxed else wrap(arrays.guarded(g)))          # g may be another's gradient too
             if new is None:
                 return g
             if not isinstance(new, tape.Box) or new.shape != shape:

@@ -54,6 +54,20 @@ def test_hook_that_returns_none_only_looks():
     assert (x.grad.array == 1).all()
 
 
+def test_hook_cannot_write_into_a_gradient_that_others_share():
+    """The gradient of a + b is one array for both; a hook that doubles it in place would double the other's, too."""
+    a, b = leaf(3), leaf(3)
+    x, y = a * 2, b * 3
+    handle = x.register_hook(lambda g: g.mul_(2))
+    with pytest.raises(GraphError, match="cannot be written to"):
+        (x + y).sum().backward()
+    handle.remove()
+    x, y = a * 2, b * 3
+    x.register_hook(lambda g: g * 2)
+    (x + y).sum().backward()
+    assert (a.grad.array == 4).all() and (b.grad.array == 3).all()
+
+
 def test_hook_of_the_wrong_shape_is_refused():
     x = leaf(3)
     x.register_hook(lambda g: npf.ones(2, dtype=npf.float64))

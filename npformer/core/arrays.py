@@ -241,6 +241,15 @@ def changed_since(array, before):
     return id(root) in _shared and _shared[id(root)] is not None and _shared[id(root)] != checksum(root)
 
 
+def guarded(array):
+    """The same numbers for somebody who must not write into `array`: a view that refuses it; on the GPU, a copy."""
+    if not isinstance(array, np.ndarray):
+        return array.copy()
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def checksum(array):
     """CRC-32 of an array's bytes."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view("u1").data) if array.size else 0
