@@ -1,11 +1,16 @@
-"""Writing into a tensor's own memory: `add_`, `x[index] = v`, `x += y`, and when that is refused."""
+"""Writing into a tensor's own memory: `add_`, `x[index] = v`, `x += y`; and what these are while the graph is recorded.
+
+A recorded write in place does not write: x becomes the result, and the graph keeps what it had. So it is refused where
+somebody else would have to see it: for a leaf, and for a view of another tensor's memory.
+"""
 
 import numpy as np
 
 from .core import arrays, tape
 from .core.errors import DeviceError, DTypeError, GraphError, IndexRangeError, ShapeError, ValueRangeError, complaint
-from .functions.indexing import stages
+from .functions.indexing import getitem, stages
 from .functions.like import bernoulli, drawn, numpy_generator
+from .functions.shaping import cat, expand, reshape
 from .ops import indexing, shape
 
 # The operations whose result may be a view of their input's memory; a test goes through the registry for them.
@@ -57,11 +62,13 @@ def write(x, index, y, call):
 
 
 def in_place(function):
-    """The method `name_` of a function `name`: the result goes into the tensor's own memory."""
+    """The method `name_` of a function `name`: in place; while recording, the tensor becomes the result."""
     name = function.__name__
 
     def method(self, *args, **options):
-        refuse_in_graph(f"{name}_", f"x = x.{name}(...)", self, *args, *options.values())
+        if recorded(self, *args, *options.values()):
+            return become(self, function(self, *args, **options), f"{name}_",
+                          f"Write x = x.{name}(...), or do it under npf.no_grad().")
         store(self, function(self, *args, **options).array, f"{name}_")
         return self
     method.__name__ = method.__qualname__ = name + "_"
@@ -97,10 +104,27 @@ def augmented(function, symbol):
 
 
 def setitem(x, index, value):
-    """x[index] = value, converted to x's dtype. Outside the graph only."""
-    refuse_in_graph("x[index] = value", "x = npf.where(mask, value, x), npf.scatter(...) or npf.stack(parts)", x, value)
+    """x[index] = value, converted to x's dtype; while recording, x becomes the result."""
+    call = "x[index] = value"
+    if recorded(x, value):
+        become(x, replaced(x, index, value), call, "Write x = npf.where(mask, value, x), or npf.stack(parts).")
+        return
     array = value.array if isinstance(value, tape.Box) else np.asarray(value, dtype=x.dtype, like=x.array)
-    write(x, stages(index, x), array, "x[index] = value")
+    write(x, stages(index, x), array, call)
+
+
+def replaced(x, index, value):
+    """x with value in place of x[index]: both laid end to end, and each entry fetched from where it now comes from."""
+    size = x.array.size
+    source = x.wrap(np.arange(size, like=x.array).reshape(x.array.shape))
+    part = getitem(source, index).array
+    if not isinstance(value, tape.Box):
+        value = x.wrap(np.asarray(value, dtype=x.dtype, like=x.array))
+    elif value.dtype != x.dtype:
+        value = shape.cast(value, dtype=x.dtype)
+    setitem(source, index, x.wrap(np.arange(size, size + part.size, like=x.array).reshape(part.shape)))
+    entries = cat([reshape(x, (-1,)), reshape(expand(value, part.shape), (-1,))])
+    return getitem(entries, source)
 
 
 def fill_(self, value):

@@ -183,10 +183,10 @@ def test_in_place_forms(k):
 
 
 @pytest.mark.parametrize("k", range(len(IN_PLACE)))
-def test_in_place_forms_are_refused_in_the_graph_and_allowed_under_no_grad(k):
+def test_in_place_forms_are_refused_for_a_leaf_of_the_graph_and_allowed_under_no_grad(k):
     x, y = npf.tensor(real(0, 2, 3), requires_grad=True), npf.tensor(real(1, 2, 3))
     before = x.tolist()
-    with pytest.raises(npf.GraphError, match="a write in place cannot be differentiated"):
+    with pytest.raises(npf.GraphError, match="a write in place"):
         IN_PLACE[k](npf, x, y)
     assert x.tolist() == before
     with npf.no_grad():
@@ -196,9 +196,31 @@ def test_in_place_forms_are_refused_in_the_graph_and_allowed_under_no_grad(k):
 
 def test_a_gradient_that_would_be_lost_is_an_error():
     w, x = npf.ones(2, requires_grad=True), npf.zeros(2)
-    for write in (lambda: x.add_(w), lambda: x.copy_(w * 2), lambda: x.fill_(w[0]), lambda: x.__setitem__(0, w[0])):
+    for write in (lambda: x.copy_(w * 2), lambda: x.fill_(w[0])):
         with pytest.raises(npf.GraphError, match="cannot be differentiated"):
             write()
+    for write in (lambda: x[:1].add_(w), lambda: x.view(-1).__setitem__(0, w[0])):
+        with pytest.raises(npf.GraphError, match="a view of another tensor's memory"):
+            write()
+    with pytest.raises(npf.GraphError, match="x is a leaf that requires a gradient"):
+        w[0] = 1.0
+
+
+@pytest.mark.parametrize("write", [
+    lambda lib, h, y: h.masked_fill_(h > 0.2, -3.0), lambda lib, h, y: h.add_(y, alpha=2).mul_(y),
+    lambda lib, h, y: h.clamp_(min=0), lambda lib, h, y: h.index_add_(0, lib.tensor([1, 1]), y),
+    lambda lib, h, y: h.__setitem__(1, y[0]), lambda lib, h, y: h.__setitem__((slice(None), [2, 0]), y[:, :2] * 3),
+    lambda lib, h, y: h.__setitem__(y > 0.3, y[y > 0.3] ** 2), lambda lib, h, y: h.__setitem__((Ellipsis, 1), 7),
+    lambda lib, h, y: h.__setitem__((slice(None), 1, None), y[0, :1]), lambda lib, h, y: h.__setitem__(Ellipsis, y),
+])
+def test_in_place_forms_in_the_graph(write):
+    """A result of operations, and a constant, become what PyTorch makes of them, with its gradients."""
+    def program(lib, x, y):
+        h = x * 1.5
+        constant = lib.ones(2, 3, dtype=lib.float64)
+        write(lib, h, y), write(lib, constant, y)
+        return h * h, constant
+    agree(program, real(0, 2, 3), real(1, 2, 3))
 
 
 def test_in_place_keeps_dtype_and_shape():
@@ -574,8 +596,8 @@ def test_large_tensors_print_short():
   mat2 float32 (3,)
   matmul takes any number of dims."""),
     (lambda x: x.requires_grad_().add_(1), npf.GraphError,
-     """add_: a write in place cannot be differentiated, and this one has a part in the graph.
-  Write x = x.add(...) instead, or do it under npf.no_grad()."""),
+     """add_: x is a leaf that requires a gradient, which a write in place would lose.
+  Write x = x.add(...), or do it under npf.no_grad()."""),
 ])
 def test_errors_word_for_word(call, kind, text):
     with pytest.raises(kind) as caught:
