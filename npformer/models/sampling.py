@@ -1,0 +1,98 @@
+"""Drawing tokens from a language model: from logits to probabilities, and from those to the next token."""
+
+import contextlib
+import math
+
+import numpy as np
+
+from ..autograd import no_grad
+from ..core import arrays
+from ..core.errors import DTypeError, ShapeError, ValueRangeError, complaint
+from ..creation import multinomial
+from ..functions import cat
+
+
+def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    """softmax(logits / temperature) over the tokens that top_k, then top_p, leave; the others get 0.
+
+    logits: a raw array (B, V) -> float64 (B, V). temperature: >= 0; 0 gives all to the likeliest token, the first of
+    several. top_k: the k likeliest, and what equals the last of them. top_p: the fewest that together have at least
+    that probability, the likeliest first.   Source: Holtzman et al. 2019, arXiv:1904.09751, section 3.1.
+    """
+    if np.isnan(logits).any():
+        raise ValueRangeError(complaint("generate", "the model's logits hold NaN, so there is nothing to draw from",
+                                        {"logits": logits}, "Look at its weights: did the training diverge?"))
+    s = logits.astype(arrays.float64)
+    if temperature == 0:
+        return (np.arange(s.shape[-1], like=s) == s.argmax(axis=-1)[:, None]).astype(arrays.float64)
+    with np.errstate(over="ignore"):               # a tiny temperature sends all but the likeliest to −∞, rightly
+        s = (s - s.max(axis=-1, keepdims=True)) / temperature
+    if top_k is not None and top_k < s.shape[-1]:
+        s = np.where(s < np.sort(s, axis=-1)[:, -top_k, None], -math.inf, s)
+    p = normalized(np.exp(s))
+    return p if top_p is None else normalized(np.where(nucleus(p, top_p), p, 0))
+
+
+def normalized(p):
+    """p / Σ p, by rows."""
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def nucleus(p, top_p):
+    """Where p (B, V) has the fewest entries that sum to at least top_p: those with less than that before them."""
+    order = np.argsort(-p, axis=-1, kind="stable")
+    ranked = np.take_along_axis(p, order, axis=-1)
+    before = np.cumsum(ranked, axis=-1) - ranked
+    return np.take_along_axis(before < top_p, np.argsort(order, axis=-1), axis=-1)
+
+
+def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None, use_cache=True):
+    """ids (B, T) with max_new_tokens more, each drawn given those before it: see `GPT.generate`."""
+    check_prompt(ids)
+    check_options(max_new_tokens, temperature, top_k, top_p)
+    cache, new = model.new_cache(), ids
+    with no_grad(), evaluating(model):
+        for _ in range(max_new_tokens):
+            if use_cache and ids.shape[1] <= model.context:
+                x = model.hidden(new, cache)       # (B, 1, C), the prompt's (B, T, C) at first
+            else:                                  # past the context every token's place changes: nothing to keep
+                x = model.hidden(ids[:, -model.context:])
+            logits = model.logits(x[:, -1])        # (B, V)
+            p = probabilities(logits.array, temperature, top_k, top_p)
+            new = multinomial(ids.wrap(p), 1, replacement=True, generator=generator)           # (B, 1)
+            ids = cat([ids, new.to(ids.dtype)], 1)
+    return ids
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """In evaluation mode inside the block; afterwards every module is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def check_prompt(ids):
+    """Raise unless ids is a batch of sequences that has a last token to go on from."""
+    if ids.ndim != 2 or 0 in ids.shape:
+        raise ShapeError(complaint("generate(ids)", "ids must be (batch, time), with at least one token each",
+                                   {"ids": ids}, "For one sequence, write ids[None]."))
+    if ids.dtype.kind not in "iu":
+        raise DTypeError(complaint("generate(ids)", "ids must be integers: the tokens' numbers", {"ids": ids}))
+
+
+def check_options(max_new_tokens, temperature, top_k, top_p):
+    """Raise ValueRangeError where an option of generate is out of its range."""
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise ValueRangeError(f"generate: max_new_tokens must be an integer >= 0, got {max_new_tokens!r}")
+    if not 0 <= temperature < math.inf:
+        raise ValueRangeError(f"generate: temperature must be a number >= 0, got {temperature!r}\n"
+                              "  0 always takes the likeliest token, 1 draws as the model says.")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        raise ValueRangeError(f"generate: top_k must be an integer >= 1, or None for all tokens, got {top_k!r}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueRangeError(f"generate: top_p is a probability, 0 < top_p <= 1, or None for all, got {top_p!r}")
