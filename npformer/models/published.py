@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
+from .. import tensorfile
 from ..core import arrays
 from ..core.errors import InputError, ValueRangeError, complaint
-from ..extras import extra
 from ..nn.state import plain_array
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -46,16 +46,10 @@ def plain(state_dict):
 
 def read(path):
     """The arrays of a safetensors file under GPT's own names. path: the file, or the folder it is in."""
-    safetensors = extra("safetensors", "Reading GPT-2's weights")
     path = weights_file(path)
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file.\n  Give a GPT-2's {WEIGHTS}, or the folder that it is in.")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is truncated, or no safetensors file at all ({error}).") from None
-    return plain(found)
+    return plain(tensorfile.read(path)[0])
 
 
 def weights_file(path):
