@@ -35,6 +35,7 @@ from .creation import (arange, as_tensor, empty, eye, from_dlpack, from_numpy, f
 from .functions import *  # noqa: F403
 from .interop import Device as device
 from .interop import Size
+from .serialize import load, save
 from .tensors import Tensor
 
 __version__ = "0.1.0"

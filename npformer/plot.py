@@ -1,12 +1,20 @@
 """Pictures of a training run: loss curves, the three forms side by side, gradient norms. Needs matplotlib."""
 
+from __future__ import annotations
+
 import io
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .checkpoint import make_folder, write_whole
 from .extras import extra
+from .files import make_folder, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .typing import StrPath
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles and markers differ too, for grey print.
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
@@ -14,12 +22,12 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def figure(width=8.0, height=4.5):
+def figure(width: float = 8.0, height: float = 4.5):
     """An empty matplotlib figure. No window system is asked for."""
     return extra("matplotlib.figure", "A plot").Figure(figsize=(width, height), layout="constrained")
 
 
-def save(picture, path):
+def save(picture, path: StrPath) -> None:
     """Write a figure as PNG, whole or not at all; the folder is made if it is not there."""
     content = io.BytesIO()
     picture.savefig(content, format="png", dpi=150)
@@ -27,7 +35,7 @@ def save(picture, path):
     write_whole(path, content.getvalue())
 
 
-def smooth(values, window):
+def smooth(values: Sequence[float], window: int) -> np.ndarray:
     """The running mean of up to `window` values; each mean looks back only."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
@@ -35,7 +43,7 @@ def smooth(values, window):
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def style(axes, title, x, y):
+def style(axes, title: str, x: str, y: str) -> None:
     """Title at the left, labels, a faint grid, and no box around."""
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(x)
@@ -44,7 +52,7 @@ def style(axes, title, x, y):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot_loss(records, path, title="Training loss"):
+def plot_loss(records: Sequence[dict], path: StrPath, title: str = "Training loss") -> None:
     """The loss of each step (thin), its running mean (thick), and the validation losses (points)."""
     picture = figure()
     axes = picture.add_subplot()
@@ -60,7 +68,8 @@ def plot_loss(records, path, title="Training loss"):
     save(picture, path)
 
 
-def plot_forms(results, path, title="With the residual, without it, and with the line deleted"):
+def plot_forms(results: Sequence[dict], path: StrPath,
+               title: str = "With the residual, without it, and with the line deleted") -> None:
     """Loss curves of several runs, a panel for each depth. results: dicts with depth, label, losses."""
     depths = sorted({r["depth"] for r in results})
     labels = list(dict.fromkeys(r["label"] for r in results))
@@ -77,7 +86,8 @@ def plot_forms(results, path, title="With the residual, without it, and with the
     save(picture, path)
 
 
-def plot_grad_norms(results, path, title="Gradient norm of each weight: a cross at the bottom is no gradient at all"):
+def plot_grad_norms(results: Sequence[dict], path: StrPath,
+                    title: str = "Gradient norm of each weight: a cross at the bottom is no gradient at all") -> None:
     """Gradient norms of the weights in the order of the layers, a line for each of `results` (label, grad_norms)."""
     names = [name for name in results[0]["grad_norms"] if name.endswith("weight")]
     picture = figure(max(7.0, 0.32 * len(names) + 3), 5.5)

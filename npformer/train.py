@@ -17,12 +17,13 @@ import threading
 import numpy as np
 
 from . import autograd, creation, optim
-from .checkpoint import load_checkpoint, make_folder, save_checkpoint, write_whole, writing
 from .core import arrays
 from .core.errors import InputError, NpformerError
 from .data import Batches, CharTokenizer, default_text, digest, in_order, read_text, split
+from .files import make_folder, write_whole, writing
 from .models.tiny import TinyTransformer
 from .nn import functional as F
+from .serialize import load, save
 
 CHECKPOINT, LOG, OPTIONS = "checkpoint.safetensors", "log.jsonl", "options.json"
 
@@ -135,20 +136,23 @@ class Run:
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.array).all():
                 raise Diverged(f"step {self.step}: {name} holds NaN or infinity, with lr {self.config.lr}.")
-        save_checkpoint(path, {
+        save({
             "config": dataclasses.asdict(self.config), "step": self.step, "text": self.digest,
             "vocabulary": self.tokenizer.vocabulary, "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "batches": self.batches.state_dict(),
-            "generator": arrays.default_generator.get_state()})
+            "generator": arrays.default_generator.get_state()}, path)
 
     @classmethod
     def load(cls, path, **changes):
         """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, save_every."""
-        tree = load_checkpoint(path)
+        try:
+            tree = load(path)
+        except InputError as error:
+            raise InputError(f"{error}\n  Use another checkpoint, or start the run again without --resume.") from None
         try:
             config, vocabulary = Config(**tree["config"]), tree["vocabulary"]
             state = {key: tree[key] for key in ("step", "text", "model", "optimizer", "batches", "generator")}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise InputError(f"{path} is a checkpoint of something else than a training run ({error}).") from None
         self = cls(changed(config, changes, path), config.read_text())
         if (self.digest, self.tokenizer.vocabulary) != (state["text"], vocabulary):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-for needed in ("rich", "matplotlib", "safetensors"):
+for needed in ("rich", "matplotlib"):
     pytest.importorskip(needed, reason="the command line needs the extra [cli]")
 
 from npformer.cli import main  # noqa: E402
@@ -164,10 +164,9 @@ def test_no_command_and_unknown_command(capsys):
 
 
 def test_a_package_that_is_missing_is_named(text, tmp_path, capsys, monkeypatch):
-    for module in ("safetensors", "safetensors.numpy"):
-        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     message = refused(capsys, "train", text, *TINY, "3", "--out", str(tmp_path / "run"))
-    assert "needs safetensors" in message and "pip install 'npformer[cli]'" in message
+    assert "needs matplotlib" in message and "pip install 'npformer[cli]'" in message
 
 
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────────────────────────────────

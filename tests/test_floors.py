@@ -18,9 +18,9 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative
 FLOORS = (
     "core.errors", "core.arrays core.source core.samples", "core",
     "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops", "ops.attention ops.loss",
-    "functions", "tracked inplace interop", "tensors", "creation autograd cuda", "",
+    "functions", "tracked inplace interop", "tensors", "creation autograd cuda", "files", "tensorfile", "serialize", "",
     "nn.functional", "nn.module nn.hooks nn.state nn.parameter", "nn optim", "extras",
-    "models data checkpoint train plot", "verify debug", "cli __main__",
+    "models data train plot", "verify debug", "cli __main__",
 )
 
 

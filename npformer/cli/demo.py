@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from .. import debug, plot, verify
-from ..checkpoint import make_folder
 from ..core import tape
 from ..core.arrays import to_numpy
 from ..core.errors import GradientError, NpformerError
 from ..data import in_order
+from ..files import make_folder
 from ..models.tiny import FORMS
 from ..nn import functional as F
 from ..train import Config

@@ -11,7 +11,7 @@ from ..core import arrays
 from ..core.errors import DeviceError
 from . import package_version
 
-PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "safetensors", "threadpoolctl")
+PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "threadpoolctl")
 
 
 def run(arguments):

@@ -5,7 +5,7 @@ import json
 import os
 
 from .. import plot
-from ..checkpoint import make_folder, write_whole
+from ..files import make_folder, write_whole
 from ..models.tiny import FORMS
 from ..train import Config, Run
 from . import config_options, show

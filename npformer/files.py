@@ -1,0 +1,47 @@
+"""Files that are written whole or not at all, and refusals that say which path and why."""
+
+import contextlib
+import os
+
+from .core.errors import InputError
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turn the system's refusal to write `path` into an InputError that says which path and why."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.\n"
+                         "  Name another place (for a command: with --out).") from None
+
+
+def make_folder(path):
+    """Make a folder, and those above it, unless it is there; an InputError if it cannot be written into."""
+    with writing(path):
+        os.makedirs(path, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: you have no permission.\n"
+                         "  Name another place (for a command: with --out).")
+
+
+def write_whole(path, *pieces):
+    """Write pieces of bytes into a file so that, killed at any moment, the file has its old content or the new."""
+    part = f"{path}.part"
+    with writing(path):
+        try:
+            with open(part, "wb") as file:
+                file.writelines(pieces)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.remove(part)
+            raise
+        if hasattr(os, "O_DIRECTORY"):             # the folder's entry has to reach the disk too
+            folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
