@@ -1,13 +1,21 @@
 """Files that are written whole or not at all, and refusals that say which path and why."""
 
+from __future__ import annotations
+
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from .core.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .typing import StrPath
+
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path: StrPath) -> Iterator[None]:
     """Turn the system's refusal to write `path` into an InputError that says which path and why."""
     try:
         yield
@@ -16,7 +24,7 @@ def writing(path):
                          "  Name another place (for a command: with --out).") from None
 
 
-def make_folder(path):
+def make_folder(path: StrPath) -> None:
     """Make a folder, and those above it, unless it is there; an InputError if it cannot be written into."""
     with writing(path):
         os.makedirs(path, exist_ok=True)
@@ -25,7 +33,7 @@ def make_folder(path):
                          "  Name another place (for a command: with --out).")
 
 
-def write_whole(path, *pieces):
+def write_whole(path: StrPath, *pieces: bytes | memoryview) -> None:
     """Write pieces of bytes into a file so that, killed at any moment, the file has its old content or the new."""
     part = f"{path}.part"
     with writing(path):

@@ -1,7 +1,10 @@
 """npf.save and npf.load: tensors, and the dicts and lists around them, in one safetensors file. Nothing is pickled."""
 
+from __future__ import annotations
+
 import json
 import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -11,11 +14,14 @@ from .core.errors import DTypeError, InputError, describe
 from .files import write_whole
 from .tensors import Tensor
 
+if TYPE_CHECKING:
+    from .typing import DeviceLike, StrPath
+
 FORMAT = "npformer 1"
 PLAIN = (str, int, float, bool, type(None))        # what JSON keeps as it is
 
 
-def save(obj, f):
+def save(obj: Any, f: StrPath | BinaryIO) -> None:
     """Write obj into f, a path or a file that is open for writing bytes. A path is written whole or not at all.
 
     obj: tensors, arrays, numbers, strings, bools and None, in dicts, lists and tuples of any depth: a state dict of a
@@ -33,7 +39,7 @@ def save(obj, f):
         write_whole(f, *content)
 
 
-def load(f, map_location=None, *, weights_only=True):
+def load(f: StrPath | BinaryIO, map_location: DeviceLike | None = None, *, weights_only: bool = True) -> Any:
     """What `save` wrote into f, a path or a file that is open for reading bytes.
 
     Any other safetensors file comes back as a dict of tensors by name, for `load_state_dict`; bfloat16 becomes float32.

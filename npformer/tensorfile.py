@@ -9,16 +9,24 @@ A file from a stranger can be wrong, but it cannot run code; and all that its he
 size before an array is made.   Source: https://github.com/huggingface/safetensors, "Format".
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import json
 import math
 import os
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from .core import arrays
 from .core.errors import DTypeError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .typing import StrPath
 
 METADATA = "__metadata__"
 KINDS = {"F64": arrays.float64, "F32": arrays.float32, "F16": arrays.float16, "I64": arrays.int64, "I32": arrays.int32,
@@ -42,7 +50,7 @@ def require(condition, reason):
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pieces(found, metadata):
+def pieces(found: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
     """The bytes of a file with those NumPy arrays (a dict by name) and texts (another), piece by piece."""
     header, place = {METADATA: metadata}, 0
     names = sorted(found, key=lambda name: (-found[name].itemsize, name))      # so that every array lies aligned
@@ -70,7 +78,7 @@ def bytes_of(array):
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read(source):
+def read(source: StrPath | BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(NumPy arrays by name, metadata) out of a file: its path, or a file that is open for reading bytes.
 
     BF16 becomes float32. An InputError says what is wrong with a file that cannot be used.

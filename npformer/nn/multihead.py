@@ -1,5 +1,9 @@
 """MultiheadAttention, with PyTorch's parameters and options."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..core.errors import ValueRangeError
 from ..functions.shaping import transpose
 from . import functional as F
@@ -8,6 +12,10 @@ from .functional.checks import require_probability
 from .layers.basic import Linear
 from .module import Module
 from .parameter import empty
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import DeviceLike, DType
 
 PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -23,8 +31,10 @@ class MultiheadAttention(Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
 
-    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, add_bias_kv=False, add_zero_attn=False, kdim=None,
-                 vdim=None, batch_first=False, device=None, dtype=None):
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
+                 add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
+                 vdim: int | None = None, batch_first: bool = False, device: DeviceLike | None = None,
+                 dtype: DType | None = None) -> None:
         super().__init__()
         check_options(embed_dim, num_heads, dropout)
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
@@ -41,7 +51,7 @@ class MultiheadAttention(Module):
         self.out_proj = Linear(embed_dim, embed_dim, bias, device=device, dtype=dtype)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw the projections of query, key and value anew (Xavier), and set their and the output's bias to 0."""
         for name in ("in_proj_weight", *PROJECTIONS):
             if getattr(self, name) is not None:
@@ -53,8 +63,9 @@ class MultiheadAttention(Module):
             if extra is not None:
                 init.xavier_normal_(extra)
 
-    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
-                average_attn_weights=True, is_causal=False):
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+                need_weights: bool = True, attn_mask: Tensor | None = None, average_attn_weights: bool = True,
+                is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
         """(output, weights); weights is None without need_weights, (B, H, T, S) without average_attn_weights.
 
         Where a boolean mask is True, the key is NOT seen; a floating one is added to the scores. key_padding_mask

@@ -4,7 +4,10 @@ Masks mean the same in all of them: where a boolean mask is True, the key is NOT
 scores. Shapes are (T, B, C), with batch_first (B, T, C), without a batch (T, C).
 """
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +22,11 @@ from .layers.normalization import LayerNorm
 from .module import Module
 from .multihead import MultiheadAttention
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..typing import DeviceLike, DType
+
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}     # those that have a name; any function of one tensor will do
 
 
@@ -30,8 +38,10 @@ class TransformerLayer(Module):
 
     attentions = ("self_attn",)
 
-    def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5,
-                 batch_first=False, norm_first=False, bias=True, device=None, dtype=None):
+    def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+                 activation: str | Callable[[Tensor], Tensor] = F.relu, layer_norm_eps: float = 1e-5,
+                 batch_first: bool = False, norm_first: bool = False, bias: bool = True,
+                 device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
         made = dict(device=device, dtype=dtype)
         for name in self.attentions:
@@ -75,7 +85,8 @@ class TransformerEncoderLayer(TransformerLayer):
     Source: Vaswani et al. 2017, arXiv:1706.03762, figure 1; norm_first: Xiong et al. 2020, arXiv:2002.04745.
     """
 
-    def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
+    def forward(self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
+                is_causal: bool = False) -> Tensor:
         """src_mask (T, T) or (B·H, T, T), src_key_padding_mask (B, T). is_causal: see MultiheadAttention."""
         x = self._residual(src, self.norm1, lambda x: self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
         return self._residual(x, self.norm2, self._ff_block)
@@ -97,8 +108,9 @@ class TransformerDecoderLayer(TransformerLayer):
 
     attentions = ("self_attn", "multihead_attn")
 
-    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
-                memory_key_padding_mask=None, tgt_is_causal=False, memory_is_causal=False):
+    def forward(self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+                tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+                tgt_is_causal: bool = False, memory_is_causal: bool = False) -> Tensor:
         """tgt_mask (T, T), memory_mask (T, S), or each with B·H before; the padding masks (B, T) and (B, S)."""
         x = self._residual(tgt, self.norm1, lambda x: self._sa_block(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
         x = self._residual(x, self.norm2, lambda x: self._mha_block(x, memory, memory_mask, memory_key_padding_mask,
@@ -143,10 +155,12 @@ class TransformerEncoder(TransformerStack):
     zeros at padded places, which nobody should read.)
     """
 
-    def __init__(self, encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True):
+    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None,
+                 enable_nested_tensor: bool = True, mask_check: bool = True) -> None:
         super().__init__(encoder_layer, num_layers, norm)
 
-    def forward(self, src, mask=None, src_key_padding_mask=None, is_causal=None):
+    def forward(self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
+                is_causal: bool | None = None) -> Tensor:
         """is_causal: every query t sees src 0 to t; beside a mask it says that this is one. None: as the mask says."""
         return self._through(src, mask, src_key_padding_mask, bool(is_causal))
 
@@ -157,11 +171,12 @@ class TransformerDecoder(TransformerStack):
     tgt (T, B, C), memory (S, B, C) -> (T, B, C). norm: a module, or None. All copies start with the same weights.
     """
 
-    def __init__(self, decoder_layer, num_layers, norm=None):
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__(decoder_layer, num_layers, norm)
 
-    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
-                memory_key_padding_mask=None, tgt_is_causal=None, memory_is_causal=False):
+    def forward(self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+                tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+                tgt_is_causal: bool | None = None, memory_is_causal: bool = False) -> Tensor:
         """The masks are those of TransformerDecoderLayer, the same for each layer. tgt_is_causal None: as tgt_mask."""
         return self._through(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
                              bool(tgt_is_causal), bool(memory_is_causal))
@@ -178,9 +193,12 @@ class Transformer(Module):
     LayerNorm. Every matrix starts Xavier uniform.   Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
-    def __init__(self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048,
-                 dropout=0.1, activation=F.relu, custom_encoder=None, custom_decoder=None, layer_norm_eps=1e-5,
-                 batch_first=False, norm_first=False, bias=True, device=None, dtype=None):
+    def __init__(self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
+                 dim_feedforward: int = 2048, dropout: float = 0.1,
+                 activation: str | Callable[[Tensor], Tensor] = F.relu, custom_encoder: Module | None = None,
+                 custom_decoder: Module | None = None, layer_norm_eps: float = 1e-5, batch_first: bool = False,
+                 norm_first: bool = False, bias: bool = True, device: DeviceLike | None = None,
+                 dtype: DType | None = None) -> None:
         super().__init__()
         made = dict(device=device, dtype=dtype)
         options = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
@@ -194,15 +212,17 @@ class Transformer(Module):
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw every matrix anew."""
         for p in self.parameters():
             if p.ndim > 1:
                 init.xavier_uniform_(p)
 
-    def forward(self, src, tgt, src_mask=None, tgt_mask=None, memory_mask=None, src_key_padding_mask=None,
-                tgt_key_padding_mask=None, memory_key_padding_mask=None, src_is_causal=None, tgt_is_causal=None,
-                memory_is_causal=False):
+    def forward(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None, tgt_mask: Tensor | None = None,
+                memory_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
+                tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None,
+                src_is_causal: bool | None = None, tgt_is_causal: bool | None = None,
+                memory_is_causal: bool = False) -> Tensor:
         """Masks for the encoder (src_), for the decoder among themselves (tgt_) and towards the encoder (memory_)."""
         self._check(src, tgt)
         memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
@@ -224,7 +244,8 @@ class Transformer(Module):
             raise ShapeError(complaint(call, f"both must be of width d_model, {self.d_model}", operands))
 
     @staticmethod
-    def generate_square_subsequent_mask(sz, device=None, dtype=None):
+    def generate_square_subsequent_mask(sz: int, device: DeviceLike | None = None,
+                                        dtype: DType | None = None) -> Tensor:
         """The causal mask (sz, sz) that is added to scores: 0 where query t may see key s, s <= t, else −∞."""
         module = arrays.module_for(device)
         dtype = arrays.as_dtype(dtype) or arrays.get_default_dtype()

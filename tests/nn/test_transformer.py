@@ -173,6 +173,33 @@ def test_dropout_acts_in_all_its_places_in_training():
         assert not npf.equal(block(x), block(x)), chosen
 
 
+@pytest.mark.parametrize("dtype", [npf.float32, npf.float64])
+def test_the_dtype_stays_in_values_and_gradients(dtype):
+    model = nn.Transformer(C, H, 1, 1, 7, dtype=dtype)
+    src, tgt = (npf.randn(n, B, C, dtype=dtype, requires_grad=True) for n in (S, T))
+    y = model(src, tgt, tgt_mask=model.generate_square_subsequent_mask(T, dtype=dtype), memory_is_causal=True)
+    y.sum().backward()
+    assert {x.dtype for x in (y, src.grad, tgt.grad, *(p.grad for p in model.parameters()))} == {np.dtype(dtype)}
+
+
+def test_on_the_gpu_as_on_the_cpu(cupy):
+    model = nn.Transformer(C, H, 1, 1, 7, dropout=0.0).double()
+    src, tgt = (npf.randn(n, B, C, dtype=npf.float64) for n in (S, T))
+    hidden = npf.zeros(B, S, dtype=npf.bool)
+    hidden[1, 2:] = True
+
+    def run(device):
+        model.to(device).zero_grad()
+        mask = model.generate_square_subsequent_mask(T, device=device, dtype=npf.float64)
+        y = model(src.to(device), tgt.to(device), src_is_causal=True, tgt_mask=mask,
+                  memory_key_padding_mask=hidden.to(device))
+        y.pow(2).sum().backward()
+        assert {x.device for x in (y, *(p.grad for p in model.parameters()))} == {npf.device(device)}
+        return [x.detach().cpu().numpy().copy() for x in (y, *(p.grad for p in model.parameters()))]
+    for a, b in zip(run("cpu"), run("cuda"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
