@@ -1,5 +1,6 @@
-"""The judge: is this gradient right, and if not, where is it wrong?"""
+"""The judge: is this gradient right, and if not, what is wrong with it?"""
 
-from .numeric import Report, gradcheck
+from .check import check_vjp, gradcheck
+from .findings import KINDS, Comparison, Finding, Report
 
-__all__ = ["Report", "gradcheck"]
+__all__ = ["KINDS", "Comparison", "Finding", "Report", "check_vjp", "gradcheck"]

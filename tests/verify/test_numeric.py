@@ -37,7 +37,7 @@ def test_right_gradients_pass_and_the_report_says_so():
     report = npf.gradcheck(lambda x, w: F.softmax(F.linear(x, w), -1), [x, w])
     assert report and report.findings == []
     text = str(report)
-    assert text.startswith("gradcheck: 2 gradients are right") and "dinputs[1] (2, 5)" in text
+    assert text.startswith("gradcheck(<lambda>): 2 gradients are right") and "dinputs[1] (2, 5)" in text
 
 
 @pytest.mark.parametrize("change", [lambda d, x: d * 1.00001, lambda d, x: -d, lambda d, x: d * 0,

@@ -1,0 +1,227 @@
+"""The judge: structure, properties that need no oracle, finite differences, diagnosis, and whether the point says it all."""
+
+import contextlib
+
+import numpy as np
+
+from .. import autograd
+from ..core.errors import GradientError, GraphError
+from ..ops.shape import cat, reshape
+from .diagnose import Evidence, diagnose
+from .findings import Comparison, Finding, Report
+from .numeric import STEP, directional, one_sided, rounding, slope_at, true_gradient
+from .properties import clean_hands, linearity, structure
+from .subject import from_function, from_pair
+from .vacuous import hazards, silent, warn
+
+DIRECTIONS = 8                                     # random directions along which a large input is looked at
+SAMPLED = 120                                      # entries of it besides
+
+
+def gradcheck(fn, inputs, *, order=1, seed=0, eps=STEP, rtol=1e-7, max_entries=1000, raises=True):
+    """Hold the gradient of `fn(*inputs)` against finite differences, and say what is wrong with it.
+
+    fn: from Tensors to one Tensor of any shape; L = Σ g·fn(...), with a random upstream g, since a wrong gradient can
+    hide behind ones. inputs: a Tensor or several; the floating ones that require a gradient are checked, or all
+    floating ones if none does. Those in float64 are perturbed in place and put back, so that `fn` may also close over
+    them (a model's parameters, say); others are copied to float64 and handed to `fn`.
+    order: 2 checks the gradient of the gradient as well. seed: of everything random. eps: the step h. rtol: the error
+    that is allowed, in units of the gradient's largest entry. max_entries: an input with more entries is checked along
+    random directions and at some entries. raises: raise GradientError when something is wrong; else return the Report.
+
+    Returns a Report, true if all is right. Raises GradientError, DTypeError (no floating input), GraphError (no graph).
+    """
+    report = judge(from_function(fn, inputs), seed, eps, rtol, max_entries)
+    if order == 2 and not report.wrong:
+        second = judge(from_function(slope_of(fn, inputs, seed), inputs), seed + 1, eps, 10 * rtol, max_entries)
+        report.comparisons += second.comparisons
+        report.findings += second.wrong
+    return settled(report, raises)
+
+
+def check_vjp(forward, backward, inputs, *, names=None, seed=0, eps=STEP, rtol=1e-7, max_entries=1000, cache=None,
+              raises=True):
+    """The same for a backward pass on plain arrays, of any engine: no Tensor is involved.
+
+    y = forward(*inputs), gradients = backward(g, *inputs), one for each input, None where there is none; or with a
+    cache: y, cache = forward(*inputs), gradients = backward(g, cache) (cache=True; found out if None). inputs: arrays
+    (floating ones are checked, in float64), masks, indices, numbers. names: of the inputs, for the report.
+    """
+    return settled(judge(from_pair(forward, backward, inputs, names, cache), seed, eps, rtol, max_entries), raises)
+
+
+def settled(report, raises):
+    """The report; a GradientError if something is wrong, or could not be seen, and that is wanted."""
+    if raises and not report:
+        raise GradientError(report)
+    return report
+
+
+def slope_of(fn, inputs, seed):
+    """The function that gives fn's gradients, for a fixed random upstream, end to end: what order 2 checks."""
+    rng = np.random.default_rng([seed, 2])
+    upstream = {}
+
+    def slopes(*xs):
+        with autograd.enable_grad():
+            leaves = [x if x.requires_grad else x.detach().requires_grad_() if x.dtype.kind == "f" else x for x in xs]
+            y = fn(*leaves)
+            g = upstream.setdefault("g", rng.standard_normal(y.array.shape))
+            wanted = [x for x in leaves if x.requires_grad]
+            found = autograd.grad(y, wanted, y.wrap(np.asarray(g, like=y.array)), create_graph=True, allow_unused=True)
+            flat = [reshape(d, shape=(-1,)) for d in found if d is not None]
+            return cat(*flat, dim=0)
+    slopes.__qualname__ = f"the gradient of {getattr(fn, '__name__', 'fn')}"
+    return slopes
+
+
+# ── one judgement ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(subject, seed=0, eps=STEP, rtol=1e-7, max_entries=1000):
+    """The Report on a Subject."""
+    rng = np.random.default_rng(seed)
+    comparisons, findings = at_this_point(subject, rng, eps, rtol, max_entries)
+    report = Report(subject.name, comparisons, findings)
+    if not report.wrong:
+        report.findings += at_better_points(subject, rng, eps, rtol, max_entries)
+    return report
+
+
+def at_better_points(subject, rng, eps, rtol, max_entries):
+    """Findings at a point near by, where what this one hides would show; and on what cannot be shown at all."""
+    found, better = [], {}
+    for i, words, value in hazards(subject):
+        if value is None:
+            found.append(warn(words))
+        else:
+            better[i] = (words, value)
+    if not better:
+        return found
+    with changed(subject, {i: value for i, (_, value) in better.items()}):
+        try:
+            y = subject.forward(subject.inputs)
+            fits = bool(np.isfinite(y).all())
+        except Exception:                          # noqa: BLE001  (anything may go wrong at a point nobody promised)
+            fits = False
+        wrong = at_this_point(subject, rng, eps, rtol, max_entries)[1] if fits else []
+    if not fits:
+        return found + [warn(words) for words, _ in better.values()]
+    return [f for f in wrong if f.kind != "vacuous"] + found
+
+
+@contextlib.contextmanager
+def changed(subject, values):
+    """Some inputs with other values, inside the block; in the same memory."""
+    before = {i: subject.inputs[i].copy() for i in values}
+    try:
+        for i, value in values.items():
+            subject.inputs[i][...] = value
+        yield
+    finally:
+        for i, value in before.items():
+            subject.inputs[i][...] = value
+
+
+def at_this_point(subject, rng, eps, rtol, max_entries):
+    """The comparisons and findings where the inputs stand now."""
+    y = np.array(subject.forward(subject.inputs), dtype=float)
+    if not np.isfinite(y).all():
+        raise GraphError(f"{subject.name}: the forward pass gives NaN or infinity at this point, so there is no gradient to "
+                         "compare with; choose other inputs")
+    g = rng.standard_normal(y.shape) + 0.3
+    sent = subject.gradients(g.copy())
+    findings = structure(subject, g, sent)
+    crooked = {f.input for f in findings}
+    if not crooked:
+        findings += linearity(subject, g, sent, rng)
+    told = crooked | {f.input for f in findings}
+    comparisons = []
+    for i, d in zip(subject.checked, sent):
+        if subject.names[i] in crooked:
+            continue
+        comparison, more = compare(subject, i, np.asarray(d, dtype=float), g, y, rng, eps, rtol, max_entries)
+        comparisons.append(comparison)
+        findings += [f for f in more if subject.names[i] not in told]
+    return comparisons, findings + (clean_hands(subject, g) if not crooked else [])
+
+
+def compare(subject, i, a, g, y, rng, eps, rtol, max_entries):
+    """One input's gradient against the true one: (Comparison, findings)."""
+    name, x = subject.names[i], subject.inputs[i]
+    whole = x.size <= max_entries
+    places = np.arange(x.size) if whole else chosen(a, rng, min(SAMPLED, max_entries))
+    truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps)
+    taken = a.reshape(-1)[places]
+    scale = max(np.abs(truth.gradient).max(initial=0), np.abs(taken).max(initial=0))
+    allowed = rtol * scale + 3 * truth.noise
+    bad = np.flatnonzero(~(np.abs(taken - truth.gradient) <= allowed))
+    kinks = look_again(subject, x, bad, places, taken, truth, g, allowed, eps, rtol * scale)
+    error = np.abs(taken - truth.gradient)
+    error[kinks] = 0
+    worst = int((error - allowed).argmax()) if len(places) else 0
+    ok = bool(len(places) == 0 or error[worst] <= allowed[worst])
+    findings = []
+    if ok and not whole:
+        ok, findings = along_directions(subject, i, a, g, rng, eps, rtol)
+    comparison = Comparison(name, x.shape, len(places), float(error.max(initial=0)), float(scale),
+                            float(truth.noise.max(initial=0)), ok)
+    if len(places):
+        comparison.index = tuple(int(k) for k in np.unravel_index(places[worst], x.shape))
+        comparison.analytic, comparison.numeric = float(taken[worst]), float(truth.gradient[worst])
+    if not ok and not findings:
+        findings = explained(subject, i, a, g, y, truth, whole, places)
+    if ok and x.size and scale <= 1e-12 * max(np.abs(y).max(initial=0), 1e-300) and not subject.name.startswith("gradcheck"):
+        findings.append(silent(name, x.shape))
+    return comparison, findings
+
+
+def chosen(a, rng, count):
+    """Places to look at in a large gradient: half of them its largest entries, the others at random."""
+    order = np.argsort(-np.abs(a), axis=None)
+    return np.sort(np.concatenate([order[:count // 2], rng.choice(order[count // 2:], count - count // 2, replace=False)]))
+
+
+def look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack):
+    """Entries that differ are looked at with a smaller step: a kink may lie between. Returns those that lie on one."""
+    kinks = []
+    for k in bad[:400]:
+        place = np.unravel_index(places[k], x.shape)
+        slope, spread, size = slope_at(subject.forward, subject.inputs, x, place, eps / 100)
+        closer = float((g * slope).sum())
+        noise = rounding(g, size, eps / 100)
+        if abs(taken[k] - closer) <= slack + noise:
+            truth.gradient[k], allowed[k] = closer, slack + noise
+            continue
+        left, right = one_sided(subject.forward, subject.inputs, x, place, g)
+        low, high = sorted((left, right))
+        margin = 1e-4 * max(abs(low), abs(high), slack)
+        if high - low > 20 * margin and low - margin <= taken[k] <= high + margin:
+            kinks.append(k)
+    return kinks
+
+
+def along_directions(subject, i, a, g, rng, eps, rtol):
+    """Whether a·v is right for random directions v, and a finding if not: for inputs with too many entries."""
+    x = subject.inputs[i]
+    for _ in range(DIRECTIONS):
+        v = rng.choice([-1.0, 1.0], x.shape)
+        true, noise = directional(subject.forward, subject.inputs, i, g, v, eps / np.sqrt(x.size))
+        found = float((a * v).sum())
+        if abs(found - true) > 1e-6 * np.linalg.norm(a) + rtol * abs(true) + 10 * noise:
+            return False, [Finding("unexplained", subject.names[i],
+                                   f"d{subject.names[i]} is right at all entries that were looked at, but along a random "
+                                   f"direction it gives {found:.8g} where the true slope is {true:.8g}: few entries are wrong")]
+    return True, []
+
+
+def explained(subject, i, a, g, y, truth, whole, places):
+    """The diagnosis of a wrong gradient, as far as it was looked at."""
+    x = subject.inputs[i]
+    n, noise = a.copy(), np.zeros(x.size)
+    n.reshape(-1)[places], noise[places] = truth.gradient, truth.noise
+    if not whole:                                  # only the entries that were looked at, as one row
+        a, n, noise, x = a.reshape(-1)[places], truth.gradient, truth.noise, x.reshape(-1)[places]
+    inputs = dict(zip(subject.names, subject.inputs))
+    return diagnose(Evidence(subject.names[i], x, a, n, noise.reshape(x.shape), g, y, truth.jacobian if whole else None,
+                             inputs))

@@ -1,0 +1,131 @@
+"""What a check says: findings, each of one of a closed list of kinds, and the report that holds them."""
+
+from dataclasses import dataclass, field
+
+# Every kind that a finding can have, and what it says of the gradient under test, a. The true gradient is n.
+KINDS = {
+    "shape": "a has another shape than the input, or there is not one gradient for each input",
+    "dtype": "a has another dtype than the input",
+    "nan": "a holds NaN or infinity where n is finite",
+    "mutates": "the backward pass writes into an input, a saved array or the upstream gradient",
+    "aliases": "a shares its memory with the upstream gradient, an input or another gradient",
+    "not-repeatable": "the same backward pass gives another result the second time",
+    "ignores-upstream": "a does not depend on the upstream gradient g",
+    "nonlinear": "a is not linear in g",
+    "zero": "a is zero where n is not: the path is cut",
+    "sign": "a is −n",
+    "factor": "a is n times a constant",
+    "transposed": "a is n transposed",
+    "permuted": "a has n's values in other places",
+    "unsummed-broadcast": "the input was broadcast, and a was not summed back to its shape",
+    "averaged-broadcast": "the input was broadcast, and a is the mean over its uses, not the sum",
+    "not-accumulated": "an entry is used several times, and a has the gradient of one use only",
+    "path-missing": "one of several paths from the input to the output is left out",
+    "path-doubled": "one of several paths is counted twice",
+    "missing-factor": "a lacks a factor that is an array: an input, the output, or made of them",
+    "extra-factor": "a has a factor too many that is an array",
+    "diagonal-jacobian": "a uses the diagonal of the Jacobian alone",
+    "missing-term": "n is a sum of terms, and a lacks one",
+    "wrong-coefficient": "n is a sum of terms, and one of them has another coefficient in a",
+    "mask-ignored": "a does not stop where a mask stops the forward pass, and is wrong elsewhere for it",
+    "mask-leak": "gradient reaches entries that the forward pass does not use",
+    "only-at-ties": "a differs only where entries tie",
+    "kink": "a differs only where the function has a kink: any value between the two slopes may be meant",
+    "missing-eps": "a leaves out a small constant that the forward pass has, or puts it elsewhere",
+    "wrong-axis": "a is summed or averaged over another axis than the forward pass",
+    "stale-value": "a is the gradient at other values than those of the forward pass",
+    "precision": "a is right but for rounding far above its dtype's",
+    "unexplained": "a is wrong in a way that none of the others describes; where and how much is said",
+    "vacuous": "this test point hides mistakes: a wrong gradient could have passed",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has to say.
+
+    kind: one of KINDS. input: the name of the input whose gradient it is about, '' for the whole pass. message: a
+    sentence with the numbers in it. detail: numbers for programs. certainty: "certain" (equal to within the noise),
+    "likely" (consistent with it), or "possible". hints: where it is wrong; which rule is broken; the formula.
+    """
+
+    kind: str
+    input: str
+    message: str
+    detail: dict = field(default_factory=dict, compare=False)
+    certainty: str = "certain"
+    hints: tuple = ()
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"Finding: {self.kind!r} is no kind; the kinds are {', '.join(KINDS)}")
+
+    def __str__(self):
+        sure = "" if self.certainty == "certain" else f" ({self.certainty})"
+        return f"{self.kind}{sure}: {self.message}"
+
+
+@dataclass
+class Comparison:
+    """One input's gradient held against the true one: how many numbers were compared, and the worst of them."""
+
+    name: str
+    shape: tuple
+    entries: int                                   # how many entries, or directions, were compared
+    worst: float                                   # the largest |difference|
+    scale: float                                   # the largest |entry| of either gradient
+    noise: float                                   # the error of the true gradient, estimated
+    ok: bool
+    index: tuple = ()                              # where the worst is; () if it is a direction
+    analytic: float = 0.0
+    numeric: float = 0.0
+    how: str = "entries"                           # "entries", or "directions" for inputs that are too large
+
+    def __str__(self):
+        mark = "ok   " if self.ok else "WRONG"
+        size = 1
+        for n in self.shape:
+            size *= n
+        part = "" if self.how == "entries" and self.entries == size else f" ({self.entries} {self.how} drawn)"
+        where = "" if self.ok else (f"\n         worst at {self.index}: backward says {self.analytic:.10g}, "
+                                    f"finite differences say {self.numeric:.10g}")
+        return (f"  {mark} d{self.name} {self.shape}{part}: largest error {self.worst:.1e}, beside a largest entry of "
+                f"{self.scale:.1e}{where}")
+
+
+@dataclass
+class Report:
+    """What a check found. True if every gradient is right and the test point could have shown it; prints as a page.
+
+    subject: what was checked. comparisons: a line for each input. findings: what is wrong, the most telling first, and
+    last what the test point could not show ("vacuous").
+    """
+
+    subject: str
+    comparisons: list
+    findings: list = field(default_factory=list)
+
+    def __bool__(self):
+        return all(c.ok for c in self.comparisons) and not self.findings
+
+    @property
+    def wrong(self):
+        """The findings that say that a gradient is wrong; those of kind "vacuous" only say that it might be."""
+        return [f for f in self.findings if f.kind != "vacuous"]
+
+    def __str__(self):
+        bad = [c.name for c in self.comparisons if not c.ok]
+        if bad:
+            head = f"gradients of {', '.join(bad)} are wrong"
+        elif self.wrong:
+            head = "the values are right, but not the pass"
+        elif self.findings:
+            head = "nothing wrong was seen, but this test point hides mistakes"
+        else:
+            head = f"{len(self.comparisons)} gradients are right"
+        return "\n".join([f"{self.subject}: {head}", *map(str, self.comparisons),
+                          *(f"  {finding}" for finding in self.findings)])
+
+    def hints(self, tier):
+        """For teaching: 1 where it is wrong, 2 which rule is broken, 3 the formula. A list, a line for each finding."""
+        return [f.hints[tier - 1] for f in self.wrong if len(f.hints) >= tier]

@@ -1,0 +1,108 @@
+"""How a mutant is written: the forward, the right rule of each gradient, and beside it the wrong ones.
+
+    @subject(x=real(5, 7))
+    def softmax(x):
+        '''y = exp(x) / Σ exp(x).    dx = y · (g − Σ g·y)'''
+        e = np.exp(x)
+        return e / total(e)
+
+    softmax.right(x=lambda g, y: y * (g - total(g * y)))
+    softmax.wrong("diagonal Jacobian", "diagonal-jacobian", x=lambda g, y: g * y * (1 - y))
+
+A rule names what it reads: `g` (the gradient that arrives), `y` (the output), the inputs, and what the forward saved. A
+forward that returns `(y, saved)` is judged with a cache, as courses write it; any other is run again by its backward.
+"""
+
+from dataclasses import dataclass
+from inspect import signature
+
+import numpy as np
+
+SUBJECTS = {}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A forward and a backward, to be judged. kinds: what it may be called, the best first; none if it is right."""
+
+    name: str
+    subject: "Subject"
+    kinds: tuple
+    rules: dict
+
+    @property
+    def names(self):
+        """The names of the inputs."""
+        return tuple(self.subject.draws)
+
+    def inputs(self, seed=0):
+        """A test point that hides nothing: sizes all different, parameters away from 1, indices that repeat."""
+        rng = np.random.default_rng(seed)
+        return [draw(rng) for draw in self.subject.draws.values()]
+
+    def forward(self, *arrays):
+        """y, or y and a cache of all that the rules may read."""
+        y = self.subject.function(*arrays)
+        if isinstance(y, tuple):
+            y, saved = y
+            return y, {"y": y, **dict(zip(self.names, arrays)), **saved}
+        return y
+
+    def backward(self, g, *context):
+        """A gradient for each input, None where it has no rule; context is the cache, or else the inputs."""
+        if isinstance(context[0], dict):
+            known = {"g": g, **context[0]}
+        else:
+            known = {"g": g, "y": self.subject.function(*context), **dict(zip(self.names, context))}
+        return tuple(rule and rule(*[known[name] for name in signature(rule).parameters])
+                     for rule in map(self.rules.get, self.names))
+
+
+class Subject:
+    """A forward with its right rules, and the mutants of them."""
+
+    def __init__(self, function, draws):
+        self.name, self.function, self.draws = function.__name__, function, draws
+        self.rules, self.mutants = {}, []
+        SUBJECTS[self.name] = self
+
+    def right(self, **rules):
+        """Set the right rule of each input that has a gradient."""
+        self.rules = rules
+
+    def wrong(self, mistake, *kinds, **rules):
+        """Plant a mistake: these rules in the place of the right ones; `kinds` is what it may be called."""
+        unknown = set(rules) - set(self.rules)
+        if unknown or not kinds:
+            raise ValueError(f"{self.name}: {mistake}: it needs a kind, and has a rule for unknown inputs {unknown}")
+        self.mutants.append(Mutant(f"{self.name}: {mistake}", self, kinds, {**self.rules, **rules}))
+
+    @property
+    def control(self):
+        """The right backward, which must pass."""
+        return Mutant(f"{self.name}: right", self, (), self.rules)
+
+
+def subject(**draws):
+    """Make a forward a Subject; `draws` are functions of a random generator, by input, as in core.samples."""
+    return lambda function: Subject(function, draws)
+
+
+def total(x):
+    """Σ x over the last dim, kept."""
+    return x.sum(axis=-1, keepdims=True)
+
+
+def average(x):
+    """The mean of x over the last dim, kept."""
+    return x.mean(axis=-1, keepdims=True)
+
+
+def T(x):
+    """The last two dims exchanged."""
+    return np.swapaxes(x, -1, -2)
+
+
+def columns(x):
+    """Σ x over all dims but the last."""
+    return x.reshape(-1, x.shape[-1]).sum(axis=0)

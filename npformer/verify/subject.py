@@ -1,0 +1,147 @@
+"""What is judged, in one form: a forward from arrays to one array, and a backward from g to a gradient for each input."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import autograd
+from ..core.arrays import float64, is_float, to_numpy
+from ..core.errors import DTypeError, GraphError, ShapeError
+from ..tensors import Tensor
+
+
+@dataclass
+class Subject:
+    """forward(inputs) -> y and pull(g, inputs) -> (gradients, what was saved), both on plain NumPy arrays.
+
+    names, inputs: of all arguments; checked: the places of those whose gradient is asked for. To look at the function at
+    another point, write into the arrays of `inputs`: functions of Tensors may read them from outside.
+    """
+
+    name: str
+    names: list
+    inputs: list
+    checked: list
+    forward: object
+    pull: object
+
+    def gradients(self, g):
+        """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
+        found = self.pull(g, self.inputs)[0]
+        return [found[i] for i in self.checked]
+
+
+def named(function):
+    """A function's name, as a report shows it."""
+    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "").rpartition(".")[2]
+
+
+# ── functions of Tensors ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def from_function(fn, inputs):
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over them."""
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"gradcheck(fn, inputs): input {i} must be a Tensor, got {type(x).__name__}.\n"
+                             "  For plain arrays there is npf.verify.check_vjp(forward, backward, inputs).")
+    tensors = [x if not is_float(x.dtype) or x.dtype == float64 else x.detach().double().requires_grad_(x.requires_grad)
+               for x in inputs]
+    checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
+        i for i, x in enumerate(tensors) if is_float(x.dtype)]
+    if not checked:
+        raise DTypeError("gradcheck(fn, inputs): no input is floating, so there is nothing to differentiate")
+
+    def forward(arrays):
+        with autograd.no_grad():
+            return to_numpy(result_of(fn(*tensors)).array)
+
+    def pull(g, arrays):
+        fresh = [tensors[i] for i in checked if not tensors[i].requires_grad]
+        for x in fresh:
+            x.requires_grad_()
+        try:
+            with autograd.enable_grad():
+                y = result_of(fn(*tensors))
+            if y.node is None:
+                raise GraphError("gradcheck(fn, inputs): fn's result does not depend on any input that requires a "
+                                 "gradient.\n  If fn reads tensors from outside, pass those, in float64, as inputs.")
+            upstream = y.wrap(np.asarray(g, dtype=y.dtype, like=y.array))
+            found = autograd.grad(y, [tensors[i] for i in checked], upstream, allow_unused=True)
+        finally:
+            for x in fresh:
+                x.node = None
+        sent = [None] * len(tensors)
+        for i, d in zip(checked, found):
+            sent[i] = np.zeros(tensors[i].shape) if d is None else to_numpy(d.array)
+        return sent, ()
+
+    names = [f"inputs[{i}]" for i in range(len(tensors))] if len(tensors) > 1 else ["input"]
+    return Subject(f"gradcheck({named(fn)})", names, [x.array for x in tensors], checked, forward, pull)
+
+
+def result_of(y):
+    """What fn returned, if it is one Tensor."""
+    if not isinstance(y, Tensor):
+        raise GraphError(f"gradcheck(fn, inputs): fn must return a Tensor, it returned {type(y).__name__}")
+    return y
+
+
+# ── pairs of plain functions ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def from_pair(forward, backward, inputs, names=None, cache=None):
+    """The Subject of a forward and a backward on plain arrays; with `cache`, as courses write it.
+
+    cache None: found out, by whether forward returns a pair (y, cache).
+    """
+    given = [np.array(x) if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
+    arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in given]
+    checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    if not checked:
+        raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so there is nothing to "
+                         "differentiate")
+    first = forward(*[copied(x) for x in arrays])
+    cached = isinstance(first, tuple) and len(first) == 2 if cache is None else cache
+
+    def value(values):
+        y = forward(*values)
+        return np.asarray(y[0] if cached else y, dtype=float64)
+
+    def pull(g, values):
+        y = forward(*values)
+        sent = backward(g, y[1]) if cached else backward(g, *values)
+        sent = [sent] if isinstance(sent, np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
+        if len(sent) == len(checked) != len(values):           # gradients of the floating inputs alone
+            spread = [None] * len(values)
+            for i, d in zip(checked, sent):
+                spread[i] = d
+            sent = spread
+        if len(sent) != len(values):
+            raise ShapeError(f"check_vjp: backward returned {len(sent)} gradients for {len(values)} inputs; return one "
+                             "for each input, None where there is none")
+        return sent, arrays_in(y[1]) if cached else ()
+
+    names = list(names) if names is not None else names_of(forward, len(arrays))
+    return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull)
+
+
+def copied(x):
+    """A copy of an array; anything else as it is."""
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def names_of(forward, count):
+    """The names of forward's parameters, or numbers where they do not tell."""
+    code = getattr(forward, "__code__", None)
+    names = list(code.co_varnames[:code.co_argcount]) if code else []
+    return names if len(names) == count else [f"inputs[{i}]" for i in range(count)]
+
+
+def arrays_in(cache):
+    """All arrays in nested tuples, lists and dicts."""
+    if isinstance(cache, np.ndarray):
+        return [cache]
+    parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache, (tuple, list)) else ()
+    return [a for part in parts for a in arrays_in(part)]

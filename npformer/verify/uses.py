@@ -1,0 +1,89 @@
+"""Mistakes in adding up: an entry that is used several times gets a gradient from each use."""
+
+from itertools import combinations
+
+import numpy as np
+
+from .findings import Finding
+
+
+def said(e, kind, text, certainty="certain", *hints):
+    """A finding on this input."""
+    return Finding(kind, e.name, text, {"wrong": int(e.wrong.sum())}, certainty, (f"look at d{e.name}", *hints))
+
+
+def diagonal(e):
+    """aᵢ = gᵢ·dyᵢ/dxᵢ alone, though other outputs depend on xᵢ too"""
+    if e.jacobian is None or e.y.shape != e.x.shape or e.jacobian.shape[0] != e.jacobian.shape[1] or not e.y.ndim:
+        return None
+    alone = (e.g.reshape(-1) * np.diagonal(e.jacobian)).reshape(e.a.shape)
+    if e.same(e.a, alone) and not e.same(alone, e.n):
+        return said(e, "diagonal-jacobian", f"d{e.name} is g times the diagonal of the Jacobian: the influence of an entry on "
+                                            f"the other outputs is left out, in {int(e.wrong.sum())} of {e.a.size} entries",
+                    "certain", "softmax and the norms mix the entries of a line, so their Jacobian is a full matrix",
+                    "for softmax: dx = y·(g − Σ g·y), not g·y·(1 − y)")
+
+
+def one_use_only(e):
+    """Each entry has the gradient of its last (first) use, or the mean over its uses, which differ in number"""
+    if e.jacobian is None:
+        return None
+    flat = e.contributions.reshape(-1, e.x.size)
+    count = e.used.sum(axis=0)
+    if count.max(initial=0) < 2 or (count == count[0]).all() and count[0] == len(flat):
+        return None
+    several = (count > 1).reshape(e.a.shape)
+    if (e.wrong & ~several).any():
+        return None
+    picks = {"last": len(flat) - 1 - e.used[::-1].argmax(axis=0), "first": e.used.argmax(axis=0)}
+    for word, k in picks.items():
+        if e.same(e.a, flat[k, np.arange(e.x.size)].reshape(e.a.shape)):
+            return said(e, "not-accumulated", f"d{e.name} has the gradient of the {word} use alone in the "
+                                              f"{int(e.wrong.sum())} entries that are used several times (up to "
+                                              f"{int(count.max())} times): it is assigned where it must be added", "certain",
+                        "a value that is used k times gets k contributions", "np.add.at(dW, ids, g), not dW[ids] = g")
+    mean = np.where(count > 0, flat.sum(axis=0) / np.maximum(count, 1), 0).reshape(e.a.shape)
+    if e.same(e.a, mean):
+        return said(e, "averaged-broadcast", f"d{e.name} is the mean over the uses of each entry (up to {int(count.max())}), "
+                                             "and must be their sum")
+
+
+def left_out(e):
+    """a = Σ c_b·n_b, n_b what slice b of the output sends, with a c_b of 0 or 2"""
+    if e.jacobian is None or not e.y.ndim:
+        return None
+    for axis in range(e.y.ndim):
+        if e.y.shape[axis] < 2:
+            continue
+        parts = np.moveaxis(e.contributions, axis, 0).reshape(e.y.shape[axis], -1, e.x.size).sum(axis=1)
+        parts = parts[:, :].reshape(len(parts), -1).T                  # (x.size, slices)
+        if np.linalg.matrix_rank(parts, tol=1e-8 * e.scale) < parts.shape[1]:
+            continue
+        c, *_ = np.linalg.lstsq(parts, e.a.reshape(-1), rcond=None)
+        if not e.same((parts @ c).reshape(e.a.shape), e.a) or np.abs(c - np.round(c)).max() > 1e-5:
+            continue
+        c = np.round(c).astype(int)
+        gone, twice = np.flatnonzero(c == 0), np.flatnonzero(c > 1)
+        if len(gone):
+            return said(e, "not-accumulated", f"d{e.name} leaves out what {len(gone)} of the {len(c)} slices along dim {axis} "
+                                              f"of the output send (indices {gone[:8].tolist()}): it must be added over all")
+        if len(twice):
+            return said(e, "path-doubled", f"d{e.name} counts slice {twice[:8].tolist()} along dim {axis} of the output "
+                                           f"{c[twice[0]]} times")
+
+
+def wrong_axis(e):
+    """x is used entry by entry, and a sums g·dy/dx over other dims than those that were broadcast"""
+    if not e.broadcast:
+        return None
+    each = e.contributions.reshape(-1, e.x.size).sum(axis=1).reshape(e.y.shape)
+    for r in range(e.y.ndim + 1):
+        for axes in combinations(range(e.y.ndim), r):
+            for word, total in (("summed", each.sum(axis=axes)), ("averaged", each.mean(axis=axes))):
+                for kept in (total, np.squeeze(total)):
+                    if kept.size == 1 and e.a.size > 1 or kept.shape == e.a.shape:
+                        spread = np.broadcast_to(kept.reshape(()) if kept.size == 1 else kept, e.a.shape)
+                        if e.same(e.a, spread) and not e.same(spread, e.n):
+                            return said(e, "wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
+                                                         f"those along which {e.name} was broadcast", "certain",
+                                        "sum over the dims that were broadcast, and no others")
