@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_layers import compare, real
 
@@ -17,11 +17,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 
 
 @given(dims=st.sampled_from([1, 2]), groups=st.integers(1, 3), kernel=st.sampled_from([1, 2, 3, (3,), (2, 3)]),
-       stride=st.sampled_from([1, 2]), padding=st.sampled_from([0, 1, "same", "valid"]), dilation=st.integers(1, 2),
+       stride=st.sampled_from([1, 2]), padding=st.sampled_from([0, 1, (1, 2), "same", "valid"]), dilation=st.integers(1, 2),
        bias=st.booleans(), mode=st.sampled_from(["zeros", "reflect", "replicate", "circular"]), batched=st.booleans())
+@example(2, 1, (2, 3), 1, "same", 1, True, "circular", True)
+@example(2, 2, (3, 2), (2, 1), (1, 2), 1, True, "reflect", False)
 def test_convolutions(dims, groups, kernel, stride, padding, dilation, bias, mode, batched):
     if isinstance(kernel, tuple) and len(kernel) != dims:
         kernel = kernel[0]
+    if isinstance(padding, tuple) and dims == 1:
+        padding = 2
     stride = 1 if padding == "same" else stride
     shape = (*((2,) if batched else ()), 2 * groups, *(7, 6)[:dims])
     compare(lambda nn: getattr(nn, f"Conv{dims}d")(

@@ -156,21 +156,21 @@ def test_the_subsequent_mask(dtype):
     same(mask, torch.nn.Transformer.generate_square_subsequent_mask(5, dtype=getattr(torch, str(dtype))))
 
 
-def test_dropout_acts_in_all_its_places_in_training():
-    """Attention's weights, the feed-forward part and both branches: 4 masks a layer, each dropping half."""
+@pytest.mark.parametrize("kind, count", [("TransformerEncoderLayer", 4), ("TransformerDecoderLayer", 6)])
+def test_dropout_acts_in_all_its_places_in_training(kind, count):
+    """Each attention's weights, the feed-forward part, and each branch."""
     npf.manual_seed(0)
-    block = nn.TransformerEncoderLayer(C, H, 7, dropout=0.5)
-    x = npf.randn(T, B, C)
-    assert not npf.equal(block(x), block(x))
-    assert npf.equal(block.eval()(x), block(x))
-    places = [block.dropout, block.dropout1, block.dropout2]
-    assert [m.p for m in places] == [0.5] * 3 and block.self_attn.dropout == 0.5
-    block.train()
-    for chosen in range(4):                        # each one alone makes two passes differ
-        for i, m in enumerate(places):
-            m.p = 0.5 if i == chosen else 0.0
-        block.self_attn.dropout = 0.5 if chosen == 3 else 0.0
-        assert not npf.equal(block(x), block(x)), chosen
+    block = getattr(nn, kind)(C, H, 7, dropout=0.5)
+    inputs = [npf.randn(n, B, C) for n in (T, S)][:1 + (count == 6)]
+    places = [(m, "p") for m in block.modules() if isinstance(m, nn.Dropout)]
+    places += [(m, "dropout") for m in block.modules() if isinstance(m, nn.MultiheadAttention)]
+    assert len(places) == count and all(getattr(m, name) == 0.5 for m, name in places)
+    assert not npf.equal(block(*inputs), block(*inputs))
+    for chosen in places:                          # each one alone makes two passes differ
+        for m, name in places:
+            setattr(m, name, 0.5 if (m, name) == chosen else 0.0)
+        assert not npf.equal(block.train()(*inputs), block(*inputs)), chosen
+        assert npf.equal(block.eval()(*inputs), block(*inputs))
 
 
 @pytest.mark.parametrize("dtype", [npf.float32, npf.float64])
