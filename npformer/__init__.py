@@ -19,10 +19,11 @@ H heads, K head width, V vocabulary, F feed-forward width.
 
 from importlib import import_module
 from math import e, inf, nan, pi
+from typing import TYPE_CHECKING
 
-from numpy import finfo, iinfo
+from numpy import dtype, finfo, iinfo
 
-from . import autograd, cuda
+from . import autograd, backends, cuda
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .core.arrays import (Generator, backend, backend_from_environment, bool_, default_generator, float16, float32,
                           float64, get_backend, get_default_dtype, get_num_threads, int8, int16, int32, int64,
@@ -30,13 +31,20 @@ from .core.arrays import (Generator, backend, backend_from_environment, bool_, d
 from .core.errors import (DeviceError, DTypeError, GradientError, GraphError, IndexRangeError, InputError,
                           NpformerError, ShapeError, ValueRangeError)
 from .core.tape import Step, backprop
-from .creation import (arange, as_tensor, empty, eye, from_dlpack, from_numpy, full, linspace, multinomial, normal,
-                       ones, rand, randint, randint_like, randn, randperm, tensor, zeros)
+from .creation import (BoolTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, arange, as_tensor, empty, eye,
+                       from_dlpack, from_numpy, full, linspace, multinomial, normal, ones, rand, randint,
+                       randint_like, randn, randperm, tensor, tril_indices, triu_indices, zeros)
 from .functions import *  # noqa: F403
 from .interop import Device as device
 from .interop import Size
 from .serialize import load, save
+from .settings import (compile, get_rng_state, set_default_device, set_float32_matmul_precision, set_printoptions,
+                       set_rng_state, use_deterministic_algorithms)
 from .tensors import Tensor
+
+if TYPE_CHECKING:                                  # what __getattr__ below finds
+    from . import data, debug, models, nn, optim, plot, train, utils, verify
+    from .verify import gradcheck
 
 __version__ = "0.1.0"
 
@@ -53,13 +61,26 @@ def is_tensor(obj):
     return isinstance(obj, Tensor)
 
 
+def numel(input):
+    """How many entries input has"""
+    return input.numel()
+
+
 LATE = {"gradcheck": "verify",
-        **dict.fromkeys(["nn", "optim", "verify", "debug", "models", "data", "train", "plot"], "")}
+        **dict.fromkeys(["nn", "optim", "utils", "verify", "debug", "models", "data", "train", "plot"], "")}
+ABSENT = {
+    "bfloat16": "NumPy has no bfloat16; use npf.float32, or npf.float16 to save memory",
+    **dict.fromkeys(["autocast", "amp"], "there is no mixed precision; leave it out, or convert with model.half()"),
+    **dict.fromkeys(["complex64", "complex128", "polar", "view_as_complex", "view_as_real"],
+                    "there are no complex tensors; rotations are written with cos and sin"),
+    **dict.fromkeys(["jit", "onnx", "distributed", "multiprocessing"], "models run in this process, as they are"),
+}
 
 
 def __getattr__(name):
     """Tools that most programs do without are loaded on first use."""
     if name not in LATE:
-        raise AttributeError(f"module 'npformer' has no attribute {name!r}")
+        why = ABSENT.get(name)
+        raise AttributeError(f"module 'npformer' has no attribute {name!r}" + (f": {why}" if why else ""))
     module = import_module(f".{LATE[name] or name}", __name__)
     return getattr(module, name) if LATE[name] else module

@@ -1,6 +1,10 @@
 """Asking for derivatives: grad, jacobian, hessian; switching recording on and off; and a user's own operation."""
 
+from __future__ import annotations
+
 import functools
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -11,8 +15,13 @@ from .ops.indexing import getitem
 from .ops.shape import cat, reshape
 from .tensors import Tensor
 
-__all__ = ["Function", "backward", "enable_grad", "grad", "hessian", "inference_mode", "is_grad_enabled", "jacobian",
-           "no_grad", "set_grad_enabled"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .typing import P, R
+
+__all__ = ["Function", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "hessian", "inference_mode",
+           "is_grad_enabled", "jacobian", "no_grad", "set_detect_anomaly", "set_grad_enabled"]
 
 
 # ── recording on and off ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -21,15 +30,37 @@ __all__ = ["Function", "backward", "enable_grad", "grad", "hessian", "inference_
 class set_grad_enabled:
     """Record (True) or not (False) in this thread from here on; in a `with` block, until its end."""
 
-    def __init__(self, mode):
+    def __init__(self, mode: bool) -> None:
         self.before = tape.state.grad_enabled
         self.mode = tape.state.grad_enabled = bool(mode)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc):
         tape.state.grad_enabled = self.before
+
+
+class set_detect_anomaly:
+    """Stop a backward pass of this thread at the first NaN that it makes, naming the operation and its line (True).
+
+    From here on; in a `with` block, until its end. check_nan=False: do not look for NaN.
+    """
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self.before = tape.state.check_nan
+        tape.state.check_nan = bool(mode and check_nan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc):
+        tape.state.check_nan = self.before
+
+
+def detect_anomaly(check_nan: bool = True) -> set_detect_anomaly:
+    """`with detect_anomaly():` stops a backward pass inside the block at the first NaN that it makes."""
+    return set_detect_anomaly(True, check_nan)
 
 
 class _GradMode:
@@ -48,7 +79,7 @@ class _GradMode:
         self.__init__()
         return self(function)                      # used as a bare decorator, without parentheses
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.before.append(tape.state.grad_enabled)
         tape.state.grad_enabled = self.enabled
         return self
@@ -56,7 +87,7 @@ class _GradMode:
     def __exit__(self, *exc):
         tape.state.grad_enabled = self.before.pop()
 
-    def __call__(self, function):
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def inside(*args, **kwargs):
             with type(self)():
@@ -77,7 +108,7 @@ class enable_grad(_GradMode):
 inference_mode = no_grad
 
 
-def is_grad_enabled():
+def is_grad_enabled() -> bool:
     """Whether this thread records."""
     return tape.state.grad_enabled
 
@@ -85,13 +116,16 @@ def is_grad_enabled():
 # ── derivatives ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False):
+def backward(tensors: Tensor | Sequence[Tensor], grad_tensors: Tensor | Sequence[Tensor] | None = None,
+             retain_graph: bool | None = None, create_graph: bool = False) -> None:
     """Walk back from one tensor or several; gradients add up in the leaves' `.grad`."""
     for _ in tape.backprop(tensors, grad_tensors, retain_graph=retain_graph, create_graph=create_graph):
         pass
 
 
-def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
+         grad_outputs: Tensor | Sequence[Tensor] | None = None, retain_graph: bool | None = None,
+         create_graph: bool = False, allow_unused: bool = False) -> tuple[Tensor, ...]:
     """d(outputs)/d(inputs), weighted by grad_outputs: a tuple of Tensors, one for each input. No `.grad` is touched.
 
     outputs, inputs: a Tensor or several. grad_outputs: the gradient that arrives at each output; 1 for scalars.
@@ -109,10 +143,11 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         if g is None and not allow_unused:
             raise GraphError(f"grad(outputs, inputs): no path leads from the outputs to input {i} {tuple(x.shape)}.\n"
                              "  Pass allow_unused=True to get None for it.")
-    return tuple(g if g is None or isinstance(g, Tensor) else x.wrap(g) for x, g in zip(inputs, found))
+    whole = (g if g is None or isinstance(g, Tensor) else x.wrap(g) for x, g in zip(inputs, found))
+    return tuple(whole)  # type: ignore[arg-type]      # None comes only to those who pass allow_unused=True
 
 
-def jacobian(func, inputs, create_graph=False):
+def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False):
     """d func(*inputs) / d inputs[i], of shape output.shape + input.shape; a tuple of them if `inputs` is a tuple.
 
     func: from Tensors to one Tensor. One backward pass for each entry of the output.
@@ -123,7 +158,7 @@ def jacobian(func, inputs, create_graph=False):
         y = func(*xs)
     if not isinstance(y, Tensor):
         raise GraphError(f"jacobian(func, inputs): func must return a Tensor, it returned {type(y).__name__}")
-    rows = [[] for _ in xs]
+    rows: list[list[Tensor]] = [[] for _ in xs]
     if y.node is not None:
         flat = reshape(y, shape=(-1,))
         for k in range(flat.array.size):
@@ -138,7 +173,7 @@ def jacobian(func, inputs, create_graph=False):
     return result[0] if alone else result
 
 
-def hessian(func, inputs, create_graph=False):
+def hessian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False):
     """The second derivatives of a scalar func(*inputs): input.shape + input.shape; for several, a tuple of tuples."""
     alone = isinstance(inputs, Tensor)
 
@@ -160,6 +195,9 @@ def _leaf(x, keep_graph):
     return x if keep_graph and x.node is not None else x.detach().requires_grad_()
 
 
+functional = SimpleNamespace(jacobian=jacobian, hessian=hessian)       # as in torch.autograd.functional
+
+
 # ── a user's own operation ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -172,16 +210,16 @@ class Context:
         self._outputs = {}                         # place among the saved -> place among the outputs
         self._restore = None                       # while backward runs: gives an output back, with its node
 
-    def save_for_backward(self, *tensors):
+    def save_for_backward(self, *tensors: Tensor) -> None:
         """Keep tensors (inputs, outputs or others) for the backward pass."""
         self._saved = tensors
 
-    def mark_non_differentiable(self, *outputs):
+    def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """Say that these outputs need no gradient."""
         self._constant = frozenset(id(y) for y in outputs)
 
     @property
-    def saved_tensors(self):
+    def saved_tensors(self) -> tuple[Tensor, ...]:
         """What `save_for_backward` kept, in its order."""
         if self._restore is None:
             return self._saved
@@ -298,6 +336,8 @@ class Function:
         node.kept, node.y = tuple(s.array for s in ctx._saved), array
         node.stamps = [(i, tape.arrays.stamp(a)) for i, a in enumerate(node.kept)]
         node.scope, node.line = tape.state.scope, calling_line()
+        if tape.state.observer is not None:
+            tape.state.observer(node, [a.array if isinstance(a, Tensor) else a for a in args], array)
         ctx._outputs = {i: k for i, s in enumerate(ctx._saved) for k, y in enumerate(outputs) if y is s}
         made = split_flat(Tensor.wrap(array, node), op.shapes)
         return tuple(y if id(y) in ctx._constant else m for y, m in zip(outputs, made))

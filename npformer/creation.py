@@ -1,19 +1,30 @@
 """Tensors out of nothing, out of Python's numbers and lists, and out of others' arrays."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .core import arrays
 from .core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from .functions.like import drawn, made, numpy_generator
-from .functions.literals import copied
+from .functions.literals import constructed, copied
 from .functions.shaping import sizes_of
 from .interop import to
 from .tensors import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .core.arrays import Generator
+    from .typing import DeviceLike, DType, Shape
+
 # ── from data ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tensor(data, *, dtype=None, device=None, requires_grad=False):
+def tensor(data, *, dtype: DType | None = None, device: DeviceLike | None = None,
+           requires_grad: bool = False) -> Tensor:
     """A copy of data: numbers, nested lists, arrays, Tensors.
 
     Python floats become the default dtype (float32), ints int64, bools bool; arrays keep their dtype.
@@ -21,7 +32,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False):
     return made(Tensor, copied(data, dtype, device), requires_grad)
 
 
-def as_tensor(data, dtype=None, device=None):
+def as_tensor(data, dtype: DType | None = None, device: DeviceLike | None = None) -> Tensor:
     """data itself if it is a Tensor; around the same memory if it is a NumPy array; else a copy."""
     if isinstance(data, Tensor):
         return to(data, dtype=dtype, device=device)
@@ -30,7 +41,7 @@ def as_tensor(data, dtype=None, device=None):
     return tensor(data, dtype=dtype, device=device)
 
 
-def from_numpy(ndarray):
+def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A Tensor around a NumPy array's own memory: each sees what is written into the other."""
     if not isinstance(ndarray, np.ndarray):
         raise DTypeError(f"from_numpy(ndarray): needs a NumPy array, got {type(ndarray).__name__}")
@@ -39,13 +50,27 @@ def from_numpy(ndarray):
     return Tensor.wrap(ndarray)
 
 
-def from_dlpack(ext_tensor):
+def from_dlpack(ext_tensor) -> Tensor:
     """A Tensor around the memory of another library's tensor: npf.from_dlpack(torch_tensor)."""
     on_cpu = ext_tensor.__dlpack_device__()[0] == 1
     array = np.from_dlpack(ext_tensor) if on_cpu else arrays.cupy().from_dlpack(ext_tensor)
     arrays.as_dtype(array.dtype)
     arrays.share(array)
     return Tensor.wrap(array)
+
+
+def of_type(name: str, dtype: DType) -> Callable[..., Tensor]:
+    """PyTorch's older constructor: of data, or of sizes."""
+    def make(*data) -> Tensor:
+        return Tensor.wrap(constructed(data, dtype))
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"{name}(data): a copy of data in {dtype}; {name}(2, 3): zeros of that shape"
+    return make
+
+
+FloatTensor, DoubleTensor = of_type("FloatTensor", arrays.float32), of_type("DoubleTensor", arrays.float64)
+LongTensor, IntTensor = of_type("LongTensor", arrays.int64), of_type("IntTensor", arrays.int32)
+BoolTensor = of_type("BoolTensor", arrays.bool_)
 
 
 # ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,34 +85,56 @@ def of_size(size, value, call, dtype, device, requires_grad):
     return made(Tensor, arrays.module_for(device).full(sizes, value, dtype=dtype), requires_grad)
 
 
-def zeros(*size, dtype=None, device=None, requires_grad=False):
+def zeros(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
+          requires_grad: bool = False) -> Tensor:
     """Zeros of shape `size`: zeros(2, 3) or zeros((2, 3))"""
     return of_size(size, 0, "zeros(size)", dtype, device, requires_grad)
 
 
-def ones(*size, dtype=None, device=None, requires_grad=False):
+def ones(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
+         requires_grad: bool = False) -> Tensor:
     """Ones of shape `size`: ones(2, 3) or ones((2, 3))"""
     return of_size(size, 1, "ones(size)", dtype, device, requires_grad)
 
 
-def empty(*size, dtype=None, device=None, requires_grad=False):
+def empty(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
+          requires_grad: bool = False) -> Tensor:
     """A tensor of shape `size` that is there to be filled; zeros, so that a run can be repeated"""
     return of_size(size, 0, "empty(size)", dtype, device, requires_grad)
 
 
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def full(size: Shape, fill_value: float | Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
+         requires_grad: bool = False) -> Tensor:
     """fill_value in shape `size`, in fill_value's own dtype unless another is given"""
     value = tensor(fill_value)
     return of_size((size,), value.item(), "full(size, fill_value)", dtype or value.dtype, device, requires_grad)
 
 
-def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
+def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: DeviceLike | None = None,
+        requires_grad: bool = False) -> Tensor:
     """n rows and m (default n) columns with ones on the main diagonal, zeros elsewhere"""
     dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
     return made(Tensor, arrays.module_for(device).eye(n, n if m is None else m, dtype=dtype), requires_grad)
 
 
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False):
+def triangle(row, col, chosen) -> Tensor:
+    """The places (row number, column number) of a matrix that are chosen: (2, how many)."""
+    places = np.nonzero(chosen(np.arange(col) - np.arange(row)[:, None]))
+    return Tensor.wrap(arrays.move(np.stack(places).astype(arrays.int64), None))
+
+
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """The places of a matrix on and below its diagonal number `offset`: (2, how many)"""
+    return triangle(row, col, lambda diagonal: diagonal <= offset)
+
+
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """The places of a matrix on and above its diagonal number `offset`: (2, how many)"""
+    return triangle(row, col, lambda diagonal: diagonal >= offset)
+
+
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None,
+           device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """start, start + step, ... below end; int64 if all are integers. arange(end) starts at 0."""
     start, end = (0, start) if end is None else (start, end)
     start, end, step = (x.item() if hasattr(x, "item") else x for x in (start, end, step))
@@ -99,7 +146,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     return made(Tensor, arrays.move(values, device), requires_grad)
 
 
-def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
+def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None, device: DeviceLike | None = None,
+             requires_grad: bool = False) -> Tensor:
     """`steps` numbers from start to end, both included, at equal distances"""
     if steps < 0:
         raise ValueRangeError(f"linspace(start, end, steps): steps must not be negative, got {steps}")
@@ -112,19 +160,22 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
 # ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def rand(*size, dtype=None, device=None, requires_grad=False, generator=None):
+def rand(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None, requires_grad: bool = False,
+         generator: Generator | None = None) -> Tensor:
     """Uniform in [0, 1)"""
     draw = numpy_generator(generator).random
     return made(Tensor, drawn(draw, sizes_of(size, "rand(size)"), dtype, device), requires_grad)
 
 
-def randn(*size, dtype=None, device=None, requires_grad=False, generator=None):
+def randn(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None, requires_grad: bool = False,
+          generator: Generator | None = None) -> Tensor:
     """Standard normal"""
     draw = numpy_generator(generator).standard_normal
     return made(Tensor, drawn(draw, sizes_of(size, "randn(size)"), dtype, device), requires_grad)
 
 
-def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=None):
+def normal(mean=0.0, std=1.0, size: Shape | None = None, *, dtype: DType | None = None,
+           device: DeviceLike | None = None, generator: Generator | None = None) -> Tensor:
     """Normal with that mean and standard deviation: numbers and a size, or tensors that give each entry its own"""
     if size is None:
         like = mean if isinstance(mean, Tensor) else std
@@ -132,7 +183,8 @@ def normal(mean=0.0, std=1.0, size=None, *, dtype=None, device=None, generator=N
     return randn(size, dtype=dtype, device=device, generator=generator) * std + mean
 
 
-def randint(low, high=None, size=None, *, dtype=None, device=None, generator=None):
+def randint(low: int, high=None, size=None, *, dtype: DType | None = None,
+            device: DeviceLike | None = None, generator: Generator | None = None) -> Tensor:
     """Integers from low to high − 1: randint(high, size) or randint(low, high, size)"""
     if size is None or isinstance(high, (tuple, list)):
         low, high, size = 0, low, (size if size is not None else high)
@@ -142,20 +194,23 @@ def randint(low, high=None, size=None, *, dtype=None, device=None, generator=Non
     return Tensor.wrap(arrays.move(np.asarray(values).astype(arrays.as_dtype(dtype) or arrays.int64), device))
 
 
-def randint_like(input, low, high=None, *, dtype=None, device=None, generator=None):
+def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: DType | None = None,
+                 device: DeviceLike | None = None, generator: Generator | None = None) -> Tensor:
     """Integers from low to high − 1 (or from 0 to low − 1), of input's shape and dtype unless told otherwise"""
     low, high = (0, low) if high is None else (low, high)
     dtype, device = dtype or input.dtype, device or input.device
     return randint(low, high, input.shape, dtype=dtype, device=device, generator=generator)
 
 
-def randperm(n, *, dtype=None, device=None, generator=None):
+def randperm(n: int, *, dtype: DType | None = None, device: DeviceLike | None = None,
+             generator: Generator | None = None) -> Tensor:
     """The integers from 0 to n − 1 in random order"""
     values = numpy_generator(generator).permutation(n).astype(arrays.as_dtype(dtype) or arrays.int64)
     return Tensor.wrap(arrays.move(values, device))
 
 
-def multinomial(input, num_samples, replacement=False, *, generator=None):
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
+                generator: Generator | None = None) -> Tensor:
     """num_samples indices drawn with the weights in each row of input (one row or several), with replacement or not"""
     weights = arrays.to_numpy(input.array).astype(np.float64)
     call = f"multinomial(input, {num_samples})"

@@ -1,5 +1,9 @@
 """Tensors and the world outside: NumPy's functions, printing, devices and sizes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import functions as f
@@ -7,13 +11,19 @@ from .core import arrays, tape
 from .core.errors import DeviceError, DTypeError, GraphError, ShapeError, complaint
 from .ops import shape
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-class Size(tuple):
+    from .tensors import Tensor
+    from .typing import DeviceLike, DType, Operand
+
+
+class Size(tuple[int, ...]):
     """The sizes of a tensor's dims: a tuple that can multiply itself out."""
 
     __slots__ = ()
 
-    def numel(self):
+    def numel(self) -> int:
         """The product of the sizes."""
         count = 1
         for n in self:
@@ -29,7 +39,7 @@ class Device:
 
     __slots__ = ("type", "index")
 
-    def __init__(self, name):
+    def __init__(self, name: DeviceLike) -> None:
         self.type = arrays.device_name(name)
         self.index = None if self.type == "cpu" else 0
 
@@ -66,7 +76,7 @@ def is_operand(x):
     return isinstance(x, (tape.Box, int, float, np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
 
 
-def operator(function):
+def operator(function) -> Callable[[Tensor, Operand], Tensor]:
     """The method behind `x + y`."""
     def method(self, other):
         if isinstance(other, (tape.Box, int, float)):
@@ -76,7 +86,7 @@ def operator(function):
     return method
 
 
-def reflected(function):
+def reflected(function) -> Callable[[Tensor, Operand], Tensor]:
     """The method behind `y + x`, y being no Tensor."""
     def method(self, other):
         return function(operand(other), self) if is_operand(other) else NotImplemented
@@ -87,14 +97,15 @@ def reflected(function):
 # ── dtypes and devices ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def to(x, *args, dtype=None, device=None, copy=False, non_blocking=False):
+def to(x: Tensor, *args, dtype: DType | None = None,
+       device: DeviceLike | None = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
     """x in another dtype or on another device: to(npf.float64), to("cuda"), to("cuda", npf.float16), to(other).
 
     x itself, if nothing changes and copy is False. Gradients flow back in x's own dtype and on its own device.
     """
     for arg in args:
         if isinstance(arg, tape.Box):
-            dtype, device = arg.dtype, arrays.device_of(arg.array)
+            dtype, device = arg.array.dtype, arrays.device_of(arg.array)
         elif isinstance(arg, (Device, str)) and arg not in arrays.DTYPES:
             device = arg
         elif not isinstance(arg, bool):            # PyTorch takes non_blocking and copy by position too
@@ -108,7 +119,7 @@ def to(x, *args, dtype=None, device=None, copy=False, non_blocking=False):
     return shape.clone(y) if copy and y is x else y
 
 
-def casting(dtype):
+def casting(dtype) -> Callable[[Tensor], Tensor]:
     """The method that converts to `dtype`."""
     def method(self):
         return to(self, dtype)
@@ -116,17 +127,17 @@ def casting(dtype):
     return method
 
 
-def type_(x, dtype=None):
+def type_(x: Tensor, dtype: DType | None = None):
     """x in another dtype; without one: the name of x's own."""
     return str(x.dtype) if dtype is None else to(x, dtype)
 
 
-def cuda(x, device="cuda", non_blocking=False):
+def cuda(x: Tensor, device: DeviceLike = "cuda", non_blocking: bool = False) -> Tensor:
     """x on the GPU."""
     return to(x, device=device)
 
 
-def cpu(x):
+def cpu(x: Tensor) -> Tensor:
     """x in main memory."""
     return to(x, device="cpu")
 
@@ -145,12 +156,12 @@ def numpy_array(x, call):
     return x.array
 
 
-def to_array(x, dtype=None, copy=None):
+def to_array(x: Tensor, dtype=None, copy=None) -> np.ndarray:
     """What np.asarray(x) and np.array(x) ask for."""
     return np.array(numpy_array(x, "np.asarray(x)"), dtype=dtype, copy=copy)
 
 
-def item(x):
+def item(x: Tensor):
     """The one number of a tensor that holds just one."""
     if x.array.size != 1:
         raise ShapeError(complaint("item()", f"needs a tensor with one entry, this one has {x.array.size}", {"x": x},
@@ -194,11 +205,15 @@ def refuse_function(function):
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def text_of(x):
+PRINT = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}       # what set_printoptions changes
+
+
+def text_of(x: Tensor) -> str:
     """tensor([[1.0000, 2.0000]], requires_grad=True): short for large tensors, dtype where it is not the usual one."""
     array = arrays.to_numpy(x.array)
-    body = np.array2string(array, precision=4, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3,
-                           floatmode="fixed")
+    body = np.array2string(array, separator=", ", prefix="tensor(", floatmode="fixed", precision=PRINT["precision"],
+                           threshold=PRINT["threshold"], edgeitems=PRINT["edgeitems"],
+                           max_line_width=PRINT["linewidth"])
     notes = []
     if array.size == 0 and array.ndim != 1:
         notes.append(f"size={tuple(array.shape)}")

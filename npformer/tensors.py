@@ -1,30 +1,42 @@
 """Tensor: what users hold. Operators and PyTorch-named methods, a line each, over `functions` and the operations."""
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING, Self
 
 from . import functions as f
 from . import inplace, interop
 from .core import arrays
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
-from .functions.literals import copied
+from .functions.literals import constructed
 from .inplace import augmented, in_place
 from .interop import Device, Size, casting, operator, reflected
 from .ops import elementwise, linalg
 from .ops.shape import positive_dim
 from .tracked import Tracked
 
+if TYPE_CHECKING:
+    import builtins  # Tensor's methods int, float and bool hide the types in its body
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from .typing import Operand
+
 
 class Tensor(Tracked):
     """An array that remembers how it was made, if a gradient can be asked for.
 
-    `Tensor(data)` copies data into the default float dtype; `npf.tensor(data)` keeps its dtype.
+    `Tensor(data)` copies data into the default float dtype, `Tensor(2, 3)` is zeros of that shape; `npf.tensor(data)`
+    keeps data's dtype.
     """
 
-    def __init__(self, data=()):
-        super().__init__(copied(data, arrays.get_default_dtype()))
+    def __init__(self, *data) -> None:
+        super().__init__(constructed(data, arrays.get_default_dtype()))
 
     @classmethod
-    def wrap(cls, array, node=None):
+    def wrap(cls, array, node=None) -> Tensor:
         """A Tensor around this very array."""
         self = Tensor.__new__(Tensor)
         self.array, self.node = array, node
@@ -33,27 +45,27 @@ class Tensor(Tracked):
     # ── what it is ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def shape(self):
+    def shape(self) -> Size:
         """The sizes of its dims, a Size."""
         return Size(self.array.shape)
 
     @property
-    def ndim(self):
+    def ndim(self) -> builtins.int:
         """How many dims it has."""
         return self.array.ndim
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """The type of its entries."""
         return self.array.dtype
 
     @property
-    def device(self):
+    def device(self) -> Device:
         """Where it lives: Device('cpu') or Device('cuda')."""
         return Device(arrays.device_of(self.array))
 
     @property
-    def is_cuda(self):
+    def is_cuda(self) -> builtins.bool:
         """Whether it lives on the GPU."""
         return arrays.device_of(self.array) == "cuda"
 
@@ -69,36 +81,37 @@ class Tensor(Tracked):
     __floordiv__, __rfloordiv__ = operator(f.floor_divide), reflected(f.floor_divide)
     __itruediv__ = augmented(f.div, "/")
     __neg__, __abs__ = f.neg, f.abs
-    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = map(operator, (f.eq, f.ne, f.lt, f.le, f.gt, f.ge))
+    __lt__, __le__, __gt__, __ge__ = map(operator, (f.lt, f.le, f.gt, f.ge))
+    __eq__, __ne__ = map(operator, (f.eq, f.ne))       # type: ignore[assignment]   # object's return a bool
     __and__, __or__, __xor__ = map(operator, (f.bitwise_and, f.bitwise_or, f.bitwise_xor))
     __rand__, __ror__, __rxor__, __invert__ = __and__, __or__, __xor__, f.bitwise_not
     __hash__ = object.__hash__
     __getitem__, __setitem__ = f.getitem, inplace.setitem
 
-    def __bool__(self):
+    def __bool__(self) -> builtins.bool:
         if self.array.size != 1:
             raise ShapeError(complaint("bool(x)", f"the truth of {self.array.size} entries is ambiguous", {"x": self},
                                        "Use x.any() or x.all()."))
         return bool(self.array.item())
 
-    def __len__(self):
+    def __len__(self) -> builtins.int:
         if not self.ndim:
             raise DTypeError("len(x): a tensor of 0 dims has no length; x.numel() counts entries")
         return self.array.shape[0]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         return iter(f.unbind(self))
 
-    def __contains__(self, value):
+    def __contains__(self, value) -> builtins.bool:
         return bool((self == value).any())
 
-    def __float__(self):
+    def __float__(self) -> builtins.float:
         return float(self.item())
 
-    def __int__(self):
+    def __int__(self) -> builtins.int:
         return int(self.item())
 
-    def __index__(self):
+    def __index__(self) -> builtins.int:
         if arrays.is_float(self.dtype):
             raise DTypeError(f"only integer tensors of one entry can be used as an index, this one is {self.dtype}")
         return int(self.item())
@@ -116,11 +129,11 @@ class Tensor(Tracked):
     bool = casting(arrays.bool_)
     __array__, __dlpack__ = interop.to_array, interop.to_dlpack
 
-    def type_as(self, other):
+    def type_as(self, other: Tensor) -> Tensor:
         """In other's dtype."""
         return self.to(other.dtype)
 
-    def numpy(self, *, force=False):
+    def numpy(self, *, force: builtins.bool = False) -> np.ndarray:
         """The array itself, not a copy; only outside the graph and on the CPU, unless force=True."""
         return interop.numpy_array(self.detach().cpu() if force else self, "numpy()")
 
@@ -165,19 +178,19 @@ class Tensor(Tracked):
 
     # ── size and memory ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def size(self, dim=None):
+    def size(self, dim: builtins.int | None = None):
         """The sizes of all dims, or of one."""
         return self.shape if dim is None else self.array.shape[positive_dim(dim, self.ndim, "size")]
 
-    def dim(self):
+    def dim(self) -> builtins.int:
         """How many dims it has."""
         return self.array.ndim
 
-    def numel(self):
+    def numel(self) -> builtins.int:
         """How many entries it has."""
         return self.array.size
 
-    def element_size(self):
+    def element_size(self) -> builtins.int:
         """Bytes per entry."""
         return self.array.itemsize
 
@@ -186,37 +199,37 @@ class Tensor(Tracked):
         steps = tuple(n // self.array.itemsize for n in self.array.strides)
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self):
+    def is_contiguous(self) -> builtins.bool:
         """Whether the entries lie in memory in row-major order, without gaps."""
         return self.array.flags.c_contiguous
 
-    def contiguous(self):
+    def contiguous(self) -> Tensor:
         """Itself if contiguous, else a copy that is."""
         return self if self.is_contiguous() else f.clone(self)
 
-    def data_ptr(self):
+    def data_ptr(self) -> builtins.int:
         """The address of the first entry."""
         return self.array.ctypes.data if arrays.device_of(self.array) == "cpu" else self.array.data.ptr
 
     nelement, ndimension, is_floating_point = numel, dim, f.is_floating_point
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> builtins.int:
         """Bytes of all entries."""
         return self.array.nbytes
 
     @property
-    def itemsize(self):
+    def itemsize(self) -> builtins.int:
         """Bytes per entry."""
         return self.array.itemsize
 
     @property
-    def T(self):
+    def T(self) -> Tensor:
         """The dims in reverse order; a matrix transposed."""
         return f.permute(self, *reversed(range(self.ndim)))
 
     @property
-    def mT(self):
+    def mT(self) -> Tensor:
         """The last two dims exchanged."""
         return f.transpose(self, -2, -1)
 
@@ -256,11 +269,12 @@ class Tensor(Tracked):
 
     gather, index_select, select, narrow, index_add = f.gather, f.index_select, f.select, f.narrow, f.index_add
     scatter, scatter_add, masked_select, nonzero = f.scatter, f.scatter_add, f.masked_select, f.nonzero
+    index_fill, reshape_as = f.index_fill, f.view_as
     take_along_dim, topk, sort, argsort, unique = f.take_along_dim, f.topk, f.sort, f.argsort, f.unique
     new_zeros, new_ones, new_full, new_empty = f.new_zeros, f.new_ones, f.new_full, f.new_empty
     new_tensor, bernoulli = f.new_tensor, f.bernoulli
 
-    def where(self, condition, other):
+    def where(self, condition: Tensor, other: Operand) -> Tensor:
         """Itself where condition is true, else other."""
         return f.where(condition, self, other)
 
@@ -273,11 +287,11 @@ class Tensor(Tracked):
     floor_, ceil_, round_, sign_ = map(in_place, (f.floor, f.ceil, f.round, f.sign))
     masked_fill_, lerp_, addcmul_, addcdiv_ = map(in_place, (f.masked_fill, f.lerp, f.addcmul, f.addcdiv))
     scatter_, scatter_add_, index_add_ = map(in_place, (f.scatter, f.scatter_add, f.index_add))
-    tril_, triu_, clip_ = in_place(f.tril), in_place(f.triu), clamp_
+    tril_, triu_, clip_, index_fill_ = in_place(f.tril), in_place(f.triu), clamp_, in_place(f.index_fill)
     fill_, zero_, copy_ = inplace.fill_, inplace.zero_, inplace.copy_
     uniform_, normal_, bernoulli_ = inplace.uniform_, inplace.normal_, inplace.bernoulli_
 
-    def detach_(self):
+    def detach_(self) -> Self:
         """Cut it off its graph. Returns itself."""
         self.node = None
         return self

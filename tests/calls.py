@@ -75,6 +75,7 @@ FUNCTIONS = {
     "take_along_dim": lambda t: npf.take_along_dim(t.x, t.i, 0),
     "index_select": lambda t: npf.index_select(t.x, 0, t.k),
     "index_add": lambda t: npf.index_add(t.x, 0, t.k, t.a.view(6, 4)[:5]),
+    "index_fill": lambda t: npf.index_fill(t.x, 0, t.k[:2], 0.5),
     "select": lambda t: npf.select(t.x, 1, 2), "narrow": lambda t: npf.narrow(t.x, 1, 1, 2),
     "diag": lambda t: (npf.diag(t.v), npf.diag(t.x)), "topk": lambda t: npf.topk(t.x, 2, dim=1),
     "unique": lambda t: npf.unique(t.k),

@@ -18,9 +18,10 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative
 FLOORS = (
     "core.errors", "core.arrays core.source core.samples", "core",
     "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops", "ops.attention ops.loss",
-    "functions", "tracked inplace interop", "tensors", "creation autograd cuda", "files", "tensorfile", "serialize", "",
-    "nn.functional", "nn.module nn.hooks nn.state nn.parameter", "nn optim", "extras",
-    "models data train plot", "verify debug", "cli __main__",
+    "functions", "tracked inplace interop", "tensors", "creation autograd cuda typing", "backends settings",
+    "files", "tensorfile", "serialize", "",
+    "nn.functional", "nn.module nn.hooks nn.state nn.parameter nn.scope", "nn optim", "extras",
+    "models data train plot utils", "verify debug", "cli __main__",
 )
 
 
@@ -42,14 +43,23 @@ def floor(name):
     return places[name]
 
 
+def for_type_checkers(tree):
+    """The nodes under `if TYPE_CHECKING`: no import there ever runs, so none can bind a lower floor to a higher one."""
+    blocks = (n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    return {id(n) for block in blocks for statement in block.body for n in ast.walk(statement)}
+
+
 def imports(path):
-    """(line, module, whether it runs when the file is loaded) for each import of a part of npformer."""
+    """(line, module, whether it runs when the file is loaded) for each import of a part of npformer that can run."""
     here = module_name(path).split(".") if module_name(path) else []
     package = here if path.name == "__init__.py" else here[:-1]
     tree = TREES[path]
     inside = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    never = for_type_checkers(tree)
     for node in ast.walk(tree):
         names = []
+        if id(node) in never:
+            continue
         if isinstance(node, ast.Import):
             names = [a.name.removeprefix("npformer").strip(".") for a in node.names if a.name.startswith("npformer")]
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("npformer")):

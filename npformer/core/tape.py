@@ -7,21 +7,33 @@ A Box knows its Node; a Node knows the nodes it came from; nothing points the ot
 reference count alone, as soon as nobody holds its last Box.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import arrays
 from .errors import DeviceError, GraphError, ShapeError, complaint
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 
 class State(threading.local):
-    """What a thread is doing: whether it records, and inside which module's forward (a chain of weak references)."""
+    """What a thread is doing: whether it records, and inside which module's forward (a chain of weak references).
+
+    check_nan: whether a backward pass stops at the first NaN that it makes. observer: None, or what is called as
+    observer(node, arguments, y) for each operation that is recorded.
+    """
 
     grad_enabled = True
-    scope = None
+    check_nan = False
+    scope: Any = None
+    observer: Any = None
 
 
 state = State()
@@ -40,7 +52,7 @@ class Box:
         """The Box that an operation on Boxes of this class returns."""
         return cls(array, node)
 
-    def track(self):
+    def track(self) -> None:
         """Make this Box a leaf: gradients that reach it are added up in its node."""
         self.node = Node(None, {}, (), self.wrap)
         self.node.shape, self.node.dtype = self.array.shape, self.array.dtype
@@ -64,11 +76,11 @@ class Node:
         self.y = self.stamps = self.saved = self.scope = self.line = self.grad = self.hooks = None
         self.freed = self.retains_grad = False
 
-    def free(self):
+    def free(self) -> None:
         """Let go of the arrays. The parents stay, so that a later walk knows whether its way leads through here."""
         self.kept, self.y, self.saved, self.freed = (), None, None, True
 
-    def check_unchanged(self):
+    def check_unchanged(self) -> None:
         """Raise GraphError if an array that the gradient rule reads was written into since the forward pass."""
         values = (*self.kept, self.y)
         for i, before in self.stamps:
@@ -79,7 +91,7 @@ class Node:
                     f"in place meanwhile.\n  {name} {arrays.np.dtype(values[i].dtype)} {values[i].shape}, recorded at "
                     f"{self.line_text()}\n  Change a copy (x.clone()), or call backward() before the change.")
 
-    def line_text(self):
+    def line_text(self) -> str:
         return f"{self.line[0]}:{self.line[1]}" if self.line else "an unknown line"
 
 
@@ -101,41 +113,41 @@ class Step:
         self.kept, self.output, self.saved, self.parents = node.kept, node.y, node.saved, node.parents
 
     @property
-    def op(self):
+    def op(self) -> str:
         """The operation's name: 'softmax'."""
         return self.node.op.name
 
     @property
-    def formula(self):
+    def formula(self) -> str:
         """What the operation computes."""
         return self.node.op.formula
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The options of the call: `{'dim': -1}`."""
         return self.node.options
 
     @property
-    def inputs(self):
+    def inputs(self) -> dict[str, np.ndarray | None]:
         """The arguments by name, where their values were kept."""
         return {self.node.op.name_of(i): a for i, a in enumerate(self.kept)}
 
     @property
-    def gradients(self):
+    def gradients(self) -> dict[str, np.ndarray]:
         """dL/d(input) for each input that needs it, by argument name."""
         return {self.node.op.name_of(i): d for i, d in enumerate(self.sent) if d is not None}
 
     @property
-    def where(self):
+    def where(self) -> str:
         """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any module."""
         return self.node.scope.path() if self.node.scope else ""
 
     @property
-    def source(self):
+    def source(self) -> tuple[str, int] | None:
         """The user's line of code that made it: (file, line number)."""
         return self.node.line
 
-    def jacobian(self, argument):
+    def jacobian(self, argument: int | str) -> np.ndarray:
         """d(output)/d(argument) of this step alone, of shape output.shape + input.shape; `argument`: number or name."""
         node = self.node
         i = argument if isinstance(argument, int) else list(self.inputs).index(argument)
@@ -156,7 +168,8 @@ class Step:
         return f"Step({self.op} at {self.where or 'top level'}: g {self.node.shape} -> {sent})"
 
 
-def backprop(output, grad=None, *, retain_graph=None, create_graph=False):
+def backprop(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
+             retain_graph: bool | None = None, create_graph: bool = False) -> Iterator[Step]:
     """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
 
     output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the graph for another
@@ -169,7 +182,8 @@ def backprop(output, grad=None, *, retain_graph=None, create_graph=False):
                     create_graph=create_graph)
 
 
-def collect(output, grad, inputs, *, retain_graph=True, create_graph=False):
+def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None, inputs: Sequence[Box], *,
+            retain_graph: bool = True, create_graph: bool = False):
     """The gradients of `output` with respect to `inputs` (Boxes), None where no path leads; no leaf is touched."""
     found = {x.node: None for x in inputs}
     for _ in walk(seeds_of(output, grad, create_graph), found, retain_graph=retain_graph, create_graph=create_graph):
@@ -207,6 +221,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         if node.op is None or (on_the_way is not None and not on_the_way[node]):
             continue
         sent = send(node, g, create_graph)
+        if state.check_nan:
+            refuse_nan(node, sent)
         for parent, d in zip(node.parents, sent):
             if d is not None:
                 deliver(parent, d)
@@ -227,6 +243,15 @@ def send(node, g, create_graph):
     sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
     return [None if parent is None or d is None else fitted(node, i, d)
             for i, (parent, d) in enumerate(zip(node.parents, sent))]
+
+
+def refuse_nan(node, sent):
+    """Raise GraphError where a node sends NaN to one of its parents."""
+    for i, d in enumerate(sent):
+        if d is not None and np.isnan(d.array if isinstance(d, Box) else d).any():
+            raise GraphError(f"{node.op.name}: its backward gave {node.op.name_of(i)} a gradient with NaN in it\n"
+                             f"  {node.op.name_of(i)} {node.dtypes[i]} {node.shapes[i]}, recorded at "
+                             f"{node.line_text()}")
 
 
 def fitted(node, i, d):

@@ -1,11 +1,19 @@
 """Comparisons, tests and logic. No gradient flows through them, so they work on the arrays and wrap the answer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..core.arrays import device_of, promote
 from ..core.errors import DeviceError, DTypeError, ShapeError, complaint
 from ..ops.elementwise import values
 from .pointwise import box_among
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import Operand
 
 
 def compared(ufunc, input, other):
@@ -21,47 +29,47 @@ def compared(ufunc, input, other):
         raise kind(complaint(f"{ufunc.__name__}(input, other)", rule, {"input": input, "other": other})) from None
 
 
-def eq(input, other):
+def eq(input: Tensor, other: Operand) -> Tensor:
     """input == other, entry by entry"""
     return compared(np.equal, input, other)
 
 
-def ne(input, other):
+def ne(input: Tensor, other: Operand) -> Tensor:
     """input != other, entry by entry"""
     return compared(np.not_equal, input, other)
 
 
-def lt(input, other):
+def lt(input: Tensor, other: Operand) -> Tensor:
     """input < other, entry by entry"""
     return compared(np.less, input, other)
 
 
-def le(input, other):
+def le(input: Tensor, other: Operand) -> Tensor:
     """input <= other, entry by entry"""
     return compared(np.less_equal, input, other)
 
 
-def gt(input, other):
+def gt(input: Tensor, other: Operand) -> Tensor:
     """input > other, entry by entry"""
     return compared(np.greater, input, other)
 
 
-def ge(input, other):
+def ge(input: Tensor, other: Operand) -> Tensor:
     """input >= other, entry by entry"""
     return compared(np.greater_equal, input, other)
 
 
-def equal(input, other):
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and the same entries: one bool"""
     return input.shape == other.shape and bool((values(input) == values(other)).all())
 
 
-def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+def isclose(input: Tensor, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """|input − other| <= atol + rtol·|other|, entry by entry"""
     return input.wrap(np.asarray(np.isclose(values(input), values(other), rtol, atol, equal_nan), like=input.array))
 
 
-def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+def allclose(input: Tensor, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether `isclose` holds everywhere: one bool"""
     return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
 
@@ -71,17 +79,17 @@ def tested(ufunc, input):
     return input.wrap(np.asarray(ufunc(input.array), like=input.array))
 
 
-def isnan(input):
+def isnan(input: Tensor) -> Tensor:
     """Where input is not a number"""
     return tested(np.isnan, input)
 
 
-def isinf(input):
+def isinf(input: Tensor) -> Tensor:
     """Where input is infinite"""
     return tested(np.isinf, input)
 
 
-def isfinite(input):
+def isfinite(input: Tensor) -> Tensor:
     """Where input is neither infinite nor NaN"""
     return tested(np.isfinite, input)
 
@@ -89,22 +97,22 @@ def isfinite(input):
 # ── logic ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def logical_and(input, other):
+def logical_and(input: Tensor, other: Operand) -> Tensor:
     """Where both are not 0"""
     return compared(np.logical_and, input, other)
 
 
-def logical_or(input, other):
+def logical_or(input: Tensor, other: Operand) -> Tensor:
     """Where at least one is not 0"""
     return compared(np.logical_or, input, other)
 
 
-def logical_xor(input, other):
+def logical_xor(input: Tensor, other: Operand) -> Tensor:
     """Where just one is not 0"""
     return compared(np.logical_xor, input, other)
 
 
-def logical_not(input):
+def logical_not(input: Tensor) -> Tensor:
     """Where input is 0"""
     return tested(np.logical_not, input)
 
@@ -118,28 +126,28 @@ def bitwise(ufunc, input, other):
     return compared(ufunc, input, other)
 
 
-def bitwise_and(input, other):
+def bitwise_and(input: Tensor, other: Operand) -> Tensor:
     """input & other: "and" for masks, bit by bit for integers"""
     return bitwise(np.bitwise_and, input, other)
 
 
-def bitwise_or(input, other):
+def bitwise_or(input: Tensor, other: Operand) -> Tensor:
     """input | other: "or" for masks, bit by bit for integers"""
     return bitwise(np.bitwise_or, input, other)
 
 
-def bitwise_xor(input, other):
+def bitwise_xor(input: Tensor, other: Operand) -> Tensor:
     """input ^ other: "just one" for masks, bit by bit for integers"""
     return bitwise(np.bitwise_xor, input, other)
 
 
-def bitwise_not(input):
+def bitwise_not(input: Tensor) -> Tensor:
     """~input: "not" for masks, bit by bit for integers"""
     if input.dtype.kind == "f":
         raise DTypeError(complaint("bitwise_not(input)", "input must hold bools or integers", {"input": input}))
     return tested(np.invert, input)
 
 
-def is_floating_point(input):
+def is_floating_point(input: Tensor) -> bool:
     """Whether input's dtype is a floating one"""
     return input.dtype.kind == "f"

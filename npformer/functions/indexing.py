@@ -1,5 +1,9 @@
 """Picking entries: x[index] as PyTorch reads an index, gather and scatter, sorting, triangles and diagonals."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..core import tape
@@ -11,8 +15,11 @@ from ..ops.elementwise import add, values, where
 from ..ops.indexing import grid, require_in_range
 from ..ops.shape import along, keep, permute, positive_dim, reshape
 from ..ops.shape import narrow as narrow_op
-from .pointwise import require_mask, scaled
+from .pointwise import masked_fill, require_mask, scaled
 from .reduction import Chosen
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
 
 # ── x[index] ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -50,19 +57,19 @@ def stages(index, x):
     return [tuple(first), tuple(p for p in parts if not isinstance(p, int) or isinstance(p, bool))]
 
 
-def getitem(input, index):
+def getitem(input: Tensor, index) -> Tensor:
     """input[index]: slices, None, Ellipsis, integers, integer tensors, masks, lists"""
     for part in stages(index, input):
         input = op.getitem(input, index=part)
     return input
 
 
-def narrow(input, dim, start, length):
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """The part of input from `start`, `length` long, along dim"""
     return narrow_op(input, dim=dim, start=int(start), length=length)
 
 
-def select(input, dim, index):
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The entry number `index` along dim, without that dim"""
     dim = positive_dim(dim, input.ndim, "select")
     if not input.ndim or not -input.shape[dim] <= index < input.shape[dim]:
@@ -80,13 +87,13 @@ def rows_of(index, size, call):
     return index.reshape(-1).copy()
 
 
-def index_select(input, dim, index):
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries along dim that `index` (a vector of integers) names, in its order"""
     dim = positive_dim(dim, input.ndim, "index_select")
     return op.getitem(input, index=along(dim, rows_of(index, input.shape[dim], "index_select"), input.ndim))
 
 
-def index_add(input, dim, index, source, *, alpha=1):
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """input with alpha·source[i] added at its entry index[i] along dim, as often as an entry is named"""
     dim = positive_dim(dim, input.ndim, "index_add")
     rows = rows_of(index, input.shape[dim], "index_add")
@@ -97,13 +104,21 @@ def index_add(input, dim, index, source, *, alpha=1):
     return add(input, op.put(scaled(source, alpha), index=along(dim, rows, input.ndim), shape=tuple(input.shape)))
 
 
-def masked_select(input, mask):
+def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) -> Tensor:
+    """input with `value` at the entries along dim that `index` names"""
+    dim = positive_dim(dim, input.ndim, "index_fill")
+    chosen = np.zeros_like(input.array, shape=(input.shape[dim],), dtype=bool)
+    chosen[rows_of(index, input.shape[dim], "index_fill")] = True
+    return masked_fill(input, chosen.reshape(-1, *[1] * (input.ndim - 1 - dim)), value)
+
+
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The entries of input where mask is true, in a row"""
     require_mask(mask, "masked_select(input, mask)")
     return op.getitem(input, index=np.broadcast_to(values(mask), input.shape).copy())
 
 
-def nonzero(input, *, as_tuple=False):
+def nonzero(input: Tensor, *, as_tuple: bool = False):
     """Where input is not 0: a row of indices for each such entry; as_tuple: a vector for each dim"""
     found = np.nonzero(input.array)
     return tuple(map(input.wrap, found)) if as_tuple else input.wrap(np.stack(found, axis=-1))
@@ -112,12 +127,12 @@ def nonzero(input, *, as_tuple=False):
 # ── gather and scatter ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def gather(input, dim, index):
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """y[i, j] = input[index[i, j], j] for dim 0, input[i, index[i, j]] for dim 1"""
     return op.gather(input, index, dim=dim)
 
 
-def take_along_dim(input, indices, dim=None):
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather`, with input and indices broadcast along the other dims; dim None: of the flat input"""
     if dim is None:
         return op.gather(reshape(input, shape=(-1,)), reshape(indices, shape=(-1,)), dim=0)
@@ -126,7 +141,7 @@ def take_along_dim(input, indices, dim=None):
     return op.gather(input, np.broadcast_to(values(indices), shape), dim=dim)
 
 
-def scatter_add(input, dim, index, src):
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """input with src[i, j] added at [index[i, j], j] for dim 0, at [i, index[i, j]] for dim 1"""
     if any(m > n for m, n in zip(index.shape, src.shape)) or src.ndim != input.ndim:
         raise ShapeError(complaint("scatter_add(input, dim, index, src)", "src must be at least as large as index",
@@ -134,7 +149,7 @@ def scatter_add(input, dim, index, src):
     return op.scatter_add(input, index, src, dim=dim)
 
 
-def scatter(input, dim, index, src=None, *, value=None):
+def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | None = None, *, value: float | None = None) -> Tensor:
     """input with src[i, j] (or a number) put at [index[i, j], j] for dim 0; of several for one place, the last"""
     places = grid(values(index), dim, input.shape, "scatter")
     writer = np.full_like(input.array, -1, dtype=int64)
@@ -160,18 +175,18 @@ def order(input, dim, descending):
     return input.shape[dim] - 1 - np.flip(places, dim)
 
 
-def argsort(input, dim=-1, descending=False, stable=False):
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices that sort input along dim; equals always keep their order"""
     return input.wrap(order(input, dim, descending))
 
 
-def sort(input, dim=-1, descending=False, stable=False):
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Chosen:
     """input sorted along dim: a namedtuple (values, indices); equals always keep their order"""
     indices = order(input, dim, descending)
     return Chosen(op.gather(input, indices, dim=dim) if input.ndim else input, input.wrap(indices))
 
 
-def topk(input, k, dim=-1, largest=True, sorted=True):
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Chosen:
     """The k largest (or smallest) entries along dim, in order: a namedtuple (values, indices)"""
     size = input.shape[positive_dim(dim, input.ndim, "topk")] if input.ndim else 1
     if not 0 <= k <= size:
@@ -182,7 +197,8 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     return Chosen(op.gather(input, indices, dim=dim) if input.ndim else input, input.wrap(indices))
 
 
-def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+def unique(input: Tensor, sorted: bool = True, return_inverse=False, return_counts=False,
+           dim: int | None = None):
     """The different entries of input, in order; with their places in it and how often they come, if asked for"""
     found = np.unique(input.array, return_inverse=return_inverse, return_counts=return_counts, axis=dim)
     return tuple(map(input.wrap, found)) if isinstance(found, tuple) else input.wrap(found)
@@ -199,17 +215,17 @@ def offsets(input, call):
     return columns - rows[:, None]
 
 
-def tril(input, diagonal=0):
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """input with 0 above the diagonal number `diagonal` (0: the main one, 1: the one above it)"""
     return keep(input, offsets(input, "tril") <= diagonal)
 
 
-def triu(input, diagonal=0):
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """input with 0 below the diagonal number `diagonal` (0: the main one, 1: the one above it)"""
     return keep(input, offsets(input, "triu") >= diagonal)
 
 
-def diagonal(input, offset=0, dim1=0, dim2=1):
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The entries whose places in dim1 and dim2 differ by `offset`, as a new last dim"""
     first, second = (positive_dim(d, input.ndim, "diagonal") for d in (dim1, dim2))
     if first == second:
@@ -228,7 +244,7 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
 diagonal_of = diagonal                            # `diag` has an argument of the same name
 
 
-def diag(input, diagonal=0):
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A vector's entries on the diagonal of a matrix of zeros; of a matrix: its diagonal"""
     if input.ndim == 2:
         return diagonal_of(input, diagonal)

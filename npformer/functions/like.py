@@ -1,10 +1,19 @@
 """New tensors made after another: of its shape, or with its dtype and on its device."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..core import arrays
 from ..core.errors import DTypeError, ValueRangeError
 from .shaping import sizes_of
+
+if TYPE_CHECKING:
+    from ..core.arrays import Generator
+    from ..tensors import Tensor
+    from ..typing import DeviceLike, DType, Shape
 
 
 def made(input, array, requires_grad=False):
@@ -20,17 +29,20 @@ def filled(input, shape, value, dtype, device, requires_grad):
     return made(input, module.full(shape, value, dtype=dtype), requires_grad)
 
 
-def zeros_like(input, *, dtype=None, device=None, requires_grad=False):
+def zeros_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
+               requires_grad: bool = False) -> Tensor:
     """Zeros of input's shape, dtype and device, unless told otherwise"""
     return filled(input, input.array.shape, 0, dtype, device, requires_grad)
 
 
-def ones_like(input, *, dtype=None, device=None, requires_grad=False):
+def ones_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
+              requires_grad: bool = False) -> Tensor:
     """Ones of input's shape, dtype and device, unless told otherwise"""
     return filled(input, input.array.shape, 1, dtype, device, requires_grad)
 
 
-def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False):
+def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None, device: DeviceLike | None = None,
+              requires_grad: bool = False) -> Tensor:
     """fill_value in input's shape, dtype and device, unless told otherwise"""
     return filled(input, input.array.shape, fill_value, dtype, device, requires_grad)
 
@@ -38,17 +50,20 @@ def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False
 empty_like = zeros_like
 
 
-def new_zeros(input, *size, dtype=None, device=None, requires_grad=False):
+def new_zeros(input: Tensor, *size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
+              requires_grad: bool = False) -> Tensor:
     """Zeros of shape `size` with input's dtype and device, unless told otherwise"""
     return filled(input, sizes_of(size, "new_zeros(size)"), 0, dtype, device, requires_grad)
 
 
-def new_ones(input, *size, dtype=None, device=None, requires_grad=False):
+def new_ones(input: Tensor, *size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
+             requires_grad: bool = False) -> Tensor:
     """Ones of shape `size` with input's dtype and device, unless told otherwise"""
     return filled(input, sizes_of(size, "new_ones(size)"), 1, dtype, device, requires_grad)
 
 
-def new_full(input, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def new_full(input: Tensor, size: Shape, fill_value: float, *, dtype: DType | None = None,
+             device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """fill_value in shape `size` with input's dtype and device, unless told otherwise"""
     return filled(input, sizes_of((size,), "new_full(size, fill_value)"), fill_value, dtype, device, requires_grad)
 
@@ -73,21 +88,23 @@ def numpy_generator(generator):
     return (generator or arrays.default_generator).numpy
 
 
-def rand_like(input, *, dtype=None, device=None, requires_grad=False, generator=None):
+def rand_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
+              requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Uniform in [0, 1), of input's shape, dtype and device, unless told otherwise"""
     array = drawn(numpy_generator(generator).random, input.shape, dtype or input.dtype,
                   device or arrays.device_of(input.array))
     return made(input, array, requires_grad)
 
 
-def randn_like(input, *, dtype=None, device=None, requires_grad=False, generator=None):
+def randn_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
+               requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Standard normal, of input's shape, dtype and device, unless told otherwise"""
     array = drawn(numpy_generator(generator).standard_normal, input.shape, dtype or input.dtype,
                   device or arrays.device_of(input.array))
     return made(input, array, requires_grad)
 
 
-def bernoulli(input, p=None, *, generator=None):
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
     """1 with probability input (or with probability p, in input's shape), else 0"""
     chance = input.array if p is None else p
     if not np.all((chance >= 0) & (chance <= 1)):

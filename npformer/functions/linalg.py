@@ -1,7 +1,10 @@
 """Matrix products, and einsum in all of PyTorch's forms."""
 
+from __future__ import annotations
+
 import math
 import string
+from typing import TYPE_CHECKING
 
 from ..core.errors import DTypeError, ShapeError, complaint
 from ..core.tape import Box
@@ -10,6 +13,12 @@ from ..ops.elementwise import add
 from ..ops.shape import permute, positive_dim, reshape
 from .indexing import diagonal
 from .pointwise import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..tensors import Tensor
+    from ..typing import Dim
 
 
 def require_ndims(call, **operands):
@@ -20,18 +29,18 @@ def require_ndims(call, **operands):
                                    "matmul takes any number of dims."))
 
 
-def matmul(input, other):
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """input @ other: (…, N, M) @ (…, M, P) -> (…, N, P), batch dims broadcast"""
     return op.matmul(input, other)
 
 
-def mm(input, mat2):
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """input @ mat2 of two matrices: (N, M) @ (M, P) -> (N, P)"""
     require_ndims("mm", input=(input, 2), mat2=(mat2, 2))
     return op.matmul(input, mat2)
 
 
-def bmm(input, mat2):
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """input @ mat2 of two stacks of matrices: (B, N, M) @ (B, M, P) -> (B, N, P)"""
     require_ndims("bmm", input=(input, 3), mat2=(mat2, 3))
     if input.shape[0] != mat2.shape[0]:
@@ -40,35 +49,35 @@ def bmm(input, mat2):
     return op.matmul(input, mat2)
 
 
-def mv(input, vec):
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """input @ vec of a matrix and a vector: (N, M) @ (M,) -> (N,)"""
     require_ndims("mv", input=(input, 2), vec=(vec, 1))
     return op.matmul(input, vec)
 
 
-def dot(input, tensor):
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Σ input·tensor of two vectors of equal length"""
     require_ndims("dot", input=(input, 1), tensor=(tensor, 1))
     return op.matmul(input, tensor)
 
 
-def outer(input, vec2):
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """y[i, j] = input[i] · vec2[j]"""
     require_ndims("outer", input=(input, 1), vec2=(vec2, 1))
     return reshape(input, shape=(-1, 1)) * reshape(vec2, shape=(1, -1))
 
 
-def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta·input + alpha·(mat1 @ mat2)"""
     return add(scaled(input, beta), scaled(mm(mat1, mat2), alpha))
 
 
-def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta·input + alpha·(batch1 @ batch2), for stacks of matrices"""
     return add(scaled(input, beta), scaled(bmm(batch1, batch2), alpha))
 
 
-def tensordot(a, b, dims=2):
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Dim] = 2) -> Tensor:
     """Σ a·b over pairs of dims: the last `dims` of a with the first of b, or dims = (dims of a, dims of b)"""
     if isinstance(dims, int):
         dims = list(range(a.ndim - dims, a.ndim)), list(range(dims))
@@ -88,7 +97,7 @@ def tensordot(a, b, dims=2):
 # ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def einsum(equation, *operands):
+def einsum(equation, *operands) -> Tensor:
     """Σ of products, letters naming dims: einsum("bij,bjk->bik", a, b).
 
     equation: a letter for each dim of each operand, "..." for any dims, spaces anywhere. A letter twice in one operand
@@ -99,7 +108,7 @@ def einsum(equation, *operands):
     if isinstance(equation, Box):
         equation, operands = from_sublists(equation, *operands)
     elif len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = operands[0]
+        operands = tuple(operands[0])
     left, arrow, out = equation.replace(" ", "").partition("->")
     call = f"einsum({equation!r})"
     terms = left.split(",")
@@ -108,7 +117,7 @@ def einsum(equation, *operands):
                                    {f"operands[{i}]": x for i, x in enumerate(operands)}))
     terms, out = without_ellipsis(terms, out if arrow else None, operands, call)
     require_fit(terms, out, operands, call)
-    sizes = {}
+    sizes: dict[str, int] = {}
     for term, x in zip(terms, operands):
         for letter, n in zip(term, x.shape):
             sizes[letter] = max(sizes.get(letter, 1), n) if n else 0

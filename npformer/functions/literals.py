@@ -1,11 +1,19 @@
 """From Python's numbers and lists to arrays, in the dtypes that PyTorch would choose."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..core import arrays
 from ..core.errors import DTypeError, ShapeError, ValueRangeError, describe
 from ..core.tape import Box
 from .like import made
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import DeviceLike, DType
 
 
 def array_of(data):
@@ -46,7 +54,15 @@ def copied(data, dtype=None, device=None):
     return array if device is None and arrays.device_of(array) == "cuda" else arrays.move(array, device)
 
 
-def new_tensor(input, data, *, dtype=None, device=None, requires_grad=False):
+def constructed(data, dtype):
+    """What Tensor(...) and LongTensor(...) are given, as an array: sizes, which make zeros, or one thing to copy."""
+    if data and all(type(n) is int for n in data):
+        return arrays.module_for().zeros(data, dtype=dtype)
+    return copied(data[0] if len(data) == 1 else data, dtype)
+
+
+def new_tensor(input: Tensor, data, *, dtype: DType | None = None, device: DeviceLike | None = None,
+               requires_grad: bool = False) -> Tensor:
     """A copy of data with input's dtype and device, unless told otherwise"""
     array = copied(data, dtype or input.dtype, device or arrays.device_of(input.array))
     return made(input, array, requires_grad)

@@ -1,6 +1,9 @@
 """Functions of each entry alone, with broadcasting."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +16,14 @@ from ..ops.elementwise import values
 from ..ops.shape import cast
 from ..ops.shape import clone as copy_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def of_input(op):
+    from ..tensors import Tensor
+    from ..typing import DType, Operand, P, R
+
+
+def of_input(op: Callable) -> Callable[[Tensor], Tensor]:
     """An operation on one array under PyTorch's argument name, `input`."""
     def function(input):
         return op(input)
@@ -23,7 +32,7 @@ def of_input(op):
     return function
 
 
-def with_numpy_names(function):
+def with_numpy_names(function: Callable[P, R]) -> Callable[P, R]:
     """PyTorch takes NumPy's argument names too: axis for dim, keepdims for keepdim."""
     @functools.wraps(function)
     def renamed(*args, **options):
@@ -55,23 +64,23 @@ def scaled(other, alpha):
     return other if alpha == 1 else op.mul(other, alpha)
 
 
-def add(input, other, *, alpha=1):
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha·other"""
     return op.add(input, scaled(other, alpha))
 
 
-def sub(input, other, *, alpha=1):
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input − alpha·other"""
     return op.sub(input, scaled(other, alpha))
 
 
-def mul(input, other):
+def mul(input: Operand, other: Operand) -> Tensor:
     """input · other"""
     return op.mul(input, other)
 
 
 @np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
-def div(input, other, *, rounding_mode=None):
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; rounding_mode "floor" rounds the quotient down, "trunc" towards zero (then no gradient flows)."""
     if rounding_mode is None:
         return op.div(input, other)
@@ -86,57 +95,57 @@ def div(input, other, *, rounding_mode=None):
     return box_among(input, other).wrap(y)
 
 
-def floor_divide(input, other):
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """⌊input / other⌋, outside the graph"""
     return div(input, other, rounding_mode="floor")
 
 
-def pow(input, exponent):
+def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power of exponent; either may be a number"""
     return op.pow(input, exponent)
 
 
-def remainder(input, other):
+def remainder(input: Operand, other: Operand) -> Tensor:
     """input − ⌊input/other⌋·other: the remainder with other's sign"""
     return op.remainder(input, other)
 
 
-def maximum(input, other):
+def maximum(input: Operand, other: Operand) -> Tensor:
     """The larger of input and other; where they tie the gradient is shared"""
     return op.maximum(input, other)
 
 
-def minimum(input, other):
+def minimum(input: Operand, other: Operand) -> Tensor:
     """The smaller of input and other; where they tie the gradient is shared"""
     return op.minimum(input, other)
 
 
-def logaddexp(input, other):
+def logaddexp(input: Tensor, other: Operand) -> Tensor:
     """ln(eⁱⁿᵖᵘᵗ + eᵒᵗʰᵉʳ), without overflow"""
     return op.logaddexp(input, other)
 
 
-def round(input, *, decimals=0):
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest number with so many decimals, even at halves"""
     return op.round(input) if decimals == 0 else op.div(op.round(op.mul(input, 10.0 ** decimals)), 10.0 ** decimals)
 
 
-def trunc(input):
+def trunc(input: Tensor) -> Tensor:
     """input without its fraction: rounded towards zero"""
     return op.mul(op.sign(input), op.floor(op.abs(input)))
 
 
-def lerp(input, end, weight):
+def lerp(input: Tensor, end: Operand, weight: Operand) -> Tensor:
     """input + weight·(end − input)"""
     return op.add(input, op.mul(weight, op.sub(end, input)))
 
 
-def addcmul(input, tensor1, tensor2, *, value=1):
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """input + value·tensor1·tensor2"""
     return op.add(input, scaled(op.mul(tensor1, tensor2), value))
 
 
-def addcdiv(input, tensor1, tensor2, *, value=1):
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """input + value·tensor1/tensor2"""
     return op.add(input, scaled(op.div(tensor1, tensor2), value))
 
@@ -147,19 +156,19 @@ multiply, subtract, divide, true_divide = mul, sub, div, div
 # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def clamp(input, min=None, max=None):
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """input limited to [min, max]; a bound that is None does not limit"""
     if min is None and max is None:
         raise ValueRangeError("clamp(input, min, max): give at least one of min and max")
     return composites.clamp(input, min, max)
 
 
-def clamp_min(input, min):
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """input, but nowhere below min"""
     return composites.clamp(input, min=min)
 
 
-def clamp_max(input, max):
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
     """input, but nowhere above max"""
     return composites.clamp(input, max=max)
 
@@ -173,7 +182,7 @@ def require_mask(mask, call):
         raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
 
 
-def where(condition, input=None, other=None):
+def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None):
     """input where condition is true, else other; `where(condition)` alone: the indices of what is true, a tuple"""
     if input is None and other is None:
         return tuple(condition.wrap(index) for index in np.nonzero(values(condition)))
@@ -183,7 +192,7 @@ def where(condition, input=None, other=None):
     return op.where(condition, input, other)
 
 
-def masked_fill(input, mask, value):
+def masked_fill(input: Tensor, mask: Tensor | np.ndarray, value: Operand) -> Tensor:
     """input with `value` where mask is true. Its dtype stays."""
     require_mask(mask, "masked_fill(input, mask, value)")
     if not is_float(input.dtype) and (isinstance(value, float) or is_float(getattr(value, "dtype", np.dtype(bool)))):
@@ -197,12 +206,12 @@ def masked_fill(input, mask, value):
 
 
 @with_numpy_names
-def softmax(input, dim, dtype=None):
+def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """eˣ / Σeˣ over dim; dtype: what input is converted to first"""
     return activation.softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)
 
 
 @with_numpy_names
-def log_softmax(input, dim, dtype=None):
+def log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """x − ln Σeˣ over dim; dtype: what input is converted to first"""
     return activation.log_softmax(input if dtype is None else cast(input, dtype=dtype), dim=dim)

@@ -1,6 +1,8 @@
 """Functions that gather many entries into one: sums, means, extremes, norms."""
 
-from collections import namedtuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,7 +16,16 @@ from ..ops.indexing import gather
 from ..ops.shape import cast, positive_dim, positive_dims
 from .pointwise import with_numpy_names
 
-Chosen = namedtuple("Chosen", ["values", "indices"])
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import Dim, DType
+
+
+class Chosen(NamedTuple):
+    """What max, min, sort and topk along a dim return: the entries, and where they stood."""
+
+    values: Tensor
+    indices: Tensor
 
 
 def converted(input, dtype, widen=False):
@@ -25,25 +36,25 @@ def converted(input, dtype, widen=False):
 
 
 @with_numpy_names
-def sum(input, dim=None, keepdim=False, *, dtype=None):
+def sum(input: Tensor, dim: Dim | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Σ input over dim (None: all); dtype: what input is converted to first"""
     return shape.sum(converted(input, dtype, widen=True), dim=dim, keepdim=keepdim)
 
 
 @with_numpy_names
-def mean(input, dim=None, keepdim=False, *, dtype=None):
+def mean(input: Tensor, dim: Dim | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Σ input / N over dim (None: all); dtype: what input is converted to first"""
     return op.mean(converted(input, dtype), dim, keepdim)
 
 
 @with_numpy_names
-def prod(input, dim=None, keepdim=False, *, dtype=None):
+def prod(input: Tensor, dim: Dim | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """Π input over dim (None: all); dtype: what input is converted to first"""
     return op.prod(converted(input, dtype, widen=True), dim, keepdim)
 
 
 @with_numpy_names
-def cumsum(input, dim, *, dtype=None):
+def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """Running sums along dim; dtype: what input is converted to first"""
     return op.cumsum(converted(input, dtype, widen=True), dim=dim)
 
@@ -60,27 +71,30 @@ def correction_of(dim, unbiased, correction, call):
 
 
 @with_numpy_names
-def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def var(input: Tensor, dim: Dim | bool | None = None, unbiased: bool | None = None, keepdim: bool = False, *,
+        correction: int | None = None) -> Tensor:
     """Σ (input − mean)² / (N − correction) over dim; correction 1 by default, 0 for unbiased=False"""
     dim, correction = correction_of(dim, unbiased, correction, "var(input)")
     return op.var(input, dim, correction, keepdim)
 
 
 @with_numpy_names
-def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def std(input: Tensor, dim: Dim | bool | None = None, unbiased: bool | None = None, keepdim: bool = False, *,
+        correction: int | None = None) -> Tensor:
     """√var"""
     dim, correction = correction_of(dim, unbiased, correction, "std(input)")
     return op.std(input, dim, correction, keepdim)
 
 
 @with_numpy_names
-def logsumexp(input, dim, keepdim=False):
+def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """ln Σ eⁱⁿᵖᵘᵗ over dim, without overflow"""
     return op.logsumexp(input, dim=dim, keepdim=keepdim)
 
 
 @with_numpy_names
-def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+def norm(input: Tensor, p: float | str = "fro", dim: Dim | None = None, keepdim: bool = False,
+         dtype: DType | None = None) -> Tensor:
     """(Σ |input|ᵖ)^(1/p) over dim; p = inf, -inf: the largest, smallest |input|; p = 0: how many are not 0"""
     if p == "nuc":
         raise ValueRangeError("norm(input, p='nuc'): the nuclear norm is not here; p is a number or 'fro'")
@@ -91,13 +105,13 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
 
 
 @with_numpy_names
-def amax(input, dim=None, keepdim=False):
+def amax(input: Tensor, dim: Dim | None = None, keepdim: bool = False) -> Tensor:
     """The largest entry over dim; ties share the gradient"""
     return op.amax(input, dim=dim, keepdim=keepdim)
 
 
 @with_numpy_names
-def amin(input, dim=None, keepdim=False):
+def amin(input: Tensor, dim: Dim | None = None, keepdim: bool = False) -> Tensor:
     """The smallest entry over dim; ties share the gradient"""
     return op.amin(input, dim=dim, keepdim=keepdim)
 
@@ -120,13 +134,13 @@ def extreme(input, dim, keepdim, whole, between, place):
 
 
 @with_numpy_names
-def max(input, dim=None, keepdim=False, *, other=None):
+def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None):
     """The largest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `maximum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amax, elementwise.maximum, argmax)
 
 
 @with_numpy_names
-def min(input, dim=None, keepdim=False, *, other=None):
+def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None):
     """The smallest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `minimum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amin, elementwise.minimum, argmin)
 
@@ -142,13 +156,13 @@ def placed(find, input, dim, keepdim, call):
 
 
 @with_numpy_names
-def argmax(input, dim=None, keepdim=False):
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest entry along dim; None: its index in the flattened input"""
     return placed(np.argmax, input, dim, keepdim, "argmax")
 
 
 @with_numpy_names
-def argmin(input, dim=None, keepdim=False):
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the smallest entry along dim; None: its index in the flattened input"""
     return placed(np.argmin, input, dim, keepdim, "argmin")
 
@@ -163,25 +177,25 @@ def counted(find, input, dim, keepdim, call):
 
 
 @with_numpy_names
-def any(input, dim=None, keepdim=False):
+def any(input: Tensor, dim: Dim | None = None, keepdim: bool = False) -> Tensor:
     """Whether some entry over dim is not 0"""
     return counted(np.any, input, dim, keepdim, "any")
 
 
 @with_numpy_names
-def all(input, dim=None, keepdim=False):
+def all(input: Tensor, dim: Dim | None = None, keepdim: bool = False) -> Tensor:
     """Whether no entry over dim is 0"""
     return counted(np.all, input, dim, keepdim, "all")
 
 
 @with_numpy_names
-def count_nonzero(input, dim=None):
+def count_nonzero(input: Tensor, dim: Dim | None = None) -> Tensor:
     """How many entries over dim are not 0"""
     return counted(lambda x, axis, keepdims: (x != 0).sum(axis=axis, keepdims=keepdims), input, dim, False,
                    "count_nonzero")
 
 
-def bincount(input, weights=None, minlength=0):
+def bincount(input: Tensor, weights=None, minlength: int = 0) -> Tensor:
     """How often each integer from 0 on occurs in input (1-d); with weights: the sum of theirs"""
     if input.dtype.kind not in "iu" or input.ndim != 1 or input.array.size and input.array.min() < 0:
         raise DTypeError(f"bincount(input): input must be one row of integers >= 0, got {input.dtype} "

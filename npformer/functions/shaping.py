@@ -1,6 +1,9 @@
 """Functions that rearrange: shapes, orders, repetition. They compute nothing."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +14,12 @@ from ..ops.elementwise import values
 from ..ops.indexing import getitem
 from ..ops.shape import positive_dim, positive_dims
 from .pointwise import with_numpy_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..tensors import Tensor
+    from ..typing import Dim, Shape
 
 
 def sizes_of(sizes, call):
@@ -26,31 +35,31 @@ def sizes_of(sizes, call):
 # ── shape ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def reshape(input, *shape):
+def reshape(input: Tensor, *shape: Shape) -> Tensor:
     """The same numbers in another shape, as reshape(x, 2, 3) or reshape(x, (2, 3)); one size may be -1"""
-    shape = sizes_of(shape, "reshape(input, shape)")
-    known = math.prod(n for n in shape if n != -1)
+    sizes = sizes_of(shape, "reshape(input, shape)")
+    known = math.prod(n for n in sizes if n != -1)
     size = input.array.size
-    if shape.count(-1) > 1 or any(n < -1 for n in shape) or (
-            size != known if -1 not in shape else known == 0 or size % known):
-        rule = f"{size} entries do not fit into shape {shape}"
+    if sizes.count(-1) > 1 or any(n < -1 for n in sizes) or (
+            size != known if -1 not in sizes else known == 0 or size % known):
+        rule = f"{size} entries do not fit into shape {sizes}"
         raise ShapeError(complaint("reshape(input, shape)", rule, {"input": input}))
-    return op.reshape(input, shape=shape)
+    return op.reshape(input, shape=sizes)
 
 
-def view(input, *shape):
+def view(input: Tensor, *shape: Shape) -> Tensor:
     """`reshape`: the memory is shared where NumPy can share it"""
     if len(shape) == 1 and isinstance(shape[0], (np.dtype, type)):
         raise DTypeError(f"view({shape[0]}): bits are not read as another dtype here; .to(dtype) converts the numbers")
     return reshape(input, *shape)
 
 
-def view_as(input, other):
+def view_as(input: Tensor, other: Tensor) -> Tensor:
     """input in other's shape"""
     return reshape(input, other.shape)
 
 
-def flatten(input, start_dim=0, end_dim=-1):
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dims from start_dim to end_dim made one"""
     first, last = (positive_dim(d, input.ndim, "flatten") for d in (start_dim, end_dim))
     if first > last:
@@ -59,58 +68,58 @@ def flatten(input, start_dim=0, end_dim=-1):
     return op.reshape(input, shape=(*input.shape[:first], merged, *input.shape[last + 1:]))
 
 
-def ravel(input):
+def ravel(input: Tensor) -> Tensor:
     """All dims made one"""
     return op.reshape(input, shape=(input.array.size,))
 
 
-def unflatten(input, dim, sizes):
+def unflatten(input: Tensor, dim: int, sizes: Shape) -> Tensor:
     """One dim cut into several, whose sizes multiply to its own; one may be -1"""
     dim = positive_dim(dim, input.ndim, "unflatten")
-    sizes = sizes_of((sizes,), "unflatten(input, dim, sizes)")
-    known = math.prod(n for n in sizes if n != -1)
-    if -1 in sizes and known:
-        sizes = tuple(input.shape[dim] // known if n == -1 else n for n in sizes)
-    if math.prod(sizes) != input.shape[dim] or min(sizes, default=0) < 0:
-        raise ShapeError(complaint(f"unflatten(input, {dim}, {sizes})", f"sizes must multiply to {input.shape[dim]}",
+    parts = sizes_of((sizes,), "unflatten(input, dim, sizes)")
+    known = math.prod(n for n in parts if n != -1)
+    if -1 in parts and known:
+        parts = tuple(input.shape[dim] // known if n == -1 else n for n in parts)
+    if math.prod(parts) != input.shape[dim] or min(parts, default=0) < 0:
+        raise ShapeError(complaint(f"unflatten(input, {dim}, {parts})", f"sizes must multiply to {input.shape[dim]}",
                                    {"input": input}))
-    return op.reshape(input, shape=(*input.shape[:dim], *sizes, *input.shape[dim + 1:]))
+    return op.reshape(input, shape=(*input.shape[:dim], *parts, *input.shape[dim + 1:]))
 
 
-def squeeze(input, dim=None):
+def squeeze(input: Tensor, dim: Dim | None = None) -> Tensor:
     """input without its dims of size 1: all of them, or those named by dim that have size 1"""
     dims = positive_dims(dim, input.ndim, "squeeze") if dim != () else ()
     return op.reshape(input, shape=tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims))
 
 
-def unsqueeze(input, dim):
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """input with a new dim of size 1 at `dim`"""
     dim = positive_dim(dim, input.ndim + 1, "unsqueeze")
     return op.reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
-def expand(input, *sizes):
+def expand(input: Tensor, *sizes: Shape) -> Tensor:
     """input repeated, without a copy, along new leading dims and dims of size 1; -1 keeps a size"""
-    sizes = sizes_of(sizes, "expand(input, sizes)")
-    lead = len(sizes) - input.ndim
-    wanted = tuple(input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes))
+    asked = sizes_of(sizes, "expand(input, sizes)")
+    lead = len(asked) - input.ndim
+    wanted = tuple(input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(asked))
     if lead < 0 or any(n < 0 for n in wanted) or any(m not in (1, n) for m, n in zip(input.shape, wanted[lead:])):
         rule = "only new leading dims and dims of size 1 can be repeated"
-        raise ShapeError(complaint(f"expand(input, {sizes})", rule, {"input": input}))
+        raise ShapeError(complaint(f"expand(input, {asked})", rule, {"input": input}))
     return op.expand(input, shape=wanted)
 
 
-def expand_as(input, other):
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """input expanded to other's shape"""
     return expand(input, other.shape)
 
 
-def broadcast_to(input, size):
+def broadcast_to(input: Tensor, size: Shape) -> Tensor:
     """`expand` to the shape `size`"""
     return expand(input, size)
 
 
-def broadcast_tensors(*tensors):
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All tensors expanded to the one shape that they broadcast to"""
     try:
         shape = np.broadcast_shapes(*(t.shape for t in tensors))
@@ -123,7 +132,7 @@ def broadcast_tensors(*tensors):
 # ── order of dims and entries ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def permute(input, *dims):
+def permute(input: Tensor, *dims: Dim) -> Tensor:
     """y's dim i is input's dim dims[i]"""
     dims = sizes_of(dims, "permute(input, dims)")
     if sorted(positive_dim(d, input.ndim, "permute") for d in dims) != list(range(input.ndim)):
@@ -132,7 +141,7 @@ def permute(input, *dims):
     return op.permute(input, dims=dims)
 
 
-def transpose(input, dim0, dim1):
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """input with two dims exchanged"""
     dims = list(range(input.ndim))
     a, b = (positive_dim(d, input.ndim, "transpose") for d in (dim0, dim1))
@@ -144,7 +153,7 @@ def transpose(input, dim0, dim1):
 swapaxes = swapdims = transpose
 
 
-def t(input):
+def t(input: Tensor) -> Tensor:
     """A matrix transposed; less than 2 dims stay as they are"""
     if input.ndim > 2:
         raise ShapeError(complaint("t(input)", "input must have at most 2 dims", {"input": input},
@@ -152,7 +161,7 @@ def t(input):
     return op.permute(input, dims=tuple(reversed(range(input.ndim))))
 
 
-def movedim(input, source, destination):
+def movedim(input: Tensor, source: Dim, destination: Dim) -> Tensor:
     """input with the dims `source` moved to the places `destination`; the others keep their order"""
     places = [[positive_dim(d, input.ndim, "movedim") for d in (ds if isinstance(ds, (tuple, list)) else (ds,))]
               for ds in (source, destination)]
@@ -168,12 +177,12 @@ def movedim(input, source, destination):
 moveaxis = movedim
 
 
-def flip(input, *dims):
+def flip(input: Tensor, *dims: Dim) -> Tensor:
     """input read backwards along dims"""
     return op.flip(input, dims=sizes_of(dims, "flip(input, dims)")) if dims not in (((),), ([],)) else input.clone()
 
 
-def roll(input, shifts, dims=None):
+def roll(input: Tensor, shifts: Dim, dims: Dim | None = None) -> Tensor:
     """input moved along dims by shifts; what falls off the end comes in at the start. dims None: as one flat row"""
     if dims is None:
         return op.reshape(roll(ravel(input), shifts, 0), shape=input.shape)
@@ -193,7 +202,7 @@ def roll(input, shifts, dims=None):
 
 
 @with_numpy_names
-def cat(tensors, dim=0):
+def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after another along dim; a tensor of shape (0,) adds nothing"""
     tensors = tuple(tensors)
     if not tensors:
@@ -207,7 +216,7 @@ concat = concatenate = cat
 
 
 @with_numpy_names
-def stack(tensors, dim=0):
+def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new dim"""
     tensors = tuple(tensors)
     if not tensors:
@@ -218,18 +227,18 @@ def stack(tensors, dim=0):
     return op.cat(*(unsqueeze(t, dim) for t in tensors), dim=dim)
 
 
-def hstack(tensors):
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors side by side: along dim 1, and along dim 0 for vectors"""
     tensors = [op.reshape(t, shape=(1,)) if t.ndim == 0 else t for t in tensors]
     return cat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
-def vstack(tensors):
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors one below the other: along dim 0, vectors as rows"""
     return cat([op.reshape(t, shape=(1, -1)) if t.ndim < 2 else t for t in tensors], 0)
 
 
-def split(input, split_size_or_sections, dim=0):
+def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """input cut along dim into parts of one size (the last may be smaller), or of the sizes in a list; a tuple"""
     dim = positive_dim(dim, input.ndim, "split")
     n, sections = input.shape[dim] if input.ndim else 1, split_size_or_sections
@@ -244,7 +253,7 @@ def split(input, split_size_or_sections, dim=0):
     return tuple(op.narrow(input, dim=dim, start=start, length=k) for start, k in zip(starts, sections))
 
 
-def chunk(input, chunks, dim=0):
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """input cut along dim into at most `chunks` parts of equal size, the last may be smaller; a tuple"""
     if chunks < 1:
         raise ValueRangeError(f"chunk(input, {chunks}): there must be at least 1 part")
@@ -252,7 +261,7 @@ def chunk(input, chunks, dim=0):
     return split(input, max(-(-n // chunks), 1), dim)
 
 
-def unbind(input, dim=0):
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The entries of input along dim, each without that dim; a tuple"""
     if not input.ndim:
         raise ShapeError("unbind(input): a tensor of 0 dims has no entries to go through")
@@ -263,25 +272,25 @@ def unbind(input, dim=0):
 # ── repetition ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def repeat(input, *sizes):
+def repeat(input: Tensor, *sizes: Shape) -> Tensor:
     """input copied sizes[i] times along dim i; more sizes than dims make new leading dims"""
-    sizes = sizes_of(sizes, "repeat(input, sizes)")
-    if len(sizes) < input.ndim or any(n < 0 for n in sizes):
-        raise ShapeError(complaint(f"repeat(input, {sizes})", "there must be a number >= 0 for each dim of input",
+    times = sizes_of(sizes, "repeat(input, sizes)")
+    if len(times) < input.ndim or any(n < 0 for n in times):
+        raise ShapeError(complaint(f"repeat(input, {times})", "there must be a number >= 0 for each dim of input",
                                    {"input": input}))
-    shape = (1,) * (len(sizes) - input.ndim) + tuple(input.shape)
+    shape = (1,) * (len(times) - input.ndim) + tuple(input.shape)
     lined_up = op.reshape(input, shape=tuple(k for n in shape for k in (1, n)))
-    spread = op.expand(lined_up, shape=tuple(k for pair in zip(sizes, shape) for k in pair))
-    return op.reshape(spread, shape=tuple(r * n for r, n in zip(sizes, shape)))
+    spread = op.expand(lined_up, shape=tuple(k for pair in zip(times, shape) for k in pair))
+    return op.reshape(spread, shape=tuple(r * n for r, n in zip(times, shape)))
 
 
-def tile(input, *dims):
+def tile(input: Tensor, *dims: Dim) -> Tensor:
     """`repeat`, where missing leading numbers count as 1"""
-    dims = sizes_of(dims, "tile(input, dims)")
-    return repeat(input, (1,) * (input.ndim - len(dims)) + dims)
+    times = sizes_of(dims, "tile(input, dims)")
+    return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
-def repeat_interleave(input, repeats, dim=None):
+def repeat_interleave(input: Tensor, repeats: int | Tensor, dim: int | None = None) -> Tensor:
     """Each entry along dim repeated: `repeats` times, or repeats[i] times (a tensor). dim None: of the flat input"""
     if dim is None:
         input, dim = ravel(input), 0
@@ -299,9 +308,9 @@ def repeat_interleave(input, repeats, dim=None):
     return getitem(input, index=op.along(dim, places, input.ndim))
 
 
-def meshgrid(*tensors, indexing="ij"):
+def meshgrid(*tensors, indexing: str = "ij") -> tuple[Tensor, ...]:
     """For vectors of lengths N, M ...: tensors of shape (N, M, ...) that repeat each along the others; a tuple"""
-    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if indexing not in ("ij", "xy"):
         raise ValueRangeError(f"meshgrid(tensors): indexing must be 'ij' or 'xy', got {indexing!r}")
     count = len(tensors)

@@ -1,6 +1,9 @@
 """What a module calls around its forward: hooks before it, after it, and on the gradients that pass it backwards."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from ..core.errors import ShapeError
 from ..core.operation import identity
@@ -8,6 +11,9 @@ from ..core.tape import state
 from ..ops.shape import cast, cat, narrow, reshape
 from ..tensors import Tensor
 from ..tracked import HookHandle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Hooks:
@@ -18,7 +24,7 @@ class Hooks:
         self.before_backward, self.after_backward = OrderedDict(), OrderedDict()
 
 
-def add(hooks, function, prepend, with_kwargs=False):
+def add(hooks, function: Callable, prepend: bool, with_kwargs: bool = False) -> HookHandle:
     """Put `function` last, or first, among `hooks`; returns the handle that removes it."""
     handle = HookHandle(hooks)
     hooks[handle.key] = (function, with_kwargs)
@@ -119,9 +125,9 @@ def gate(tensors, on_gradients):
     if not tensors:
         return []
     if len(tensors) == 1:
-        passed = identity(tensors[0])
-        passed.register_hook(lambda g: on_gradients([g])[0])
-        return [passed]
+        inner = identity(tensors[0])               # one step further in: hooks on the tensor itself come first
+        inner.register_hook(lambda g: on_gradients([g])[0])
+        return [identity(inner)]
 
     def parts(line):
         found, start = [], 0

@@ -1,6 +1,9 @@
 """Normalisations as layers: LayerNorm, RMSNorm, BatchNorm1d."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from ...core import arrays
 from ...core.errors import ShapeError, complaint
@@ -9,6 +12,9 @@ from .. import functional as F
 from .. import init
 from ..module import Module
 from ..parameter import empty
+
+if TYPE_CHECKING:
+    from ...typing import DeviceLike, DType, Shape
 
 
 def sizes(normalized_shape):
@@ -23,24 +29,25 @@ class LayerNorm(Module):
     Source: Ba et al. 2016, arXiv:1607.06450.
     """
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None):
+    def __init__(self, normalized_shape: Shape, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+                 device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = sizes(normalized_shape), eps, elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
             self.register_parameter(name, empty(*self.normalized_shape, device=device, dtype=dtype) if wanted else None)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """weight 1, bias 0."""
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
                 f"bias={self.bias is not None}")
 
@@ -51,22 +58,23 @@ class RMSNorm(Module):
     weight starts at 1. eps: default the dtype's spacing at 1.   Source: Zhang and Sennrich 2019, arXiv:1910.07467.
     """
 
-    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None):
+    def __init__(self, normalized_shape: Shape, eps: float | None = None, elementwise_affine: bool = True,
+                 device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = sizes(normalized_shape), eps, elementwise_affine
         self.register_parameter("weight", empty(*self.normalized_shape, device=device, dtype=dtype)
                                 if elementwise_affine else None)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """weight 1."""
         if self.weight is not None:
             init.ones_(self.weight)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
@@ -78,8 +86,9 @@ class BatchNorm1d(Module):
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None,
-                 dtype=None, *, bias=True):
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, device: DeviceLike | None = None, dtype: DType | None = None, *,
+                 bias: bool = True) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -92,13 +101,21 @@ class BatchNorm1d(Module):
         self.register_buffer("num_batches_tracked", None if count is None else Tensor.wrap(count))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """weight 1, bias 0, and nothing seen yet."""
-        for name, value in dict(weight=1, bias=0, running_mean=0, running_var=1, num_batches_tracked=0).items():
+        self.reset_running_stats()
+        self._reset(weight=1, bias=0)
+
+    def reset_running_stats(self) -> None:
+        """Forget what was seen: running_mean 0, running_var 1."""
+        self._reset(running_mean=0, running_var=1, num_batches_tracked=0)
+
+    def _reset(self, **entries: float) -> None:
+        for name, value in entries.items():
             if getattr(self, name) is not None:
                 init.constant_(getattr(self, name), value)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in (2, 3):
             raise ShapeError(complaint("BatchNorm1d", "input must be (B, C) or (B, C, L)", {"input": input}))
         momentum = self.momentum
@@ -112,6 +129,6 @@ class BatchNorm1d(Module):
                             self.running_var if follow or not use_batch else None, self.weight, self.bias, use_batch,
                             math.nan if momentum is None else momentum, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
                 f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")

@@ -1,14 +1,20 @@
 """What is done to a model's parameters as a whole: clipping their gradients, laying them out in one vector."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import arrays
-from ..core.errors import ShapeError, ValueRangeError, complaint
-from ..core.operation import as_array
-from ..ops.shape import cat, reshape
-from ..tensors import Tensor
+from ...core import arrays
+from ...core.errors import ShapeError, ValueRangeError, complaint
+from ...core.operation import as_array
+from ...ops.shape import cat, reshape
+from ...tensors import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def gradients_of(parameters):
@@ -17,7 +23,8 @@ def gradients_of(parameters):
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients, in place, by min(1, max_norm / (‖g‖ + 1e-6)), g all of them in one vector. Returns ‖g‖.
 
     norm_type: p of the norm, inf for the largest entry.   Source: Pascanu et al. 2012, arXiv:1211.5063.
@@ -44,19 +51,19 @@ def norm_of_all(grads, p):
     return (np.stack([(np.abs(g) ** p).sum() for g in grads]).sum()) ** (1 / p)
 
 
-def clip_grad_value_(parameters, clip_value):
+def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limit every entry of every gradient to [−clip_value, clip_value], in place."""
     for g in gradients_of(parameters):
         np.clip(g.array, -clip_value, clip_value, out=g.array)
         arrays.wrote(g.array)
 
 
-def parameters_to_vector(parameters):
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """All parameters' entries in one vector; differentiable."""
     return cat(*[reshape(p, shape=(-1,)) for p in parameters])
 
 
-def vector_to_parameters(vec, parameters):
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Copy a vector's entries into the parameters, in the same order."""
     parameters = list(parameters)
     if vec.array.shape != (sum(p.array.size for p in parameters),):

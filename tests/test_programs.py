@@ -1,0 +1,125 @@
+"""Programs written for PyTorch run here with only their imports changed, and give PyTorch's numbers.
+
+Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it and returns what came
+out, by name. It is run twice: as it stands, and with `npformer` for `torch` in its lines of import, from the weights
+that PyTorch drew.
+"""
+
+import contextlib
+import importlib.util
+import pathlib
+import re
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import npformer as npf
+
+torch = pytest.importorskip("torch", reason="PyTorch runs the programs as they stand")
+
+PROGRAMS = sorted((pathlib.Path(__file__).parent / "programs").glob("*.py"))
+every_program = pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+
+
+def with_imports_changed(source):
+    """The program with `import npformer as torch` for `import torch`, and npformer for torch in the other imports."""
+    source = re.sub(r"^import torch$", "import npformer as torch", source, flags=re.M)
+    return re.sub(r"^(import|from) torch\b", r"\1 npformer", source, flags=re.M)
+
+
+def load(source, name, folder):
+    """The module that a program's text makes."""
+    path = folder / f"{name}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    with known(module):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def known(module):
+    """As if the program had been imported: dataclasses look their module up."""
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]
+
+
+@contextlib.contextmanager
+def floats(dtype):
+    """Programs in this float dtype, in both libraries, on one thread."""
+    before, threads = torch.get_default_dtype(), torch.get_num_threads()
+    npf.set_default_dtype(dtype), torch.set_default_dtype(getattr(torch, dtype)), torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before), torch.set_num_threads(threads)
+
+
+def both_ways(path, folder, dtype):
+    """What the program returns here, and in PyTorch."""
+    source = path.read_text()
+    with floats(dtype):
+        mine = load(with_imports_changed(source), f"{path.stem}_in_npformer", folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")        # what PyTorch warns of is PyTorch's; ours must warn of nothing
+            theirs = load(source, f"{path.stem}_in_torch", folder)
+            torch.manual_seed(0)
+            model = theirs.build()
+            copy = mine.build()
+            copy.load_state_dict(model.state_dict())
+            expected = theirs.run(model)
+        return mine.run(copy), expected
+
+
+def compare(mine, theirs, rtol, name):
+    """Assert the same structure and numbers; floats to `rtol` of the largest entry."""
+    if isinstance(theirs, dict):
+        assert list(mine) == list(theirs), f"{name}: {list(mine)} here, {list(theirs)} in PyTorch"
+        for key in theirs:
+            compare(mine[key], theirs[key], rtol, f"{name}.{key}")
+    elif isinstance(theirs, (list, tuple)):
+        assert len(mine) == len(theirs), f"{name}: {len(mine)} entries here, {len(theirs)} in PyTorch"
+        for i, (a, b) in enumerate(zip(mine, theirs)):
+            compare(a, b, rtol, f"{name}[{i}]")
+    elif isinstance(theirs, torch.Tensor):
+        assert isinstance(mine, npf.Tensor), f"{name}: {type(mine).__name__} here, a Tensor in PyTorch"
+        assert mine.requires_grad == theirs.requires_grad, f"{name}: requires_grad {mine.requires_grad} here"
+        compare(mine.detach().numpy(), theirs.detach().numpy(), rtol, name)
+    elif isinstance(theirs, (float, np.ndarray)):
+        a, b = np.asarray(mine), np.asarray(theirs)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{name}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there"
+        scale = np.abs(b[np.isfinite(b)]).max(initial=0)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(scale, 1e-3), err_msg=name)
+    else:
+        assert mine == theirs, f"{name}: {mine!r} here, {theirs!r} in PyTorch"
+
+
+def tolerance(name, dtype):
+    """1e-9; 1e-6 for what comes out of several steps of training, which multiply the rounding of the first."""
+    exact, trained = (1e-9, 1e-6) if dtype == "float64" else (2e-3, 2e-2)
+    return trained if "after" in name else exact
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@every_program
+def test_only_the_imports_change(path, dtype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine, theirs = both_ways(path, tmp_path, dtype)
+    assert list(mine) == list(theirs)
+    for name in theirs:
+        compare(mine[name], theirs[name], tolerance(name, dtype), name)
+
+
+@every_program
+def test_the_switch_reaches_nothing_but_imports(path):
+    source = path.read_text()
+    pairs = list(zip(source.splitlines(), with_imports_changed(source).splitlines(), strict=True))
+    changed = [old for old, new in pairs if old != new]
+    assert changed and all(line.startswith(("import torch", "from torch")) for line in changed)
+    assert not any(re.match(r"\s*(import|from) torch\b(?! as)", new) for _, new in pairs)
