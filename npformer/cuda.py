@@ -1,10 +1,12 @@
 """Whether there is a GPU to compute on, through CuPy: PyTorch's `torch.cuda` names."""
 
+from __future__ import annotations
+
 from .core import arrays
 from .core.errors import DeviceError
 
 
-def is_available():
+def is_available() -> bool:
     """Whether CuPy is installed and finds a driver and a device. Never raises."""
     try:
         arrays.cupy()
@@ -13,22 +15,22 @@ def is_available():
     return True
 
 
-def device_count():
+def device_count() -> int:
     """How many GPUs CuPy sees; 0 where it cannot work."""
     return arrays.cupy().cuda.runtime.getDeviceCount() if is_available() else 0
 
 
-def get_device_name(device=0):
+def get_device_name(device: int = 0) -> str:
     """The name of a GPU: 'NVIDIA H100'."""
     return arrays.cupy().cuda.runtime.getDeviceProperties(device)["name"].decode()
 
 
-def synchronize():
+def synchronize() -> None:
     """Wait until the GPU has done all that it was given."""
     arrays.cupy().cuda.get_current_stream().synchronize()
 
 
-def manual_seed_all(seed):
+def manual_seed_all(seed: int) -> None:
     """`npf.manual_seed`: draws are made on the CPU and moved, so one seed serves every device."""
     arrays.manual_seed(seed)
 

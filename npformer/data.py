@@ -1,8 +1,11 @@
 """Text to train on: reading it, turning characters into numbers and back, and drawing seeded batches of it."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import os
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -10,14 +13,19 @@ from .core import arrays
 from .core.errors import InputError
 from .tensors import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-def default_text():
+    from .typing import DeviceLike, StrPath
+
+
+def default_text() -> str:
     """About 465,000 characters of English that every CPython carries: the topics of its own `help()`, by name."""
     topics = importlib.import_module("pydoc_data.topics").topics
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def read_text(path):
+def read_text(path: StrPath) -> str:
     """The text of a UTF-8 file. An InputError says what is wrong where it cannot be read, is empty, or is no text."""
     path = os.fspath(path)
     try:
@@ -41,7 +49,7 @@ def read_text(path):
                          "  Save it as UTF-8, or convert it: iconv -f latin1 -t utf-8 FILE > NEW") from None
 
 
-def digest(text):
+def digest(text: str) -> str:
     """The SHA-256 of a text, to see whether two texts are the same."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -49,21 +57,21 @@ def digest(text):
 class CharTokenizer:
     """Characters as numbers: each character's place in `vocabulary`, a string of distinct characters."""
 
-    def __init__(self, vocabulary):
+    def __init__(self, vocabulary: str) -> None:
         self.vocabulary = vocabulary
         self._number = {character: i for i, character in enumerate(vocabulary)}
         if len(self._number) != len(vocabulary):
             raise InputError("CharTokenizer(vocabulary): a character stands there twice.")
 
     @classmethod
-    def of(cls, text):
+    def of(cls, text: str) -> Self:
         """The tokenizer that knows the characters of `text`, sorted."""
         return cls("".join(sorted(set(text))))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.vocabulary)
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """A text as an integer array (N,)."""
         try:
             return np.array([self._number[character] for character in text], dtype=np.int64)
@@ -72,12 +80,12 @@ class CharTokenizer:
             raise InputError(f"encode: the character {error.args[0]!r} (place {text.index(error.args[0])}) is not "
                              f"in the vocabulary.\n  unknown: {unknown[:40]!r}\n  known: {self.vocabulary!r}") from None
 
-    def decode(self, numbers):
+    def decode(self, numbers: Sequence[int] | np.ndarray) -> str:
         """An array or list of integers as a text."""
         return "".join(self.vocabulary[int(n)] for n in np.asarray(numbers).reshape(-1))
 
 
-def split(ids, fraction=0.9):
+def split(ids: np.ndarray, fraction: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
     """The first `fraction` (0 < fraction <= 1) to train on, and the rest to validate on."""
     cut = int(len(ids) * fraction)
     return ids[:cut], ids[cut:]
@@ -90,7 +98,8 @@ class Batches:
     `state_dict` and `load_state_dict` save and restore where the draw stands.
     """
 
-    def __init__(self, ids, batch, context, seed=0, device=None):
+    def __init__(self, ids: np.ndarray, batch: int, context: int, seed: int = 0,
+                 device: DeviceLike | None = None) -> None:
         if len(ids) <= context:
             raise InputError(f"the text is too short: {len(ids)} characters to draw from, and one sequence takes "
                              f"{context} and the character after it.\n"
@@ -99,23 +108,24 @@ class Batches:
         self.batch, self.device = batch, device
         self.generator = arrays.Generator(seed)
 
-    def __iter__(self):
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple[Tensor, Tensor]:
         drawn = self.generator.numpy.integers(0, len(self.windows), self.batch)
         return pair(self.windows[drawn], self.device)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Where the draw stands, as a dict that JSON can hold."""
         return self.generator.get_state()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         self.generator.set_state(state)
 
 
-def in_order(ids, batch, context, most=1024, device=None):
+def in_order(ids: np.ndarray, batch: int, context: int, most: int = 1024,
+             device: DeviceLike | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (x, y) of the text from its beginning, without overlap: at most `most` sequences, none if too short."""
     count = min((len(ids) - 1) // context, most) if len(ids) > context else 0
     starts = np.arange(count) * context
@@ -124,7 +134,7 @@ def in_order(ids, batch, context, most=1024, device=None):
         yield pair(windows[first:first + batch], device)
 
 
-def pair(windows, device=None):
+def pair(windows: np.ndarray, device: DeviceLike | None = None) -> tuple[Tensor, Tensor]:
     """Windows (B, T + 1) as Tensors x, y (B, T): y is x one character later."""
     windows = arrays.move(np.ascontiguousarray(windows), device)
     return Tensor.wrap(windows[:, :-1].copy()), Tensor.wrap(windows[:, 1:].copy())

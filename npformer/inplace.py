@@ -4,6 +4,10 @@ A recorded write in place does not write: x becomes the result, and the graph ke
 somebody else would have to see it: for a leaf, and for a view of another tensor's memory.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .core import arrays, tape
@@ -12,6 +16,13 @@ from .functions.indexing import getitem, stages
 from .functions.like import bernoulli, drawn, numpy_generator
 from .functions.shaping import cat, expand, reshape
 from .ops import indexing, shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .core.arrays import Generator
+    from .tensors import Tensor
+    from .typing import Operand
 
 # The operations whose result may be a view of their input's memory; a test goes through the registry for them.
 VIEWS = {shape.reshape, shape.permute, shape.flip, shape.expand, shape.narrow, indexing.getitem, shape.move}
@@ -61,7 +72,7 @@ def write(x, index, y, call):
     arrays.wrote(x.array)
 
 
-def in_place(function):
+def in_place(function) -> Callable[..., Tensor]:
     """The method `name_` of a function `name`: in place; while recording, the tensor becomes the result."""
     name = function.__name__
 
@@ -90,7 +101,7 @@ def become(x, y, call, remedy):
     return x
 
 
-def augmented(function, symbol):
+def augmented(function, symbol: str) -> Callable[[Tensor, Operand], Tensor]:
     """The operator `x += y` (or -=, ...): in place; while recording, x becomes the result of x + y."""
     call = f"x {symbol}= y"
 
@@ -103,7 +114,7 @@ def augmented(function, symbol):
     return operator
 
 
-def setitem(x, index, value):
+def setitem(x: Tensor, index, value: Operand) -> None:
     """x[index] = value, converted to x's dtype; while recording, x becomes the result."""
     call = "x[index] = value"
     if recorded(x, value):
@@ -127,19 +138,19 @@ def replaced(x, index, value):
     return getitem(entries, source)
 
 
-def fill_(self, value):
+def fill_(self: Tensor, value: Operand) -> Tensor:
     """Every entry becomes `value`, a number or a tensor of 0 dims."""
     refuse_in_graph("fill_", "npf.full_like(x, value)", self, value)
     write(self, Ellipsis, value.array if isinstance(value, tape.Box) else value, "fill_")
     return self
 
 
-def zero_(self):
+def zero_(self: Tensor) -> Tensor:
     """Every entry becomes 0."""
     return fill_(self, 0)
 
 
-def copy_(self, src, non_blocking=False):
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """The entries of src (broadcast, converted to this tensor's dtype, from any device) replace these."""
     refuse_in_graph("copy_", "x = src.clone()", self, src)
     write(self, Ellipsis, arrays.move(src.array, arrays.device_of(self.array)), "copy_")
@@ -153,7 +164,7 @@ def random_fill(self, draw, call):
     return self
 
 
-def uniform_(self, from_=0.0, to=1.0, *, generator=None):
+def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Every entry drawn uniformly from [from_, to)."""
     if from_ > to:
         raise ValueRangeError(f"uniform_(from_, to): from_ must not exceed to, got {from_} and {to}")
@@ -162,7 +173,7 @@ def uniform_(self, from_=0.0, to=1.0, *, generator=None):
                        "uniform_")
 
 
-def normal_(self, mean=0.0, std=1.0, *, generator=None):
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Every entry drawn from the normal distribution of that mean and standard deviation."""
     if std < 0:
         raise ValueRangeError(f"normal_(mean, std): std must not be negative, got {std}")
@@ -170,7 +181,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
     return random_fill(self, lambda size, dtype: normal(size, dtype) * dtype.type(std) + dtype.type(mean), "normal_")
 
 
-def bernoulli_(self, p=0.5, *, generator=None):
+def bernoulli_(self: Tensor, p: float = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Every entry becomes 1 with probability p, else 0."""
     refuse_in_graph("bernoulli_", "npf.bernoulli(npf.full_like(x, p))", self)
     write(self, Ellipsis, bernoulli(self, p, generator=generator).array, "bernoulli_")

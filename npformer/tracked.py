@@ -1,9 +1,17 @@
 """A Box's place in the graph: whether it needs a gradient, the gradient it has gathered, hooks, backward, detach."""
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING, Self
 
 from .core import arrays, tape
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .tensors import Tensor
 
 _hook_numbers = itertools.count()
 
@@ -11,14 +19,14 @@ _hook_numbers = itertools.count()
 class HookHandle:
     """What `register_hook` returns: `.remove()` takes the hook away; so does leaving a `with` block."""
 
-    def __init__(self, hooks):
+    def __init__(self, hooks) -> None:
         self.hooks, self.key = hooks, next(_hook_numbers)
 
-    def remove(self):
+    def remove(self) -> None:
         """Take the hook away. Doing so twice does nothing."""
         self.hooks.pop(self.key, None)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc):
@@ -29,19 +37,20 @@ class Tracked(tape.Box):
     """What every tensor knows of the graph behind it."""
 
     @property
-    def requires_grad(self):
+    def requires_grad(self) -> bool:
         """Whether gradients flow to it."""
         return self.node is not None
 
     @requires_grad.setter
-    def requires_grad(self, wanted):
+    def requires_grad(self, wanted: bool) -> None:
         self.requires_grad_(wanted)
 
-    def requires_grad_(self, requires_grad=True):
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Make it a leaf that gathers gradients, or (False) a constant. Returns itself."""
         if requires_grad and self.node is None:
-            if not arrays.is_float(self.dtype):
-                raise DTypeError(f"requires_grad: only floating tensors can need a gradient, this one is {self.dtype}")
+            if not arrays.is_float(self.array.dtype):
+                raise DTypeError("requires_grad: only floating tensors can need a gradient, this one is "
+                                 f"{self.array.dtype}")
             self.track()
         elif not requires_grad and self.node is not None:
             if not self.is_leaf:
@@ -50,7 +59,7 @@ class Tracked(tape.Box):
         return self
 
     @property
-    def is_leaf(self):
+    def is_leaf(self) -> bool:
         """Whether no recorded operation made it."""
         return self.node is None or self.node.op is None
 
@@ -60,14 +69,14 @@ class Tracked(tape.Box):
         return None if self.is_leaf else self.node
 
     @property
-    def grad(self):
+    def grad(self) -> Tensor | None:
         """The gradient gathered so far, a Tensor or None. Results of operations have one after `retain_grad()` only."""
         return None if self.node is None else self.node.grad
 
     @grad.setter
-    def grad(self, value):
+    def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            if not isinstance(value, tape.Box) or value.shape != self.shape:
+            if not isinstance(value, tape.Box) or value.shape != self.array.shape:
                 raise ShapeError(complaint("grad", "must be None or a Tensor of the tensor's own shape",
                                            {"tensor": self, "grad": value}))
             if self.node is None:
@@ -76,16 +85,16 @@ class Tracked(tape.Box):
             self.node.grad = value
 
     @grad.deleter
-    def grad(self):
+    def grad(self) -> None:
         self.grad = None
 
-    def retain_grad(self):
+    def retain_grad(self) -> None:
         """Keep the gradient of a result too, in `.grad`."""
         if self.node is None:
             raise GraphError("retain_grad: this tensor does not require a gradient")
         self.node.retains_grad = True
 
-    def register_hook(self, hook):
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
         """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None, replaces it.
 
         Returns a handle whose `.remove()` takes the hook away.
@@ -110,22 +119,23 @@ class Tracked(tape.Box):
         self.node.hooks[handle.key] = on_arrays
         return handle
 
-    def backward(self, gradient=None, retain_graph=None, create_graph=False):
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
+                 create_graph: bool = False) -> None:
         """Run the backward pass from here: `npf.backprop(self, gradient)`, run to its end."""
         for _ in tape.backprop(self, gradient, retain_graph=retain_graph, create_graph=create_graph):
             pass
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """The same memory outside the graph."""
         return self.wrap(self.array)
 
     @property
-    def data(self):
+    def data(self) -> Tensor:
         """The same memory outside the graph; assigning to it exchanges the array."""
         return self.detach()
 
     @data.setter
-    def data(self, value):
-        if not isinstance(value, tape.Box) or value.shape != self.shape and self.node is not None:
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, tape.Box) or value.shape != self.array.shape and self.node is not None:
             raise ShapeError(complaint("data", "must be a Tensor of the same shape", {"tensor": self, "data": value}))
         self.array = value.array

@@ -5,6 +5,8 @@ a checkpoint. The log has one JSON object a line and a line a step, and nothing 
 was killed and resumed leaves the same log as one that was not.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
@@ -13,6 +15,7 @@ import os
 import shlex
 import signal
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +27,13 @@ from .files import make_folder, write_whole, writing
 from .models.tiny import TinyTransformer
 from .nn import functional as F
 from .serialize import load, save
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .nn.module import Module
+    from .tensors import Tensor
+    from .typing import StrPath
 
 CHECKPOINT, LOG, OPTIONS = "checkpoint.safetensors", "log.jsonl", "options.json"
 
@@ -67,18 +77,18 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name == "seed" else 1
-            if field.type is int and (not isinstance(value, int) or value < least):
+            if type(field.default) is int and (not isinstance(value, int) or value < least):
                 raise InputError(f"{field.name} must be an integer >= {least}, got {value!r}.")
         if not 0 < self.lr < math.inf:
             raise InputError(f"lr must be a number > 0, got {self.lr!r}. A usual one is 0.001.")
         if self.dtype not in ("float32", "float64"):
             raise InputError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
 
-    def read_text(self):
+    def read_text(self) -> str:
         """The text to train on."""
         return default_text() if self.text is None else read_text(self.text)
 
-    def new_model(self, vocab_size):
+    def new_model(self, vocab_size: int) -> TinyTransformer:
         """The model that these options describe, with fresh weights."""
         model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth,
                                 self.residual)
@@ -91,7 +101,7 @@ class Config:
 class Run:
     """A training run between two steps: model, optimiser, batches, and how many steps were taken."""
 
-    def __init__(self, config, text):
+    def __init__(self, config: Config, text: str) -> None:
         self.config, self.step = config, 0
         self.tokenizer, self.digest = CharTokenizer.of(text), digest(text)
         training, self.validation = split(self.tokenizer.encode(text))
@@ -100,12 +110,12 @@ class Run:
         self.model = config.new_model(len(self.tokenizer))
         self.optimizer = optim.Adam(self.model.parameters(), lr=config.lr)
 
-    def loss(self, x, y):
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy of the next character, nats per character.   x, y integers (B, T) -> one number"""
         logits = self.model(x)                                     # (B, T, V)
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
 
-    def advance(self):
+    def advance(self) -> dict[str, Any]:
         """Take one step. Returns its record: step, loss, and every `report_every` steps the validation loss and the
         gradient norm of each parameter (None where no gradient came)."""
         with np.errstate(all="ignore"):            # what overflows shows in the loss, which is looked at
@@ -122,7 +132,7 @@ class Run:
             record["grad_norms"] = grad_norms(self.model)
         return record
 
-    def validation_loss(self):
+    def validation_loss(self) -> float | None:
         """The loss on text that is never trained on; None where the text is too short for that."""
         total, count = 0.0, 0
         with autograd.no_grad():
@@ -131,7 +141,7 @@ class Run:
                 count += y.numel()
         return total / count if count else None
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Write a checkpoint, whole or not at all. Raises Diverged, and keeps the old one, if a weight is no number."""
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.array).all():
@@ -143,7 +153,7 @@ class Run:
             "generator": arrays.default_generator.get_state()}, path)
 
     @classmethod
-    def load(cls, path, **changes):
+    def load(cls, path: StrPath, **changes: Any) -> Run:
         """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, save_every."""
         try:
             tree = load(path)
@@ -177,7 +187,7 @@ def changed(config, changes, path):
     return dataclasses.replace(config, **changes)
 
 
-def grad_norms(model):
+def grad_norms(model: Module) -> dict[str, float | None]:
     """‖gradient‖₂ of each parameter, by name; None where no gradient came."""
     return {name: None if p.grad is None else float(np.sqrt(np.square(p.grad.array).sum()))
             for name, p in model.named_parameters()}
@@ -186,7 +196,8 @@ def grad_norms(model):
 # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def train(config, folder, *, resume=False, changes=None, watch=lambda run, record: None):
+def train(config: Config, folder: str, *, resume: bool = False, changes: dict[str, Any] | None = None,
+          watch: Callable[[Run, dict[str, Any]], Any] = lambda run, record: None) -> Run:
     """Train until `config.steps`, with a log and checkpoints in `folder`. Returns the Run.
 
     resume: go on from the folder's checkpoint; its options count, with `changes` (a dict) on top. watch: called as
@@ -238,7 +249,7 @@ def resumed(folder, changes):
 class Log:
     """The lines of a run, one JSON object each, up to step `after`; `write` adds more."""
 
-    def __init__(self, path, after):
+    def __init__(self, path: StrPath, after: int) -> None:
         self.path = path
         kept = [line for line in read_log(path) if line["step"] <= after]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -263,7 +274,7 @@ class Log:
             os.fsync(self.file.fileno())
 
 
-def read_log(path):
+def read_log(path: StrPath) -> list[dict[str, Any]]:
     """The records of a log; a last line that was cut off by a kill is left out."""
     records = []
     if os.path.exists(path):
@@ -296,7 +307,7 @@ def asked_to_stop():
 # ── text from a model ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sample(model, tokenizer, length=300, seed=0, start="\n"):
+def sample(model: Module, tokenizer: CharTokenizer, length: int = 300, seed: int = 0, start: str = "\n") -> str:
     """Draw `length` characters, each from the model's distribution given those before it, after `start`."""
     generator = arrays.Generator(seed)
     if not set(start) <= set(tokenizer.vocabulary):

@@ -4,16 +4,25 @@ Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumP
 on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to ask for a device; that is done here.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import os
 import sys
 import weakref
 import zlib
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .errors import DeviceError, DTypeError, ValueRangeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
+
+    from ..typing import DeviceLike, DType
 
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int8, int16, int32, int64 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32"), np.dtype("int64")
@@ -23,11 +32,11 @@ DTYPES = {str(d): d for d in (float16, float32, float64, int8, int16, int32, int
 
 # ── devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_default = {"device": "cpu", "dtype": float32}
+_default: dict[str, Any] = {"device": "cpu", "dtype": float32}
 _NAMES = {"numpy": "cpu", "cpu": "cpu", "cupy": "cuda", "cuda": "cuda", "gpu": "cuda"}
 
 
-def cupy():
+def cupy() -> ModuleType:
     """The module CuPy, once it is sure to work; otherwise a DeviceError that says what is missing."""
     try:
         module = importlib.import_module("cupy")
@@ -48,7 +57,7 @@ def cupy():
     return module
 
 
-def device_name(device):
+def device_name(device: DeviceLike | None) -> str:
     """'cpu' or 'cuda' for whatever names a device: 'cuda:0', 'cupy', 'numpy', a Device, or None (the default)."""
     if device is None:
         return _default["device"]
@@ -59,17 +68,17 @@ def device_name(device):
     return _NAMES[kind]
 
 
-def module_for(device=None):
+def module_for(device: DeviceLike | None = None) -> ModuleType:
     """The array module of a device: numpy, or cupy when it is asked for and works."""
     return np if device_name(device) == "cpu" else cupy()
 
 
-def device_of(array):
+def device_of(array) -> str:
     """'cpu' or 'cuda': where an array lives, told by the package that its type comes from."""
     return "cuda" if type(array).__module__.partition(".")[0] == "cupy" else "cpu"
 
 
-def move(array, device):
+def move(array, device: DeviceLike | None):
     """The same numbers on `device`; the same array when it is there already."""
     target = device_name(device)
     if device_of(array) == target:
@@ -77,25 +86,25 @@ def move(array, device):
     return cupy().asarray(array) if target == "cuda" else array.get()
 
 
-def to_numpy(array):
+def to_numpy(array) -> np.ndarray:
     """The same numbers as a NumPy array."""
     return move(array, "cpu")
 
 
-def set_backend(name):
+def set_backend(name: DeviceLike) -> None:
     """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda'). Fails at once if it cannot work."""
     device = device_name(name)
     module_for(device)
     _default["device"] = device
 
 
-def get_backend():
+def get_backend() -> str:
     """'numpy' or 'cupy': where new tensors live."""
     return "numpy" if _default["device"] == "cpu" else "cupy"
 
 
 @contextlib.contextmanager
-def backend(name):
+def backend(name: DeviceLike) -> Iterator[None]:
     """`with npf.backend("cupy"):` makes new tensors live there inside the block."""
     before = get_backend()
     set_backend(name)
@@ -105,14 +114,14 @@ def backend(name):
         set_backend(before)
 
 
-def backend_from_environment():
+def backend_from_environment() -> None:
     """Take NPFORMER_BACKEND, if it is set. Fails at once if that cannot work."""
     name = os.environ.get("NPFORMER_BACKEND")
     if name:
         set_backend(name)
 
 
-def started_as_command():
+def started_as_command() -> bool:
     """Whether this process is the command `npformer` or `python -m npformer`, which word their errors themselves."""
     return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") in ("npformer", "-m")
 
@@ -120,20 +129,20 @@ def started_as_command():
 # ── dtypes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def get_default_dtype():
+def get_default_dtype() -> np.dtype:
     """The dtype that Python floats become: float32 unless `set_default_dtype` said otherwise."""
     return _default["dtype"]
 
 
-def set_default_dtype(dtype):
+def set_default_dtype(dtype: DType) -> None:
     """Make Python floats become `dtype` (a floating dtype) from now on."""
-    dtype = as_dtype(dtype)
-    if not is_float(dtype):
-        raise DTypeError(f"set_default_dtype: the default must be a floating dtype, got {dtype}")
-    _default["dtype"] = dtype
+    found = as_dtype(dtype)
+    if not is_float(found):
+        raise DTypeError(f"set_default_dtype: the default must be a floating dtype, got {found}")
+    _default["dtype"] = found
 
 
-def as_dtype(dtype):
+def as_dtype(dtype: DType | None):
     """A NumPy dtype for whatever names one: npf.float32, np.float32, 'float32', float, int, bool; None stays None."""
     if dtype is None:
         return None
@@ -148,7 +157,7 @@ def as_dtype(dtype):
     return found
 
 
-def is_float(dtype):
+def is_float(dtype: np.dtype) -> bool:
     """Whether gradients can flow through arrays of this dtype."""
     return dtype.kind == "f"
 
@@ -197,8 +206,8 @@ def _result_dtype(operands):
 # counted, by the array that owns the memory. Memory that was handed out (t.numpy(), from_numpy, dlpack) can be written
 # behind our back: such arrays get a checksum in their stamp.
 
-_writes = {}                                       # id of the owner -> how often npformer wrote into it
-_shared = {}                                       # id of the owner -> its checksum when it was first handed out
+_writes: dict[int, int] = {}                       # id of the owner -> how often npformer wrote into it
+_shared: dict[int, int | None] = {}                # id of the owner -> its checksum when it was first handed out
 
 
 def owner(array):
@@ -208,13 +217,13 @@ def owner(array):
     return array
 
 
-def wrote(array):
+def wrote(array) -> None:
     """Note that npformer changed `array` in place."""
     key = id(owner(array))
     _writes[key] = _writes.get(key, 0) + 1
 
 
-def share(array, fresh=False):
+def share(array, fresh: bool = False) -> None:
     """Note that somebody outside can write into `array`. `fresh`: nothing can have stamped it before."""
     root = owner(array)
     key = id(root)
@@ -264,21 +273,21 @@ class Generator:
     Draws are made by NumPy's PCG64 on the CPU and moved to the device, so that a seed means the same on both.
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, seed: int | None = None) -> None:
         self.numpy = np.random.Generator(np.random.PCG64(seed))
 
-    def manual_seed(self, seed):
+    def manual_seed(self, seed: int) -> Self:
         """Start again from `seed`, an integer >= 0. Returns the generator."""
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueRangeError(f"manual_seed(seed): seed must be an integer >= 0, got {seed!r}")
         self.numpy.bit_generator.state = np.random.PCG64(int(seed)).state
         return self
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """The state as a dict of numbers and strings, for `set_state` or a JSON file."""
-        return self.numpy.bit_generator.state
+        return dict(self.numpy.bit_generator.state)
 
-    def set_state(self, state):
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `get_state` gave."""
         self.numpy.bit_generator.state = state
 
@@ -286,7 +295,7 @@ class Generator:
 default_generator = Generator()
 
 
-def manual_seed(seed):
+def manual_seed(seed: int) -> Generator:
     """Seed the generator that every random function uses unless it is given another. Returns it."""
     return default_generator.manual_seed(seed)
 
@@ -294,14 +303,14 @@ def manual_seed(seed):
 # ── threads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def set_num_threads(count):
+def set_num_threads(count: int) -> None:
     """How many threads BLAS may use, an integer >= 1. Needs threadpoolctl."""
     if not isinstance(count, int) or count < 1:
         raise ValueRangeError(f"set_num_threads(count): count must be an integer >= 1, got {count!r}")
     _threadpoolctl().threadpool_limits(count)
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """How many threads BLAS uses: the largest number among the libraries that are loaded. Needs threadpoolctl."""
     return max((pool["num_threads"] for pool in _threadpoolctl().threadpool_info()), default=1)
 

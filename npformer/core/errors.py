@@ -4,6 +4,10 @@ A message names the call, the rule that was broken, what came, and the remedy. P
 these and NumPy raises ValueError: ours are both, so that either habit of `except` works.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class NpformerError(Exception):
     """The root of every exception that npformer raises on purpose."""
@@ -40,13 +44,13 @@ class InputError(NpformerError):
 class GradientError(NpformerError, AssertionError):
     """A gradient that differs from the true one. `.report` holds the numbers, `.findings` what is wrong."""
 
-    def __init__(self, report):
+    def __init__(self, report) -> None:
         super().__init__(str(report))
         self.report = report
         self.findings = report.findings
 
 
-def describe(value):
+def describe(value) -> str:
     """One operand, as a message shows it: `float32 (2, 7, 64)` for an array, the value itself for a number."""
     shape = getattr(value, "shape", None)
     if shape is None:
@@ -55,7 +59,7 @@ def describe(value):
     return f"{value.dtype} {tuple(shape)}"
 
 
-def complaint(call, rule, operands, remedy=""):
+def complaint(call: str, rule: str, operands: dict[str, Any], remedy: str = "") -> str:
     """The text of an error: `call: rule`, a line for each of `operands` (a dict by name), and the remedy."""
     lines = [f"{call}: {rule}"]
     lines += [f"  {name} {describe(value)}" for name, value in operands.items()]

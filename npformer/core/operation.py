@@ -4,8 +4,11 @@ A `Primitive` has one gradient rule for each array argument. A `Fused` operation
 fast forward and a hand-derived backward. Called with Boxes, either runs and leaves a `Node` on the tape.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from inspect import Parameter, signature
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +17,10 @@ from .errors import DeviceError, DTypeError, GraphError, IndexRangeError, Npform
 from .source import calling_line
 from .tape import Box, Node, collect, state
 
-REGISTRY = {}                                      # every operation by name: tests, docs and the debugger read it
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REGISTRY: dict[str, Operation] = {}                # every operation by name: tests, docs and the debugger read it
 
 
 class Operation:
@@ -22,7 +28,7 @@ class Operation:
 
     promotes = None                                # None: dtypes as they come; "common", "float": see arrays.promote
 
-    def __init__(self, function, promotes=None):
+    def __init__(self, function: Callable, promotes: str | None = None) -> None:
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.compute = function                    # from arrays to the output array
@@ -33,7 +39,7 @@ class Operation:
         self.variadic = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self.names = tuple(p.name for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD)
         self.options = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-        self.examples = []
+        self.examples: list[tuple] = []
         REGISTRY[self.name] = self
 
     def __repr__(self):
@@ -45,11 +51,11 @@ class Operation:
                 return record(self, args, options)
         return self.compute(*args, **options)
 
-    def name_of(self, i):
+    def name_of(self, i: int) -> str:
         """The name of array argument `i`; those of a variadic operation are numbered."""
         return f"{self.variadic}[{i}]" if self.variadic else self.names[i]
 
-    def samples(self, *args, **options):
+    def samples(self, *args, **options) -> None:
         """Note an example for the laws: shapes, or functions of a random generator, for arrays; options as they are."""
         self.examples.append((args, options))
 
@@ -95,7 +101,7 @@ class Primitive(Operation):
         self.rules, self.reads = {}, {}            # by argument name: the rule, and the names that it reads
         self._plans = {}
 
-    def vjps(self, **rules):
+    def vjps(self, **rules: Callable | None) -> None:
         """Set the gradient rules, by argument name; `None` says that the argument is not differentiable.
 
         A rule names what it reads, out of: `g` (the gradient that arrives), `y` (the output), the arguments, their
@@ -135,7 +141,7 @@ class Primitive(Operation):
             self._plans[wanted] = (kept, "y" in read)
         return self._plans[wanted]
 
-    def differentiable(self, i):
+    def differentiable(self, i: int) -> bool:
         """Whether argument `i` has a gradient rule."""
         return self.rules.get(self.variadic or self.names[i]) is not None
 
@@ -176,17 +182,17 @@ class Fused(Operation):
         self.fast_forward = self.fast_backward = None
         self.fixed = frozenset()                   # arguments that get no gradient
 
-    def constant(self, *names):
+    def constant(self, *names: str) -> None:
         """Say which array arguments are not differentiable (indices, masks)."""
         self.fixed = frozenset(names)
 
-    def forward(self, function):
+    def forward(self, function: Callable) -> Callable:
         """Decorate the fast forward: it returns y and a dict of what the backward needs, by name."""
         self.fast_forward = function
         self.compute = lambda *args, **options: function(*args, **options)[0]
         return function
 
-    def backward(self, function):
+    def backward(self, function: Callable) -> Callable:
         """Decorate the hand-derived backward: (g, *, what was saved) -> a gradient for each array argument.
 
         If it takes `needs` as well, it gets a bool for each argument and may answer None where that is False.
@@ -195,7 +201,7 @@ class Fused(Operation):
         self.partial = "needs" in signature(function).parameters
         return function
 
-    def differentiable(self, i):
+    def differentiable(self, i: int) -> bool:
         return self.names[i] not in self.fixed
 
     def keep(self, node, args, y, wanted):
@@ -248,6 +254,8 @@ def record(op, args, options):
     op.keep(node, tuple(values), y, tuple(wanted))
     node.stamps = [(i, arrays.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
     node.scope, node.line = state.scope, calling_line()
+    if state.observer is not None:
+        state.observer(node, values, y)
     return box.wrap(y, node)
 
 

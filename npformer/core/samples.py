@@ -4,31 +4,38 @@ A plain shape in `op.samples(...)` stands for `real(*shape)`. Values keep their 
 finite differences mean something there.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def real(*shape):
+
+def real(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Standard normal."""
     return lambda rng: rng.standard_normal(shape)
 
 
-def positive(*shape):
+def positive(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Uniform in [0.5, 2)."""
     return lambda rng: rng.uniform(0.5, 2.0, shape)
 
 
-def distinct(*shape):
+def distinct(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Away from zero and from each other: no ties, no kinks at 0."""
     size = int(np.prod(shape))
     return lambda rng: ((rng.permutation(size) + 0.75 - size // 2) * 0.37).reshape(shape)
 
 
-def integers(high, *shape):
+def integers(high: int, *shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Integers in [0, high)."""
     return lambda rng: rng.integers(0, high, shape)
 
 
-def mask(*shape):
+def mask(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Bools, neither all true nor all false where there is more than one; the first of each last dim is true."""
     def draw(rng):
         chosen = rng.random(shape) < 0.6
@@ -39,7 +46,7 @@ def mask(*shape):
     return draw
 
 
-def value(array):
+def value(array) -> Callable[[np.random.Generator], np.ndarray]:
     """That very array."""
     return lambda rng: np.array(array)
 

@@ -1,17 +1,23 @@
 """Which line of the user's code made an operation: the innermost frame outside npformer's machinery."""
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # A model's own lines are what its reader wants to see, so these count as user code.
 USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli"))
-_machinery = {}                                    # file name -> whether it is npformer's machinery
+_machinery: dict[str, bool] = {}                   # file name -> whether it is npformer's machinery
 
 
-def calling_line():
+def calling_line() -> tuple[str, int] | None:
     """(file, line number) of the innermost caller outside npformer's machinery, or None."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
         inside = _machinery.get(name)

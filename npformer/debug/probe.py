@@ -1,12 +1,18 @@
 """The residual identity, observed: for y = x + F(x), dL/dx by way of y is dL/dy · (1 + dF/dx)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core import tape
 from ..core.arrays import to_numpy
 from ..core.errors import GraphError
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
 
 
 @dataclass
@@ -20,13 +26,13 @@ class Residual:
     total: np.ndarray                              # dL/dx by way of y, as the backward pass finds it
 
     @property
-    def error(self):
+    def error(self) -> float:
         """|total − (upstream + through_branch)|, relative to |total|."""
         return float(np.linalg.norm(self.total - (self.upstream + self.through_branch))
                      / max(np.linalg.norm(self.total), np.finfo(self.total.dtype).tiny))
 
     @property
-    def cosine(self):
+    def cosine(self) -> float:
         """The cosine of the angle between what the skip passes on and what the branch adds; NaN if either is zero."""
         lengths = np.linalg.norm(self.upstream) * np.linalg.norm(self.through_branch)
         return float((self.upstream * self.through_branch).sum() / lengths) if lengths else float("nan")
@@ -38,7 +44,7 @@ class Residual:
                 f"   (cosine {self.cosine:+.3f}, error {self.error:.1e})")
 
 
-def residuals(loss):
+def residuals(loss: Tensor) -> list[Residual]:
     """The identity dL/dx = dL/dy · (1 + dF/dx) at every addition y = x + F(x) behind `loss`, last first.
 
     The additions are found in the graph: one operand is an ancestor of the other, and neither was broadcast. The
@@ -49,7 +55,7 @@ def residuals(loss):
     additions = [(node, *pair) for node in graph_of(loss) if (pair := skip_and_branch(node))]
     upstream = {node: None for node, _, _ in additions}
     run(tape.walk(tape.seeds_of(loss, None, False), upstream, retain_graph=True, create_graph=False))
-    records = []
+    records: list[Residual] = []
     for node, skip, branch in additions:
         g = upstream[node]
         if g is None:

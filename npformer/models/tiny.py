@@ -1,8 +1,18 @@
 """TinyTransformer: characters in, the next character's logits out. One block, as it is taught first, or a stack."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import creation, nn
 from ..core.errors import IndexRangeError, ShapeError, ValueRangeError, complaint
 from ..nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..nn.state import IncompatibleKeys
+    from ..tensors import Tensor
 
 FORMS = (True, False, "deleted")                   # what `residual` may be
 
@@ -13,7 +23,7 @@ class Block(nn.Module):
     x (B, T, C) -> (B, T, C).   Source: Vaswani et al. 2017, arXiv:1706.03762, figure 1.
     """
 
-    def __init__(self, d_model, n_heads, d_ff, residual):
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, residual: bool | str) -> None:
         super().__init__()
         self.n_heads, self.residual = n_heads, residual
         self.query = nn.Linear(d_model, d_model)
@@ -25,7 +35,7 @@ class Block(nn.Module):
         self.ff2 = nn.Linear(d_ff, d_model)
         self.norm2 = nn.LayerNorm(d_model)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, T, C) -> (B, T, C)"""
         output = self.attention(x)                 # (B, T, C)
         if self.residual is True:
@@ -37,7 +47,7 @@ class Block(nn.Module):
         x = output if self.residual is False else x + output
         return self.norm2(x)
 
-    def attention(self, x):
+    def attention(self, x: Tensor) -> Tensor:
         """Each position gathers from itself and those before it.   x (B, T, C) -> (B, T, C)"""
         B, T, C = x.shape
         Q = self.query(x).view(B, T, self.n_heads, -1).transpose(1, 2)       # (B, H, T, K)
@@ -47,7 +57,7 @@ class Block(nn.Module):
         output = output.transpose(1, 2).reshape(B, T, C)                     # (B, T, C)
         return self.out_proj(output)
 
-    def feed_forward(self, x):
+    def feed_forward(self, x: Tensor) -> Tensor:
         """ff2(relu(ff1(x))).   x (B, T, C) -> (B, T, F) -> (B, T, C)"""
         return self.ff2(F.relu(self.ff1(x)))
 
@@ -65,7 +75,8 @@ class TinyTransformer(nn.Module):
     characters, integers (B, T) -> logits (B, T, V), T <= context.
     """
 
-    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, residual=True):
+    def __init__(self, vocab_size: int = 65, context: int = 64, d_model: int = 64, n_heads: int = 2, d_ff: int = 128,
+                 depth: int = 1, residual: bool | str = True) -> None:
         super().__init__()
         check_options(d_model, n_heads, depth, residual)
         self.context = context
@@ -74,7 +85,7 @@ class TinyTransformer(nn.Module):
         self.blocks = nn.ModuleList([Block(d_model, n_heads, d_ff, residual) for _ in range(depth)])
         self.output_head = nn.Linear(d_model, vocab_size)
 
-    def forward(self, characters):
+    def forward(self, characters: Tensor) -> Tensor:
         """characters (B, T) -> logits (B, T, V)"""
         if characters.ndim != 2:
             raise ShapeError(complaint("TinyTransformer(characters)", "characters must have 2 dims, (batch, time)",
@@ -90,7 +101,7 @@ class TinyTransformer(nn.Module):
             x = block(x)                           # (B, T, C)
         return self.output_head(x)                 # (B, T, V)
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """As every module's. A model of one block also takes the names of the same model written down without a Block:
         `query.weight` for `blocks.0.query.weight`."""
         if len(self.blocks) == 1:

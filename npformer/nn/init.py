@@ -1,12 +1,19 @@
 """Starting values: every function fills a tensor in place and returns it. generator: default that of manual_seed."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core import arrays
 from ..core.errors import ShapeError, ValueRangeError, complaint
 from ..functions.like import drawn, numpy_generator
+
+if TYPE_CHECKING:
+    from ..core.arrays import Generator
+    from ..tensors import Tensor
 
 
 def fill(tensor, values):
@@ -21,19 +28,20 @@ def fill_drawn(tensor, draw):
     return fill(tensor, drawn(draw, tensor.array.shape, tensor.dtype, arrays.device_of(tensor.array)))
 
 
-def uniform_(tensor, a=0.0, b=1.0, generator=None):
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform in [a, b)"""
     random = numpy_generator(generator).random
     return fill_drawn(tensor, lambda size, dtype: random(size, dtype) * dtype.type(b - a) + dtype.type(a))
 
 
-def normal_(tensor, mean=0.0, std=1.0, generator=None):
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with that mean and standard deviation"""
     normal = numpy_generator(generator).standard_normal
     return fill_drawn(tensor, lambda size, dtype: normal(size, dtype) * dtype.type(std) + dtype.type(mean))
 
 
-def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+                  generator: Generator | None = None) -> Tensor:
     """Normal, what falls outside [a, b] drawn again"""
     if not a < b:
         raise ValueRangeError(f"trunc_normal_(tensor, a={a}, b={b}): a must be below b")
@@ -53,22 +61,22 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
     return fill_drawn(tensor, draw)
 
 
-def constant_(tensor, val):
+def constant_(tensor: Tensor, val: float) -> Tensor:
     """val everywhere"""
     return fill(tensor, val)
 
 
-def ones_(tensor):
+def ones_(tensor: Tensor) -> Tensor:
     """1 everywhere"""
     return fill(tensor, 1)
 
 
-def zeros_(tensor):
+def zeros_(tensor: Tensor) -> Tensor:
     """0 everywhere"""
     return fill(tensor, 0)
 
 
-def eye_(tensor):
+def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, of 2 dims"""
     if tensor.ndim != 2:
         raise ShapeError(complaint("eye_(tensor)", "tensor must have two dims", {"tensor": tensor}))
@@ -81,7 +89,7 @@ GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_trans
          "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
 
 
-def calculate_gain(nonlinearity, param=None):
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """By what factor the weights before a nonlinearity should be larger. param: leaky_relu's slope, default 0.01."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
@@ -98,13 +106,13 @@ def fans(tensor, call):
     return ins * math.prod(rest), outs * math.prod(rest)
 
 
-def xavier_uniform_(tensor, gain=1.0, generator=None):
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform in ±gain·√(6 / (in + out)).   Source: Glorot and Bengio 2010."""
     bound = gain * math.sqrt(6 / sum(fans(tensor, "xavier_uniform_(tensor)")))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor, gain=1.0, generator=None):
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation gain·√(2 / (in + out)).   Source: Glorot and Bengio 2010."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor, "xavier_normal_(tensor)"))), generator)
 
@@ -116,18 +124,20 @@ def kaiming_std(tensor, a, mode, nonlinearity, call):
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fans(tensor, call)[mode == "fan_out"], 1))
 
 
-def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                     generator: Generator | None = None) -> Tensor:
     """Uniform in ±gain·√(3 / fan). a: leaky_relu's slope.   Source: He et al. 2015, arXiv:1502.01852."""
     bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_(tensor)")
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
+def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                    generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation gain / √fan. a: leaky_relu's slope.   Source: He et al. 2015, arXiv:1502.01852."""
     return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_(tensor)"), generator)
 
 
-def orthogonal_(tensor, gain=1, generator=None):
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """A matrix with orthonormal rows or columns, whichever are fewer, times gain.   Source: Saxe et al. 2013."""
     fans(tensor, "orthogonal_(tensor)")
     rows, columns = tensor.array.shape[0], math.prod(tensor.array.shape[1:])

@@ -1,7 +1,10 @@
 """Module: a part of a model, with its parameters, buffers and submodules under PyTorch's names."""
 
+from __future__ import annotations
+
 import weakref
 from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Self
 
 from ..core import arrays
 from ..core.errors import DTypeError, ValueRangeError, describe
@@ -10,25 +13,16 @@ from ..tensors import Tensor
 from . import hooks as hooking
 from . import state as states
 from .parameter import Parameter
+from .scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..tracked import HookHandle
+    from ..typing import Called, DeviceLike, DType, P, R
+    from .state import IncompatibleKeys
 
 STORES = ("_parameters", "_buffers", "_modules")
-
-
-class Scope:
-    """Which module's forward is running, for the nodes that it records. It keeps no module alive."""
-
-    __slots__ = ("root", "module")
-
-    def __init__(self, root, module):
-        self.root, self.module = root, module
-
-    def path(self):
-        """The module's dotted name inside the outermost module that was called; '' for that one itself."""
-        root, module = self.root(), self.module()
-        if root is None or module is None:
-            return ""
-        names = (name for name, m in root.named_modules() if m is module)
-        return next(names, type(module).__name__)
 
 
 class Module:
@@ -39,17 +33,17 @@ class Module:
 
     _hooks = None                                  # a Hooks, once there is one: a call without hooks costs nothing
 
-    def __init__(self):
+    def __init__(self) -> None:
         for store in STORES:
             object.__setattr__(self, store, {})
-        self._transient = set()                    # buffers that state_dict leaves out
+        self._transient: set[str] = set()          # buffers that state_dict leaves out
         self.training = True
 
     def forward(self, *args, **kwargs):
         """What the module computes; every subclass defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward: define `def forward(self, ...)` in the class")
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self: Called[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         outer = state.scope
         me = weakref.ref(self)
         state.scope = Scope(me if outer is None else outer.root, me)
@@ -103,16 +97,16 @@ class Module:
     def __dir__(self):
         return sorted({*super().__dir__(), *(name for s in STORES for name in self.__dict__.get(s, ()))})
 
-    def register_parameter(self, name, param):
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a Parameter, or None as its place."""
         self._register("_parameters", name, param)
 
-    def register_buffer(self, name, tensor, persistent=True):
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a Tensor that belongs to the state but is not learned. persistent=False: state_dict leaves it out."""
         self._register("_buffers", name, tensor)
         (self._transient.discard if persistent else self._transient.add)(name)
 
-    def register_module(self, name, module):
+    def register_module(self, name: str, module: Module | None) -> None:
         """Add a submodule, or None as its place."""
         self._register("_modules", name, module)
 
@@ -137,7 +131,7 @@ class Module:
 
     # ── walking the tree ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+    def named_modules(self, memo=None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """(dotted name, module): this module ('') and all below it, each once unless remove_duplicate=False."""
         memo = set() if memo is None else memo
         if self in memo:
@@ -149,11 +143,11 @@ class Module:
             if child is not None:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self):
+    def modules(self) -> Iterator[Module]:
         """This module and every one below it."""
         return (module for _, module in self.named_modules())
 
-    def named_children(self):
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) for the modules right below this one, each once."""
         seen = set()
         for name, child in self._modules.items():
@@ -161,7 +155,7 @@ class Module:
                 seen.add(child)
                 yield name, child
 
-    def children(self):
+    def children(self) -> Iterator[Module]:
         """The modules right below this one."""
         return (child for _, child in self.named_children())
 
@@ -176,31 +170,33 @@ class Module:
                     seen.add(value)
                 yield f"{path}.{name}" if path else name, value
 
-    def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+    def named_parameters(self, prefix: str = "", recurse: bool = True,
+                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, Parameter); recurse=False: of this module alone. A shared one comes once, by its first name."""
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
-    def parameters(self, recurse=True):
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The Parameters, as an optimiser takes them."""
         return (value for _, value in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
+    def named_buffers(self, prefix: str = "", recurse: bool = True,
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, buffer)."""
         return self._named("_buffers", prefix, recurse, remove_duplicate)
 
-    def buffers(self, recurse=True):
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """The buffers."""
         return (value for _, value in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target):
+    def get_submodule(self, target: str) -> Module:
         """The module at a dotted path; '' is this one."""
         return self._lookup(target, "_modules") if target else self
 
-    def get_parameter(self, target):
+    def get_parameter(self, target: str) -> Parameter:
         """The Parameter at a dotted path."""
         return self._lookup(target, "_parameters")
 
-    def get_buffer(self, target):
+    def get_buffer(self, target: str) -> Tensor:
         """The buffer at a dotted path."""
         return self._lookup(target, "_buffers")
 
@@ -216,7 +212,8 @@ class Module:
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def state_dict(self, *, destination=None, prefix="", keep_vars=False):
+    def state_dict(self, *, destination: dict[str, Any] | None = None, prefix: str = "",
+                   keep_vars: bool = False) -> dict[str, Any]:
         """Every parameter and persistent buffer by dotted name, sharing memory. keep_vars: the very tensors."""
         found = OrderedDict() if destination is None else destination
         for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
@@ -226,7 +223,7 @@ class Module:
                     found[f"{path}.{name}" if path else name] = value if keep_vars else value.detach()
         return found
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name. Takes npformer's tensors, NumPy arrays and PyTorch's tensors.
 
         strict: names must match exactly. Nothing is copied unless everything fits. Returns (missing_keys,
@@ -234,14 +231,14 @@ class Module:
         """
         return states.load(self, state_dict, strict)
 
-    def apply(self, fn):
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call fn on every module below, then on this one. Returns this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def to(self, *args, **kwargs):
+    def to(self, *args, **kwargs) -> Self:
         """Move parameters and buffers, in place: to(device), to(dtype), to(device, dtype), to(tensor).
 
         dtype: a floating one; integers keep theirs.
@@ -251,31 +248,31 @@ class Module:
             states.convert(tensor, device, dtype)
         return self
 
-    def type(self, dst_type):
+    def type(self, dst_type: DType) -> Self:
         """Floating parameters and buffers in another floating dtype."""
         return self.to(dtype=dst_type)
 
-    def float(self):
+    def float(self) -> Self:
         """In float32."""
         return self.to(dtype=arrays.float32)
 
-    def double(self):
+    def double(self) -> Self:
         """In float64."""
         return self.to(dtype=arrays.float64)
 
-    def half(self):
+    def half(self) -> Self:
         """In float16."""
         return self.to(dtype=arrays.float16)
 
-    def cuda(self, device=None):
+    def cuda(self, device: DeviceLike | None = None) -> Self:
         """On the GPU."""
         return self.to(device="cuda" if device is None else device)
 
-    def cpu(self):
+    def cpu(self) -> Self:
         """On the CPU."""
         return self.to(device="cpu")
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set training mode here and below: dropout drops, batch norm uses the batch."""
         if not isinstance(mode, bool):
             raise DTypeError(f"train(mode): mode must be True or False, got {describe(mode)}")
@@ -283,17 +280,17 @@ class Module:
             module.training = mode
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Set evaluation mode: train(False)."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad=True):
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze (False) or thaw every parameter."""
         for p in self.parameters():
             p.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every parameter's gradient, or set it to zeros."""
         for p in self.parameters():
             states.clear_gradient(p, set_to_none)
@@ -305,31 +302,33 @@ class Module:
             self._hooks = hooking.Hooks()
         return self._hooks
 
-    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> HookHandle:
         """Call hook(module, args) before forward; what it returns, unless None, takes the place of args.
 
         with_kwargs: hook(module, args, kwargs) -> None or (args, kwargs).
         """
         return hooking.add(self._own_hooks().before_forward, hook, prepend, with_kwargs)
 
-    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False):
+    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                              with_kwargs: bool = False) -> HookHandle:
         """Call hook(module, args, output) after forward; what it returns, unless None, takes the place of output."""
         return hooking.add(self._own_hooks().after_forward, hook, prepend, with_kwargs)
 
-    def register_full_backward_hook(self, hook, prepend=False):
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
         """Call hook(module, grad_input, grad_output) once the gradients of the positional inputs are known.
 
         Both are tuples, None where no gradient flows. What it returns, unless None, takes the place of grad_input.
         """
         return hooking.add(self._own_hooks().after_backward, hook, prepend)
 
-    def register_full_backward_pre_hook(self, hook, prepend=False):
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
         """Call hook(module, grad_output) before the module's backward; its answer unless None replaces it."""
         return hooking.add(self._own_hooks().before_backward, hook, prepend)
 
     # ── what a print shows ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """What a subclass wants shown between the brackets of its repr."""
         return ""
 

@@ -1,8 +1,15 @@
 """Parameter: a Tensor that a Module counts among what it learns."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..core import arrays
 from ..core.errors import DTypeError, describe
 from ..tensors import Tensor
+
+if TYPE_CHECKING:
+    from ..typing import DeviceLike, DType
 
 
 class Parameter(Tensor):
@@ -12,7 +19,7 @@ class Parameter(Tensor):
     Parameter is a plain Tensor.
     """
 
-    def __init__(self, data, requires_grad=True):
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
             raise DTypeError(f"Parameter(data): data must be a Tensor, got {describe(data)}; use npf.tensor(data)")
         self.array, self.node = data.array, None
@@ -23,7 +30,8 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-def empty(*shape, device=None, dtype=None, requires_grad=True):
+def empty(*shape: int, device: DeviceLike | None = None, dtype: DType | None = None,
+          requires_grad: bool = True) -> Parameter:
     """A Parameter of that shape with nothing in it yet; dtype: the default float dtype unless given."""
     array = arrays.module_for(device).empty(shape, dtype=arrays.as_dtype(dtype) or arrays.get_default_dtype())
     return Parameter(Tensor.wrap(array), requires_grad)

@@ -1,6 +1,9 @@
 """A module's state: loading it by name, moving it between devices and dtypes."""
 
+from __future__ import annotations
+
 from collections import namedtuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,10 +11,15 @@ from ..core import arrays
 from ..core.errors import DTypeError, ShapeError, describe
 from ..tensors import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .module import Module
+
 IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
 
 
-def load(module, state_dict, strict):
+def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """`Module.load_state_dict`: check everything, then copy."""
     if not hasattr(state_dict, "items"):
         raise DTypeError("load_state_dict(state_dict): it must be a dict of tensors by name, "

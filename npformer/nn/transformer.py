@@ -7,7 +7,7 @@ scores. Shapes are (T, B, C), with batch_first (B, T, C), without a batch (T, C)
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,14 +36,14 @@ class TransformerLayer(Module):
     x = norm(x + sublayer(x)), or with norm_first  x = x + sublayer(norm(x)).
     """
 
-    attentions = ("self_attn",)
+    attentions: tuple[str, ...] = ("self_attn",)
 
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: str | Callable[[Tensor], Tensor] = F.relu, layer_norm_eps: float = 1e-5,
                  batch_first: bool = False, norm_first: bool = False, bias: bool = True,
                  device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
-        made = dict(device=device, dtype=dtype)
+        made: dict[str, Any] = dict(device=device, dtype=dtype)
         for name in self.attentions:
             setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **made))
         self.linear1 = Linear(d_model, dim_feedforward, bias, **made)
@@ -117,7 +117,7 @@ class TransformerDecoderLayer(TransformerLayer):
                                                                     memory_is_causal))
         return self._residual(x, self.norm3, self._ff_block)
 
-    _sa_block = TransformerEncoderLayer._sa_block
+    _sa_block: Callable[..., Tensor] = TransformerEncoderLayer._sa_block
 
     def _mha_block(self, x, mem, attn_mask, key_padding_mask, is_causal=False):
         y, _ = self.multihead_attn(x, mem, mem, key_padding_mask, False, attn_mask, is_causal=is_causal)

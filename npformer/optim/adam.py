@@ -1,9 +1,17 @@
 """Adam and AdamW."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..core.errors import ValueRangeError
 from .optimizer import Optimizer, descent, require_at_least_zero
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import Params
 
 
 class Adam(Optimizer):
@@ -17,17 +25,19 @@ class Adam(Optimizer):
 
     decoupled = False                              # whether the decay acts on p itself instead of on g
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, maximize=False):
+    def __init__(self, params: Params, lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
+                 amsgrad: bool = False, *, maximize: bool = False) -> None:
         super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize))
 
-    def check(self, group):
+    def check(self, group: dict[str, Any]) -> None:
         require_at_least_zero(self, group, "lr", "eps", "weight_decay")
         if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
             raise ValueRangeError(f"{type(self).__name__}: betas must be two numbers, 0 <= beta < 1, "
                                   f"got {group['betas']}")
 
-    def update(self, group, params):
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
         for p in params:
             state = self.state[p] or self.start(p, group)
@@ -67,6 +77,7 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, amsgrad=False, *,
-                 maximize=False):
+    def __init__(self, params: Params, lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01,
+                 amsgrad: bool = False, *, maximize: bool = False) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

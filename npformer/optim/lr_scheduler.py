@@ -1,10 +1,16 @@
 """Schedules: how the learning rate changes from step to step. t counts the scheduler's steps, from 0."""
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DTypeError, ValueRangeError, describe
 from .optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class LRScheduler:
@@ -14,9 +20,9 @@ class LRScheduler:
     Rates that build on group["lr"] can be combined with other schedules of the same optimiser.
     """
 
-    unsaved = ("optimizer",)                       # attributes that state_dict leaves out
+    unsaved: tuple[str, ...] = ("optimizer",)      # attributes that state_dict leaves out
 
-    def __init__(self, optimizer, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
             raise DTypeError(f"{type(self).__name__}(optimizer): got {describe(optimizer)}, which is no Optimizer")
         self.optimizer = optimizer
@@ -30,36 +36,36 @@ class LRScheduler:
         self.last_epoch = last_epoch
         self.step()
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         """The lr of a group at t = self.last_epoch."""
         raise NotImplementedError(f"{type(self).__name__} has no rate: define `def rate(self, group, base)`")
 
-    def step(self):
+    def step(self) -> None:
         """Go on to the next t and set every group's lr."""
         self.last_epoch += 1
         self.set_rates()
 
-    def set_rates(self):
+    def set_rates(self) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs):
             group["lr"] = self.rate(group, base)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
-    def restart(self):
+    def restart(self) -> None:
         """Begin at t = 0, from the first lr."""
         self.last_epoch = 0
         for group, base in zip(self.optimizer.param_groups, self.base_lrs):
             group["lr"] = base
         self.set_rates()
 
-    def get_last_lr(self):
+    def get_last_lr(self) -> list[float]:
         """The lr of each group, as it is now."""
         return self._last_lr
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Everything but the optimiser (and functions), for load_state_dict."""
         return {name: value for name, value in self.__dict__.items() if name not in self.unsaved}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state that state_dict gave. The lr itself stands in the optimiser's state."""
         self.__dict__.update(state_dict)
 
@@ -69,14 +75,15 @@ class LambdaLR(LRScheduler):
 
     unsaved = ("optimizer", "lr_lambdas")
 
-    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+                 last_epoch: int = -1) -> None:
         groups = len(optimizer.param_groups)
         self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
         if len(self.lr_lambdas) != groups:
             raise ValueRangeError(f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} groups of parameters")
         super().__init__(optimizer, last_epoch)
 
-    def set_rates(self):
+    def set_rates(self) -> None:
         for group, base, function in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas):
             group["lr"] = base * function(self.last_epoch)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
@@ -85,11 +92,11 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """lr ← gamma·lr every step_size steps"""
 
-    def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         now = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
         return group["lr"] * self.gamma if now else group["lr"]
 
@@ -97,39 +104,41 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """lr ← gamma·lr at each of the milestones"""
 
-    def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1,
+                 last_epoch: int = -1) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         return group["lr"] * self.gamma ** self.milestones.count(self.last_epoch)
 
 
 class ExponentialLR(LRScheduler):
     """lr ← gamma·lr at every step"""
 
-    def __init__(self, optimizer, gamma, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         return group["lr"] * self.gamma if self.last_epoch > 0 else group["lr"]
 
 
 class LinearLR(LRScheduler):
     """lr = base·(start_factor + (end_factor − start_factor)·min(t, total_iters) / total_iters)"""
 
-    def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
+                 last_epoch: int = -1) -> None:
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise ValueRangeError("LinearLR: 0 < start_factor <= 1 and 0 <= end_factor <= 1 must hold, got "
                                   f"{start_factor} and {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def factor(self, t):
+    def factor(self, t: int) -> float:
         return self.start_factor + (self.end_factor - self.start_factor) * min(t, self.total_iters) / self.total_iters
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         t = self.last_epoch
         if t == 0:
             return group["lr"] * self.start_factor
@@ -139,11 +148,11 @@ class LinearLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """lr = eta_min + (base − eta_min)·(1 + cos(π·t / T_max)) / 2.   Source: Loshchilov and Hutter 2016."""
 
-    def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         t, lr = self.last_epoch, group["lr"]
         if t == 0:
             return lr
@@ -159,13 +168,13 @@ class NoamLR(LRScheduler):
     With the optimiser's lr at 1 it is the paper's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 3.
     """
 
-    def __init__(self, optimizer, d_model, warmup_steps=4000, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, d_model: int, warmup_steps: int = 4000, last_epoch: int = -1) -> None:
         if d_model <= 0 or warmup_steps <= 0:
             raise ValueRangeError(f"NoamLR: d_model and warmup_steps must be > 0, got {d_model} and {warmup_steps}")
         self.d_model, self.warmup_steps = d_model, warmup_steps
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         s = self.last_epoch + 1
         return base * self.d_model ** -0.5 * min(s ** -0.5, s * self.warmup_steps ** -1.5)
 
@@ -176,7 +185,8 @@ class WarmupLR(LRScheduler):
     decay: "linear", "cosine" (half a wave), or "constant", which stays at base; total_steps is not needed then.
     """
 
-    def __init__(self, optimizer, warmup_steps, total_steps=None, decay="linear", last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps=None, decay: str = "linear",
+                 last_epoch: int = -1) -> None:
         if decay not in ("linear", "cosine", "constant"):
             raise ValueRangeError(f"WarmupLR: decay must be 'linear', 'cosine' or 'constant', got {decay!r}")
         if decay != "constant" and (total_steps is None or total_steps <= warmup_steps):
@@ -185,7 +195,7 @@ class WarmupLR(LRScheduler):
         self.warmup_steps, self.total_steps, self.decay = warmup_steps, total_steps, decay
         super().__init__(optimizer, last_epoch)
 
-    def rate(self, group, base):
+    def rate(self, group: dict[str, Any], base: float) -> float:
         t = self.last_epoch
         if t < self.warmup_steps:
             return base * t / self.warmup_steps
@@ -200,7 +210,8 @@ class SequentialLR(LRScheduler):
 
     unsaved = ("optimizer", "schedulers")
 
-    def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int],
+                 last_epoch: int = -1) -> None:
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ValueRangeError(f"SequentialLR: {len(schedulers)} schedules need {max(len(schedulers) - 1, 0)} "
                                   f"milestones between them, got {len(milestones)}")
@@ -209,7 +220,7 @@ class SequentialLR(LRScheduler):
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
 
-    def set_rates(self):
+    def set_rates(self) -> None:
         i = bisect_right(self.milestones, self.last_epoch)
         if self.last_epoch == 0 or i and self.milestones[i - 1] == self.last_epoch:
             self.schedulers[i].restart()
@@ -217,11 +228,11 @@ class SequentialLR(LRScheduler):
             self.schedulers[i].step()
         self._last_lr = self.schedulers[i].get_last_lr()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """As for the others, with the states of the schedules in it."""
         return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state that state_dict gave."""
         rest = dict(state_dict)
         for scheduler, state in zip(self.schedulers, rest.pop("schedulers")):

@@ -1,7 +1,10 @@
 """Optimizer: parameter groups with their options, state for each parameter, and how both are saved."""
 
+from __future__ import annotations
+
 import copy
 from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,11 @@ from ..core.operation import as_array
 from ..nn.state import plain_array
 from ..tensors import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..typing import Params
+
 
 class Optimizer:
     """The base of every optimiser. params: Parameters, or dicts of "params" and options that differ from the defaults.
@@ -19,21 +27,21 @@ class Optimizer:
     A subclass defines `update(group, params)`, which writes into params[i].array.
     """
 
-    def __init__(self, params, defaults):
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise DTypeError("an optimiser takes several parameters: give it a list, or model.parameters()")
         self.defaults = defaults
-        self.state = defaultdict(dict)
-        self.param_groups = []
-        self._scratch = {}
-        groups = list(params)
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._scratch: dict[tuple, np.ndarray] = {}
+        groups: list = list(params)
         if not groups:
             raise ValueRangeError(f"{type(self).__name__}: it got an empty list of parameters.\n"
                                   "  A generator such as model.parameters() is used up by the first loop over it.")
         for group in groups if isinstance(groups[0], dict) else [dict(params=groups)]:
             self.add_param_group(group)
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Optimise more parameters: a dict of "params" and of options that differ from the defaults."""
         if not isinstance(param_group, dict):
             raise DTypeError(f"add_param_group: a group is a dict with the key 'params', got {describe(param_group)}")
@@ -52,10 +60,10 @@ class Optimizer:
         self.check(group)
         self.param_groups.append(group)
 
-    def check(self, group):
+    def check(self, group: dict[str, Any]) -> None:
         """Raise where an option of a group is out of range."""
 
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None):
         """Change every parameter that has a gradient. closure: computes the loss anew and returns it; so does step."""
         loss = None
         if closure is not None:
@@ -68,7 +76,7 @@ class Optimizer:
                 arrays.wrote(p.array)
         return loss
 
-    def update(self, group, params):
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """One step for the parameters of a group that have gradients."""
         raise NotImplementedError(f"{type(self).__name__} has no update: define `def update(self, group, params)`")
 
@@ -79,7 +87,7 @@ class Optimizer:
             self._scratch[key] = np.empty_like(array)
         return self._scratch[key]
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zeros."""
         for group in self.param_groups:
             for p in group["params"]:
@@ -88,7 +96,7 @@ class Optimizer:
 
     # ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """As PyTorch's: {"state": {number of a parameter: its state}, "param_groups": [options, "params": numbers]}."""
         numbers = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         return {
@@ -97,7 +105,7 @@ class Optimizer:
             "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
         }
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state that state_dict gave, here or in PyTorch; arrays are copied."""
         groups, saved = self.param_groups, state_dict["param_groups"]
         lengths = [len(g["params"]) for g in groups], [len(g["params"]) for g in saved]
@@ -105,7 +113,7 @@ class Optimizer:
             raise ShapeError(f"{type(self).__name__}.load_state_dict: the groups have {lengths[0]} parameters, the "
                              f"state_dict's {lengths[1]}")
         params = {i: p for old, group in zip(saved, groups) for i, p in zip(old["params"], group["params"])}
-        state = defaultdict(dict)
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         for i, entries in state_dict["state"].items():
             p = params[int(i)]
             state[p] = {name: self.restored(p, name, v) for name, v in entries.items()}

@@ -1,9 +1,17 @@
 """Stochastic gradient descent."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..core.errors import ValueRangeError
 from .optimizer import Optimizer, descent, require_at_least_zero
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import Params
 
 
 class SGD(Optimizer):
@@ -12,16 +20,18 @@ class SGD(Optimizer):
     lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill.   Source: Sutskever et al. 2013.
     """
 
-    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False):
+    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0,
+                 dampening: float = 0, weight_decay: float = 0, nesterov: bool = False, *,
+                 maximize: bool = False) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, maximize=maximize))
 
-    def check(self, group):
+    def check(self, group: dict[str, Any]) -> None:
         require_at_least_zero(self, group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueRangeError("SGD: nesterov=True needs momentum > 0 and dampening 0")
 
-    def update(self, group, params):
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr, momentum = group["lr"], group["momentum"]
         for p in params:
             g = descent(p, group, group["weight_decay"])

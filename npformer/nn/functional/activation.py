@@ -1,6 +1,9 @@
 """Activations under PyTorch's signatures, and dropout. inplace=True leaves the result in `input` as well."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,43 +16,47 @@ from ...ops.elementwise import mul, values
 from ...ops.shape import narrow, positive_dim
 from .checks import finished, in_dtype, require_probability
 
+if TYPE_CHECKING:
+    from ...tensors import Tensor
+    from ...typing import DType
 
-def relu(input, inplace=False):
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)"""
     return finished(input, ops.relu(input), inplace)
 
 
-def relu6(input, inplace=False):
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x limited to [0, 6]"""
     return finished(input, ops.relu6(input), inplace)
 
 
-def leaky_relu(input, negative_slope=0.01, inplace=False):
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x"""
     return finished(input, ops.leaky_relu(input, negative_slope), inplace)
 
 
-def elu(input, alpha=1.0, inplace=False):
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else α·(eˣ − 1).   Source: Clevert et al. 2015, arXiv:1511.07289."""
     return finished(input, ops.elu(input, alpha), inplace)
 
 
-def selu(input, inplace=False):
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017."""
     return finished(input, ops.selu(input), inplace)
 
 
-def celu(input, alpha=1.0, inplace=False):
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else α·(e^(x/α) − 1).   Source: Barron 2017, arXiv:1704.07483."""
     return finished(input, ops.celu(input, alpha), inplace)
 
 
-def silu(input, inplace=False):
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x·σ(x), also called swish.   Source: Elfwing et al. 2017, arXiv:1702.03118."""
     return finished(input, ops.silu(input), inplace)
 
 
-def glu(input, dim=-1):
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b), where a and b are the halves of input along dim.   Source: Dauphin et al. 2016, arXiv:1612.08083."""
     dim = positive_dim(dim, input.ndim, "glu(input, dim)")
     if input.ndim == 0 or input.shape[dim] % 2:
@@ -60,19 +67,19 @@ def glu(input, dim=-1):
     return mul(a, elementwise.sigmoid(b))
 
 
-def mish(input, inplace=False):
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(softplus(x)).   Source: Misra 2019, arXiv:1908.08681."""
     return finished(input, ops.mish(input), inplace)
 
 
-def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x limited to [min_val, max_val]; no gradient at the limits themselves"""
     if min_val > max_val:
         raise ValueRangeError(f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not exceed max_val")
     return finished(input, ops.hardtanh(input, min_val, max_val), inplace)
 
 
-def gelu(input, *, approximate="none"):
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the normal distribution's; approximate="tanh": ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
 
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415.
@@ -82,32 +89,32 @@ def gelu(input, *, approximate="none"):
     return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
 
 
-def softplus(input, beta=1.0, threshold=20.0):
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + e^(βx)) / β; x itself where βx > threshold"""
     return ops.softplus(input, beta, threshold)
 
 
-def logsigmoid(input):
+def logsigmoid(input: Tensor) -> Tensor:
     """ln σ(x)"""
     return ops.logsigmoid(input)
 
 
-def softsign(input):
+def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)"""
     return ops.softsign(input)
 
 
-def tanhshrink(input):
+def tanhshrink(input: Tensor) -> Tensor:
     """x − tanh(x)"""
     return ops.tanhshrink(input)
 
 
-def sigmoid(input):
+def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + e⁻ˣ)"""
     return elementwise.sigmoid(input)
 
 
-def tanh(input):
+def tanh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)"""
     return elementwise.tanh(input)
 
@@ -115,17 +122,17 @@ def tanh(input):
 # ── softmax ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def softmax(input, dim=None, *, dtype=None):
+def softmax(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """eˣ / Σeˣ over dim. dtype: compute and answer in it."""
     return ops.softmax(in_dtype(input, dtype), dim=chosen_dim("softmax", input, dim))
 
 
-def softmin(input, dim=None, *, dtype=None):
+def softmin(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """softmax(−x) over dim"""
     return ops.softmin(in_dtype(input, dtype), dim=chosen_dim("softmin", input, dim))
 
 
-def log_softmax(input, dim=None, *, dtype=None):
+def log_softmax(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """x − ln Σeˣ over dim"""
     return ops.log_softmax(in_dtype(input, dtype), dim=chosen_dim("log_softmax", input, dim))
 
@@ -143,7 +150,7 @@ def chosen_dim(call, input, dim):
 # ── dropout ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def dropout(input, p=0.5, training=True, inplace=False):
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """x·m / (1 − p), m random: 0 with probability p, else 1; x itself unless training.
 
     p: probability of dropping, 0 <= p <= 1, default 0.5.   Source: Srivastava et al. 2014, JMLR 15.

@@ -4,9 +4,12 @@ A query that sees no key gives zeros, and gets and sends no gradient. (PyTorch's
 multi_head_attention_forward with need_weights=True, where PyTorch gives NaN.)
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +24,15 @@ from .activation import drawn_mask
 from .checks import require_probability
 from .spatial import linear
 
+if TYPE_CHECKING:
+    from ...tensors import Tensor
+
 # ── one attention ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
-                                 enable_gqa=False):
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+                                 enable_gqa: bool = False) -> Tensor:
     """softmax(q·kᵀ·scale + mask)·v.
 
     query (..., T, K), key (..., S, K), value (..., S, W) -> (..., T, W). attn_mask, broadcast to (..., T, S): boolean,
@@ -117,11 +124,15 @@ def check_mask(call, mask, scores, query):
 # ── many heads ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def multi_head_attention_forward(
-        query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, add_zero_attn,
-        dropout_p, out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True,
-        attn_mask=None, use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, *,
-        average_attn_weights=True, is_causal=False):
+def multi_head_attention_forward(query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int,
+                                 in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None,
+                                 bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float, out_proj_weight: Tensor,
+                                 out_proj_bias: Tensor | None, training: bool = True,
+                                 key_padding_mask: Tensor | None = None, need_weights: bool = True,
+                                 attn_mask: Tensor | None = None, use_separate_proj_weight: bool = False,
+                                 q_proj_weight: Tensor | None = None, k_proj_weight: Tensor | None = None,
+                                 v_proj_weight: Tensor | None = None, *, average_attn_weights: bool = True,
+                                 is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
     """concat(head₁ ... head_H)·W_oᵀ + b_o, headᵢ = attention(q·W_qᵢᵀ, k·W_kᵢᵀ, v·W_vᵢᵀ), as PyTorch's function.
 
     query (T, B, C), key and value (S, B, ·), or without B; -> output (T, B, C) and weights (B, T, S) (with
@@ -137,12 +148,11 @@ def multi_head_attention_forward(
         query, key, value = (reshape(x, shape=(x.shape[0], 1, x.shape[1])) for x in (query, key, value))
         key_padding_mask = None if key_padding_mask is None else reshape(key_padding_mask, shape=(1, -1))
     if use_separate_proj_weight:
-        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-        parts = separate(query, key, value, weights, in_proj_bias)
+        q, k, v = separate(query, key, value, (q_proj_weight, k_proj_weight, v_proj_weight), in_proj_bias)
     else:
-        parts = separate(query, key, value, thirds(in_proj_weight), in_proj_bias)
-    mask = merged_mask(call, parts[0], parts[1], num_heads, key_padding_mask, attn_mask, is_causal)
-    q, k, v, mask = with_extra_keys(*parts, mask, bias_k, bias_v, add_zero_attn, num_heads)
+        q, k, v = separate(query, key, value, thirds(in_proj_weight), in_proj_bias)
+    mask = merged_mask(call, q, k, num_heads, key_padding_mask, attn_mask, is_causal)
+    q, k, v, mask = with_extra_keys(q, k, v, mask, bias_k, bias_v, add_zero_attn, num_heads)
     drop = drawn_mask(q, (*q.shape[:-1], k.shape[-2]), dropout_p) if training and dropout_p > 0 else None
     scale, weights = 1 / math.sqrt(q.shape[-1]), None
     if need_weights:

@@ -1,5 +1,9 @@
 """Looking rows up by index, and the other way round: one_hot."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...core import arrays
@@ -7,8 +11,11 @@ from ...core.errors import DTypeError, IndexRangeError, ShapeError, complaint
 from ...ops import indexing as ops
 from ...ops.elementwise import values, where
 
+if TYPE_CHECKING:
+    from ...tensors import Tensor
 
-def embedding(input, weight, padding_idx=None):
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """y[..., :] = weight[input[...], :]. padding_idx: a row that gets no gradient; negative ones count from the end.
 
     input integers (...), weight (V, C) -> (..., C).
@@ -32,7 +39,7 @@ def row_number(call, padding_idx, count):
     return padding_idx % count
 
 
-def one_hot(tensor, num_classes=-1):
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """1 where the last dim's number is the entry, else 0. num_classes: default −1, the largest entry plus one.
 
     integers (...) -> int64 (..., num_classes).

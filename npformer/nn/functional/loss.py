@@ -1,5 +1,9 @@
 """Losses under PyTorch's signatures. reduction: "mean" (default), "sum" or "none", an entry each."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
@@ -11,10 +15,14 @@ from ...ops.indexing import gather
 from ...ops.shape import permute, reshape, sum
 from .checks import REDUCTIONS, reduced, require_float, require_reduction, require_same_shape, warn_if_broadcast
 
+if TYPE_CHECKING:
+    from ...tensors import Tensor
+
 # ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
     """L = Σ wₙ·ℓₙ / Σ wₙ, ℓₙ = −ln softmax(x)ₙ[targetₙ], in nats per item; or ℓₙ = −Σ_c w_c·qₙ_c·ln softmax(x)ₙ_c.
 
     input (N, C), (C,) or (N, C, d1, ...). target: class indices, as input without C; or probabilities q, of input's
@@ -46,7 +54,8 @@ def soft_cross_entropy(input, target, weight, reduction, label_smoothing):
     return mul(sum(loss), 1 / max(values(loss).size, 1)) if reduction == "mean" else reduced(loss, reduction)
 
 
-def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean"):
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100,
+             reduction: str = "mean") -> Tensor:
     """−Σ wₙ·xₙ[targetₙ] / Σ wₙ: x holds log-probabilities, as log_softmax gives them.
 
     input (N, C), (C,) or (N, C, d1, ...); target: class indices, as input without C.
@@ -102,12 +111,12 @@ def hint(input, target):
 # ── distances ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def mse_loss(input, target, reduction="mean", weight=None):
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """(x − t)²"""
     return distance("mse_loss", input, target, reduction, weight, square)
 
 
-def l1_loss(input, target, reduction="mean", weight=None):
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """|x − t|"""
     return distance("l1_loss", input, target, reduction, weight, abs)
 
@@ -125,7 +134,7 @@ def distance(name, input, target, reduction, weight, of_difference):
     return div(sum(loss), sum(weight)) if reduction == "mean" else reduced(loss, reduction)
 
 
-def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d²/2β where |d| < β, else |d| − β/2, d = x − t. beta: >= 0, default 1; at 0 it is l1_loss"""
     if beta < 0:
         raise ValueRangeError(f"smooth_l1_loss(input, target, beta): beta must be >= 0, got {beta!r}")
@@ -133,7 +142,8 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
         np.abs(values(d)) < beta, mul(square(d), 0.5 / beta), sub(abs(d), 0.5 * beta)))
 
 
-def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
+               weight: Tensor | None = None) -> Tensor:
     """d²/2 where |d| <= δ, else δ·(|d| − δ/2), d = x − t. delta: > 0, default 1"""
     if delta <= 0:
         raise ValueRangeError(f"huber_loss(input, target, delta): delta must be > 0, got {delta!r}")
@@ -149,7 +159,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 # ── distributions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def kl_div(input, target, reduction="mean", log_target=False):
+def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """t·(ln t − x), x log-probabilities; log_target: eᵗ·(t − x). reduction: "batchmean" (Σ / B) as well"""
     call = "kl_div(input, target)"
     require_reduction(call, reduction, (*REDUCTIONS, "batchmean"))
@@ -163,7 +173,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
     return reduced(loss, reduction)
 
 
-def binary_cross_entropy(input, target, weight=None, *, reduction="mean"):
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *,
+                         reduction: str = "mean") -> Tensor:
     """−(t·ln x + (1 − t)·ln(1 − x)), each logarithm at least −100; x probabilities"""
     call = "binary_cross_entropy(input, target)"
     require_reduction(call, reduction)
@@ -182,7 +193,8 @@ def floored_log(x):
     return where(tiny, -100.0, log(where(tiny, 1.0, x)))
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="mean", pos_weight=None):
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, *,
+                                     reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:
     """−(w₊·t·ln σ(x) + (1 − t)·ln(1 − σ(x))), exact in both tails. pos_weight w₊: broadcast to input"""
     call = "binary_cross_entropy_with_logits(input, target)"
     require_reduction(call, reduction)

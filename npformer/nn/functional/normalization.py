@@ -1,6 +1,9 @@
 """Normalisations under PyTorch's signatures."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +16,13 @@ from ...ops.reduce import norm
 from ...ops.shape import reshape, sum
 from .checks import require_float
 
+if TYPE_CHECKING:
+    from ...tensors import Tensor
+    from ...typing import Shape
 
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+
+def layer_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
     """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), over the last dims, which must be `normalized_shape`.
 
     input (..., *normalized_shape), weight and bias of normalized_shape or None.
@@ -26,7 +34,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return reshape(ops.layer_norm(*as_last_dim(shape, input, weight, bias), eps=eps), shape=input.shape)
 
 
-def rms_norm(input, normalized_shape, weight=None, eps=None):
+def rms_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """x̂·weight, x̂ = x / √(mean(x²) + eps), over the last dims. eps: default the dtype's spacing at 1.
 
     input (..., *normalized_shape), weight of that shape or None.   Source: Zhang and Sennrich 2019, arXiv:1910.07467.
@@ -60,7 +68,8 @@ def as_last_dim(shape, input, *parameters):
     return reshape(input, shape=(*lead, math.prod(shape))), *flat
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """x̂·weight + bias, x̂ = (x − μ) / √(σ² + eps), a mean and a variance for each channel (dim 1).
 
     training: μ and σ² are the batch's, and running ← (1 − momentum)·running + momentum·(μ, unbiased σ²), in place;
@@ -105,11 +114,11 @@ def follow(x, running_mean, running_var, momentum):
 # ── directions ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def normalize(input, p=2.0, dim=1, eps=1e-12):
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖ₚ, eps) along dim"""
     return div(input, clamp(norm(input, p, dim, keepdim=True), min=eps))
 
 
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Σ x1·x2 / (‖x1‖·‖x2‖) along dim, each norm at least eps; x1 and x2 broadcast"""
     return sum(mul(normalize(x1, dim=dim, eps=eps), normalize(x2, dim=dim, eps=eps)), dim=dim)

@@ -1,5 +1,9 @@
 """linear, bilinear, and what concerns images: conv2d as a matrix product, unfold and fold, pad."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...core import arrays
@@ -9,8 +13,14 @@ from ...ops.elementwise import add, values, where
 from ...ops.indexing import getitem
 from ...ops.shape import along, embed, narrow, permute, reshape
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def linear(input, weight, bias=None):
+    from ...tensors import Tensor
+    from ...typing import Shape
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x·Wᵀ + b.   input (..., in), weight (out, in), bias (out,) or None -> (..., out)."""
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ShapeError(complaint("linear(input, weight)", "input's last dim must equal weight's second",
@@ -25,7 +35,7 @@ def linear(input, weight, bias=None):
     return linalg.linear(input, weight, bias)
 
 
-def bilinear(input1, input2, weight, bias=None):
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[..., o] = Σ x₁[..., i] · weight[o, i, j] · x₂[..., j] + bias[o] over i, j.
 
     input1 (..., I), input2 (..., J), weight (O, I, J), bias (O,) or None -> (..., O).
@@ -45,7 +55,8 @@ def bilinear(input1, input2, weight, bias=None):
 # ── convolution ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape = 1, padding: Shape | str = 0,
+           dilation: Shape = 1, groups: int = 1) -> Tensor:
     """y[b, o, i, j] = bias[o] + Σ weight[o, c, u, v] · x[b, c, i·s + u·d, j·s + v·d] over c, u, v: stride s, dilation d
 
     input (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (B, O, H', W'). padding: zeros
@@ -67,7 +78,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return y if bias is None else add(y, reshape(bias, shape=(-1, 1, 1)))
 
 
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape = 1, padding: Shape | str = 0,
+           dilation: Shape = 1, groups: int = 1) -> Tensor:
     """y[b, o, i] = bias[o] + Σ weight[o, c, u] · x[b, c, i·s + u·d] over c, u: conv2d on images of one row.
 
     input (B, C, L) or (C, L), weight (O, C/groups, k), bias (O,) or None -> (B, O, L'). Options: those of conv2d.
@@ -126,7 +138,7 @@ def pair(name, value):
     return numbers
 
 
-def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+def unfold(input: Tensor, kernel_size: Shape, dilation: Shape = 1, padding: Shape = 0, stride: Shape = 1) -> Tensor:
     """The patches of an image as columns.   input (B, C, H, W) -> (B, C·kh·kw, L); (C, H, W) -> (C·kh·kw, L)."""
     if input.ndim not in (3, 4):
         raise ShapeError(complaint("unfold(input, kernel_size)", "input must be (B, C, H, W) or (C, H, W)",
@@ -136,7 +148,8 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     return y if input.ndim == 4 else reshape(y, shape=y.shape[1:])
 
 
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+def fold(input: Tensor, output_size: Shape, kernel_size: Shape, dilation: Shape = 1, padding: Shape = 0,
+         stride: Shape = 1) -> Tensor:
     """Columns added back into an image of output_size.   input (B, C·kh·kw, L) -> (B, C, H, W)."""
     how, size = window(kernel_size, dilation, padding, stride), pair("output_size", output_size)
     entries = how["kernel"][0] * how["kernel"][1]
@@ -158,7 +171,7 @@ def window(kernel_size, dilation, padding, stride):
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def pad(input, pad, mode="constant", value=None):
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """input with entries added at both ends of its last dims: pad = (last's start, its end, last but one's start, ...).
 
     mode: "constant" (of `value`, default 0; negative pads cut), "reflect", "replicate" or "circular".

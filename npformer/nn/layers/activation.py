@@ -1,24 +1,33 @@
 """The activations of nn.functional as modules; their options are attributes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import functional as F
 from ..module import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...tensors import Tensor
 
 
 class Activation(Module):
     """A function of one tensor as a module: `function`, called with the options that it was made with."""
 
-    function = None
+    function: Callable[..., Tensor]
 
-    def __init__(self, **options):
+    def __init__(self, **options) -> None:
         super().__init__()
         self._options = tuple(options)
         for name, value in options.items():
             setattr(self, name, value)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return type(self).function(input, **{name: getattr(self, name) for name in self._options})
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         shown = [name for name in self._options if name != "inplace" or self.inplace]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
 
@@ -27,7 +36,7 @@ class ReLU(Activation):
     """max(x, 0)"""
     function = staticmethod(F.relu)
 
-    def __init__(self, inplace=False):
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
 
 
@@ -35,7 +44,7 @@ class ReLU6(Activation):
     """x limited to [0, 6]"""
     function = staticmethod(F.relu6)
 
-    def __init__(self, inplace=False):
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
 
 
@@ -43,7 +52,7 @@ class LeakyReLU(Activation):
     """x where x > 0, else negative_slope·x"""
     function = staticmethod(F.leaky_relu)
 
-    def __init__(self, negative_slope=0.01, inplace=False):
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(negative_slope=negative_slope, inplace=inplace)
 
 
@@ -51,7 +60,7 @@ class ELU(Activation):
     """x where x > 0, else α·(eˣ − 1)"""
     function = staticmethod(F.elu)
 
-    def __init__(self, alpha=1.0, inplace=False):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(alpha=alpha, inplace=inplace)
 
 
@@ -59,7 +68,7 @@ class SELU(Activation):
     """λ·elu(x, α), with the constants that keep mean 0 and variance 1"""
     function = staticmethod(F.selu)
 
-    def __init__(self, inplace=False):
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
 
 
@@ -67,7 +76,7 @@ class CELU(Activation):
     """x where x > 0, else α·(e^(x/α) − 1)"""
     function = staticmethod(F.celu)
 
-    def __init__(self, alpha=1.0, inplace=False):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(alpha=alpha, inplace=inplace)
 
 
@@ -75,7 +84,7 @@ class GELU(Activation):
     """x·Φ(x); approximate="tanh": by tanh"""
     function = staticmethod(F.gelu)
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: str = "none") -> None:
         super().__init__(approximate=approximate)
 
 
@@ -83,7 +92,7 @@ class SiLU(Activation):
     """x·σ(x)"""
     function = staticmethod(F.silu)
 
-    def __init__(self, inplace=False):
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
 
 
@@ -91,7 +100,7 @@ class Mish(Activation):
     """x·tanh(softplus(x))"""
     function = staticmethod(F.mish)
 
-    def __init__(self, inplace=False):
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__(inplace=inplace)
 
 
@@ -99,7 +108,7 @@ class Hardtanh(Activation):
     """x limited to [min_val, max_val]"""
     function = staticmethod(F.hardtanh)
 
-    def __init__(self, min_val=-1.0, max_val=1.0, inplace=False):
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(min_val=min_val, max_val=max_val, inplace=inplace)
 
 
@@ -107,7 +116,7 @@ class Softplus(Activation):
     """ln(1 + e^(βx)) / β"""
     function = staticmethod(F.softplus)
 
-    def __init__(self, beta=1.0, threshold=20.0):
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__(beta=beta, threshold=threshold)
 
 
@@ -140,7 +149,7 @@ class GLU(Activation):
     """a·σ(b), where a and b are the halves of x along dim"""
     function = staticmethod(F.glu)
 
-    def __init__(self, dim=-1):
+    def __init__(self, dim: int = -1) -> None:
         super().__init__(dim=dim)
 
 
@@ -148,7 +157,7 @@ class Softmax(Activation):
     """eˣ / Σeˣ over dim"""
     function = staticmethod(F.softmax)
 
-    def __init__(self, dim=None):
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
 
 
@@ -156,7 +165,7 @@ class Softmin(Activation):
     """softmax(−x) over dim"""
     function = staticmethod(F.softmin)
 
-    def __init__(self, dim=None):
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
 
 
@@ -164,16 +173,16 @@ class LogSoftmax(Activation):
     """x − ln Σeˣ over dim"""
     function = staticmethod(F.log_softmax)
 
-    def __init__(self, dim=None):
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
 
 
 class CosineSimilarity(Module):
     """Σ x1·x2 / (‖x1‖·‖x2‖) along dim, each norm at least eps"""
 
-    def __init__(self, dim=1, eps=1e-8):
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
         self.dim, self.eps = dim, eps
 
-    def forward(self, x1, x2):
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         return F.cosine_similarity(x1, x2, self.dim, self.eps)

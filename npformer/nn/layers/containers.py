@@ -1,20 +1,28 @@
 """Modules that hold others: Sequential, ModuleList, ModuleDict, ParameterList."""
 
+from __future__ import annotations
+
 import itertools
 from collections import OrderedDict
+from typing import TYPE_CHECKING, Self
 
 from ...core.errors import DTypeError, IndexRangeError, describe
 from ..module import Module, indented
 from ..parameter import Parameter
 
+if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+
+    from ...tensors import Tensor
+
 
 class Identity(Module):
     """y = x. Takes and ignores any arguments, so that it can stand in for another layer."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__()
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return input
 
 
@@ -52,31 +60,31 @@ class Numbered(Module):
         self.__dict__[self._store].clear()
         self.extend(entries)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.__dict__[self._store])
 
     def __iter__(self):
         return iter(self.__dict__[self._store].values())
 
-    def append(self, entry):
+    def append(self, entry) -> Self:
         """Add an entry at the end."""
         return self.extend([entry])
 
-    def extend(self, entries):
+    def extend(self, entries: Iterable) -> Self:
         """Add entries at the end."""
         for entry in entries:
             self._check(entry)
             setattr(self, str(len(self)), entry)
         return self
 
-    def insert(self, index, entry):
+    def insert(self, index: int, entry) -> Self:
         """Add an entry before entry `index`."""
         entries = list(self)
         entries.insert(index, entry)
         self._refill(entries)
         return self
 
-    def pop(self, index=-1):
+    def pop(self, index: int = -1):
         """Take an entry out."""
         entry = self[index]
         del self[index]
@@ -96,7 +104,7 @@ class Numbered(Module):
 class Sequential(Numbered):
     """Modules called one after another: Sequential(a, b, ...) or Sequential(OrderedDict(name=a, ...))."""
 
-    def __init__(self, *modules):
+    def __init__(self, *modules) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], OrderedDict):
             for name, module in modules[0].items():
@@ -113,7 +121,7 @@ class Sequential(Numbered):
     def _like(self, entries):
         return type(self)(*entries)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         for module in self:
             input = module(input)
         return input
@@ -122,7 +130,7 @@ class Sequential(Numbered):
 class ModuleList(Numbered):
     """A list of modules whose parameters are found; calling them is up to you."""
 
-    def __init__(self, modules=()):
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         self.extend(modules)
 
@@ -142,7 +150,7 @@ class ParameterList(Numbered):
 
     _store = "_parameters"
 
-    def __init__(self, values=()):
+    def __init__(self, values: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.extend(values)
 
@@ -153,23 +161,23 @@ class ParameterList(Numbered):
     def _check(self, entry):
         """Parameter itself refused what is no Tensor."""
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return "\n".join(f"({i}): Parameter of {describe(p)}" for i, p in enumerate(self))
 
 
 class ModuleDict(Module):
     """Modules under names of your choice, whose parameters are found; calling them is up to you."""
 
-    def __init__(self, modules=None):
+    def __init__(self, modules=None) -> None:
         super().__init__()
         self.update(modules or {})
 
-    def update(self, modules):
+    def update(self, modules) -> None:
         """Add modules from a dict, or from (name, module) pairs."""
         for name, module in (modules.items() if hasattr(modules, "items") else modules):
             self[name] = module
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Module:
         return self._modules[name]
 
     def __setitem__(self, name, module):
@@ -178,31 +186,31 @@ class ModuleDict(Module):
     def __delitem__(self, name):
         del self._modules[name]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._modules)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 
-    def __contains__(self, name):
+    def __contains__(self, name) -> bool:
         return name in self._modules
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """The names."""
         return self._modules.keys()
 
-    def values(self):
+    def values(self) -> ValuesView[Module]:
         """The modules."""
         return self._modules.values()
 
-    def items(self):
+    def items(self) -> ItemsView[str, Module]:
         """(name, module) pairs."""
         return self._modules.items()
 
-    def pop(self, name):
+    def pop(self, name: str) -> Module:
         """Take a module out."""
         return self._modules.pop(name)
 
-    def clear(self):
+    def clear(self) -> None:
         """Take all modules out."""
         self._modules.clear()

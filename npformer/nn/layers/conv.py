@@ -1,6 +1,9 @@
 """Convolutions as layers: Conv1d, Conv2d."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from ...core.errors import ValueRangeError, complaint
 from .. import functional as F
@@ -8,6 +11,12 @@ from .. import init
 from ..module import Module
 from ..parameter import empty
 from .basic import require_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...tensors import Tensor
+    from ...typing import DeviceLike, DType, Shape
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -21,10 +30,12 @@ class Convolution(Module):
     the inputs that one output sees.
     """
 
-    dims, function = None, None
+    dims: int
+    function: Callable[..., Tensor]
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 padding_mode="zeros", device=None, dtype=None):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Shape, stride: Shape = 1,
+                 padding: Shape | str = 0, dilation: Shape = 1, groups: int = 1, bias: bool = True,
+                 padding_mode: str = "zeros", device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
         require_options(type(self).__name__, in_channels, out_channels, groups, padding_mode)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -43,14 +54,14 @@ class Convolution(Module):
                                   f"{self.dims}, got {n!r}")
         return numbers
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw weight and bias anew."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(max(math.prod(self.weight.shape[1:]), 1))
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._around(), self.padding_mode), 0
@@ -67,7 +78,7 @@ class Convolution(Module):
             ends = [(n, n) for n in self.padding]
         return tuple(n for pair in reversed(ends) for n in pair)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         usual = dict(padding=(0,) * self.dims, dilation=(1,) * self.dims, groups=1)
         text += "".join(f", {name}={getattr(self, name)}" for name in usual if getattr(self, name) != usual[name])
