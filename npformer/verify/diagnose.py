@@ -9,7 +9,7 @@ import numpy as np
 from .evidence import Evidence
 from .findings import Finding
 from .terms import wrong_terms
-from .uses import diagonal, left_out, one_use_only, wrong_axis
+from .uses import diagonal, factor_inside, left_out, one_use_only, other_value, wrong_axis
 
 
 def diagnose(evidence):
@@ -75,7 +75,7 @@ def moved(e):
         turned = (e.jacobian @ e.g.reshape(-1)).reshape(a.shape)
         if e.same(a, turned) and not e.same(turned, n):
             return said(e, "transposed", f"d{e.name} is the Jacobian times g, but must be its transpose times g: a matrix is "
-                                         "not transposed in the backward pass",
+                                         "not transposed, or a factor stands on the other side of a sum",
                         hints=("the backward of y = A·x is Aᵀ·g",))
     if np.ptp(n) <= 1e-6 * e.scale or not np.allclose(np.sort(a, axis=None), np.sort(n, axis=None), rtol=0,
                                                       atol=RTOL_OF_SORT * e.scale):
@@ -230,6 +230,6 @@ def pattern(e):
 
 
 RECOGNISERS = (zero, skip_path, constant_factor, moved, diagonal, one_use_only, left_out, at_masked_entries, at_ties,
-               wrong_axis, array_factor, wrong_terms, small)
+               wrong_axis, factor_inside, other_value, array_factor, wrong_terms, small)
 
 __all__ = ["Evidence", "diagnose"]

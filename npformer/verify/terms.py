@@ -21,15 +21,20 @@ def wrong_terms(e):
     for axis in sorted(range(e.x.ndim), reverse=True):
         if e.x.shape[axis] < 4 or e.x.size // e.x.shape[axis] < 2:
             continue
-        terms = {words: lines(t, axis) for words, t in candidates(e, axis)}
-        chosen, true = fewest(terms, lines(e.n, axis), e)
+        terms = dict(candidates(e, axis))
+        rows = {words: lines(t, axis) for words, t in terms.items()}
+        chosen, true = fewest(rows, lines(e.n, axis), e)
         if chosen is None:
             continue
-        rest = [()] + [(extra,) for extra in terms if extra not in chosen]
-        for extra in rest:
-            found, error = fit([terms[w] for w in (*chosen, *extra)], lines(e.a, axis))
+        for extra in [()] + [(extra,) for extra in rows if extra not in chosen]:
+            found, error = fit([rows[w] for w in (*chosen, *extra)], lines(e.a, axis))
             if error <= 1e-6 * e.scale:
                 return verdict(e, axis, chosen, extra, true, found)
+        for other in range(e.x.ndim):
+            if other != axis and fit([lines(terms[w], other) for w in chosen], lines(e.a, other))[1] <= 1e-6 * e.scale:
+                return Finding("wrong-axis", e.name, f"d{e.name} has the right terms along dim {other}, but the output mixes "
+                                                     f"the entries along dim {axis}: it is summed over the wrong dim", {},
+                               "certain", (f"look at d{e.name}", f"sum over dim {axis}, with keepdims"))
     return None
 
 
@@ -41,7 +46,7 @@ def lines(t, axis):
 def candidates(e, axis):
     """(words, array of x's shape) for the lines that a gradient may be made of."""
     yield "1 (a constant along the line)", np.ones_like(e.x)
-    yield e.name, e.x
+    yield f"{e.name} − mean({e.name})", e.x - e.x.mean(axis=axis, keepdims=True)
     with np.errstate(all="ignore"):
         p = np.exp(e.x - e.x.max(axis=axis, keepdims=True))
         p /= p.sum(axis=axis, keepdims=True)
@@ -87,6 +92,12 @@ def verdict(e, axis, chosen, extra, true, found):
     told = " + ".join(f"c·({w})" for w in chosen)
     hints = (f"look at d{e.name}", f"along dim {axis} the true gradient is {told}")
     if extra and np.abs(found[:, -1]).max() > 1e-6:
+        for k, words in enumerate(chosen):         # one term stands in for another
+            if np.abs(found[:, k]).max() < 1e-6 * np.abs(true[:, k]).max():
+                lost = words.removeprefix(extra[0]).strip("·") if words.startswith(extra[0]) else ""
+                if lost:
+                    return Finding("missing-factor", e.name, f"d{e.name} has a term along {extra[0]} where the true gradient "
+                                                             f"has {words}: the factor {lost} is missing", {}, "certain", hints)
         return Finding("wrong-coefficient", e.name, f"d{e.name} holds a term along {extra[0]} that the true gradient does not "
                                                     f"have (along dim {axis} that one is {told})", {}, "likely", hints)
     for k, words in enumerate(chosen):
@@ -100,6 +111,10 @@ def verdict(e, axis, chosen, extra, true, found):
                                                    f"dim {axis}, and here its coefficient is 0", {"term": words}, "certain",
                            hints)
         even = np.ptp(ratio) < 1e-4 * np.abs(ratio).max()
+        if not even and np.ptp(a) < 1e-6 * np.abs(a).max() and len(a) > 1:
+            return Finding("wrong-axis", e.name, f"d{e.name}: the term along {words} has the same coefficient in every line, as "
+                                                 "if it were summed over all entries; each line along dim "
+                                                 f"{axis} must have its own", {"term": words}, "certain", hints)
         size = e.word_for(float(ratio.mean())) if even else ""
         how = (f"{ratio.mean():.4f} x what it should be" + (f" ({size})" if size else "") if even else
                f"between {ratio.min():.3g} and {ratio.max():.3g} x what it should be, another for each line")

@@ -87,3 +87,32 @@ def wrong_axis(e):
                             return said(e, "wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
                                                          f"those along which {e.name} was broadcast", "certain",
                                         "sum over the dims that were broadcast, and no others")
+
+
+def factor_inside(e):
+    """x is used entry by entry, and a = Σ g·t where n = Σ g·dy/dx: another factor inside the sum"""
+    if not e.broadcast or e.y.ndim < e.x.ndim:
+        return None
+    lead = e.y.ndim - e.x.ndim
+    axes = tuple(k for k in range(e.y.ndim) if k < lead or e.x.shape[k - lead] == 1)
+    for words, t in [("nothing", np.ones_like(e.y)), ("the output y", e.y), *(
+            (name, v) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and v.shape == e.y.shape)]:
+        if e.same((e.g * t).sum(axis=axes).reshape(e.a.shape), e.a):
+            text = ("the sum of g alone: the factor inside the sum is missing" if words == "nothing" else
+                    f"the sum of g·{words}, which is not the factor that belongs there")
+            return said(e, "missing-factor", f"d{e.name} is {text}", "certain", "dL/dw = Σ g · dy/dw")
+
+
+def other_value(e):
+    """y is a function of each entry alone, and a is g·φ(x) where n is g·φ(y), or the other way round"""
+    if e.jacobian is None or e.y.shape != e.x.shape or e.used.sum() > e.x.size:
+        return None
+    shapes = {"{}": lambda t: t, "1 − {}²": lambda t: 1 - t * t, "{}·(1 − {})": lambda t: t * (1 - t),
+              "1/{}": lambda t: 1 / t, "1 − {}": lambda t: 1 - t, "e^{}": np.exp, "2·{}": lambda t: 2 * t,
+              "1/(2·{})": lambda t: 1 / (2 * t), "cos {}": np.cos, "sin {}": np.sin}
+    with np.errstate(all="ignore"):
+        for form, phi in shapes.items():
+            for (here, t), (there, u) in ((("the input", e.x), ("the output", e.y)), (("the output", e.y), ("the input", e.x))):
+                if e.same(e.g * phi(t), e.a) and e.same(e.g * phi(u), e.n):
+                    return said(e, "stale-value", f"d{e.name} is g·({form.replace('{}', 't')}) with t {here}, but t must be "
+                                                  f"{there}: the right formula at the wrong value")
