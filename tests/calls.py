@@ -129,6 +129,7 @@ LAYERS = {                                         # nn.functional
     "glu": lambda t: F.glu(t.x, 1), "softmax": lambda t: F.softmax(t.x, 1), "softmin": lambda t: F.softmin(t.x, 1),
     "log_softmax": lambda t: F.log_softmax(t.x, 1), "dropout": lambda t: F.dropout(t.x, 0.4),
     "linear": lambda t: F.linear(t.a, t.q.T, t.q[0]), "embedding": lambda t: F.embedding(t.k, t.x, padding_idx=1),
+    "bilinear": lambda t: F.bilinear(t.x, t.y, npf.cat([t.a.transpose(1, 2) @ t.b] * 2), t.v),
     "one_hot": lambda t: F.one_hot(t.i, 5),
     "pad": lambda t: (F.pad(t.x, (1, 2)), F.pad(t.x, (0, 1, 2, 0), value=1.5), F.pad(t.a, (1, 2), mode="reflect")),
     "layer_norm": lambda t: F.layer_norm(t.a, (3, 4), t.x, t.y), "rms_norm": lambda t: F.rms_norm(t.a, (4,), t.v),
@@ -152,6 +153,7 @@ LAYERS = {                                         # nn.functional
         t.a.transpose(0, 1), t.b.transpose(0, 1), t.b.transpose(0, 1), 4, 2, npf.cat([t.x] * 4), t.x.view(-1),
         None, None, False, 0.0, t.q[:, :4], t.q[0, :4]),
     "conv2d": lambda t: F.conv2d(t.img, t.a.view(4, 3, 1, 2)[:, :, :, :], t.v, stride=(2, 1), padding=1),
+    "conv1d": lambda t: F.conv1d(t.a, t.b.view(4, 3, 2), t.v, stride=2, padding=1),
     "unfold": lambda t: F.unfold(t.img, (2, 3), stride=2),
     "fold": lambda t: F.fold(F.unfold(t.img, (2, 3)), (5, 6), (2, 3)),
 }
