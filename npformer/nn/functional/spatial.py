@@ -63,7 +63,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sh
     around, a number, a pair, 'valid' (none) or 'same' (H' = H, stride 1 alone). groups: parts of the channels that do
     not meet.
     """
-    check_conv2d(input, weight, bias, groups)
+    check_convolution("conv2d", "H, W", "kh, kw", input, weight, bias, groups)
     if input.ndim == 3:
         y = conv2d(reshape(input, shape=(1, *input.shape)), weight, bias, stride, padding, dilation, groups)
         return reshape(y, shape=y.shape[1:])
@@ -84,9 +84,9 @@ def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sh
 
     input (B, C, L) or (C, L), weight (O, C/groups, k), bias (O,) or None -> (B, O, L'). Options: those of conv2d.
     """
-    if input.ndim not in (2, 3) or weight.ndim != 3:
-        raise ShapeError(complaint("conv1d(input, weight)", "input must be (B, C, L) or (C, L), weight (O, C/groups, "
-                                   "k)", {"input": input, "weight": weight}))
+    check_convolution("conv1d", "L", "k", input, weight, bias, groups)
+    if padding == "same" and one("stride", stride) != (1,):
+        raise ValueRangeError(f"conv1d: padding='same' needs stride 1, got {stride}")
     image, kernel = (reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1])) for x in (input, weight))
     padding = padding if isinstance(padding, str) else (0, *one("padding", padding))
     y = conv2d(image, kernel, bias, (1, *one("stride", stride)), padding, (1, *one("dilation", dilation)), groups)
@@ -98,17 +98,18 @@ def one(name, value):
     return pair(name, (value, value) if isinstance(value, int) else tuple(value) * 2)[:1]
 
 
-def check_conv2d(input, weight, bias, groups):
-    """Raise where the operands of a convolution do not fit."""
-    call, operands = "conv2d(input, weight)", {"input": input, "weight": weight}
-    if input.ndim not in (3, 4) or weight.ndim != 4:
-        raise ShapeError(complaint(call, "input must be (B, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw)",
-                                   operands))
-    if groups < 1 or weight.shape[0] % groups or input.shape[-3] != weight.shape[1] * groups:
+def check_convolution(name, sizes, kernel, input, weight, bias, groups):
+    """Raise where the operands of a convolution over the dims `sizes` do not fit."""
+    call, operands = f"{name}(input, weight)", {"input": input, "weight": weight}
+    dims = len(sizes.split(", "))
+    if input.ndim not in (dims + 1, dims + 2) or weight.ndim != dims + 2:
+        raise ShapeError(complaint(call, f"input must be (B, C, {sizes}) or (C, {sizes}), weight (O, C/groups, "
+                                   f"{kernel})", operands))
+    if groups < 1 or weight.shape[0] % groups or input.shape[-dims - 1] != weight.shape[1] * groups:
         raise ShapeError(complaint(call, f"with groups={groups}, input's channels must be weight's second dim times "
                                    "groups, and weight's first a multiple of groups", operands))
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-        raise ShapeError(complaint("conv2d(input, weight, bias)", "bias needs one entry an output channel",
+        raise ShapeError(complaint(f"{name}(input, weight, bias)", "bias needs one entry an output channel",
                                    {"weight": weight, "bias": bias}))
     if input.dtype != weight.dtype:
         raise DTypeError(complaint(call, "both must have one dtype", operands))
