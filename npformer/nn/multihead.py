@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import ValueRangeError
+from ..core.errors import ShapeError, ValueRangeError, complaint
 from ..functions.shaping import transpose
 from . import functional as F
 from . import init
@@ -74,7 +74,8 @@ class MultiheadAttention(Module):
         """
         turned = self.batch_first and query.ndim == 3
         if turned:
-            query, key, value = (transpose(x, 0, 1) if x.ndim == 3 else x for x in (query, key, value))
+            check_batch_first(query, key, value)
+            query, key, value = (transpose(x, 0, 1) for x in (query, key, value))
         y, weights = F.multi_head_attention_forward(
             query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k,
             self.bias_v, self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias, self.training,
@@ -95,3 +96,12 @@ def check_options(embed_dim, num_heads, dropout):
                               f"heads\n  embed_dim {embed_dim}\n  num_heads {num_heads}\n"
                               f"  {embed_dim} can be shared by {', '.join(map(str, near))}.")
     require_probability("MultiheadAttention(dropout)", dropout)
+
+
+def check_batch_first(query, key, value):
+    """Raise ShapeError, with the shapes as they were given, where they cannot be turned."""
+    if not (key.ndim == value.ndim == 3 and query.shape[0] == key.shape[0] and key.shape[:2] == value.shape[:2]):
+        rule = ("all three must be (B, length, width) with one batch B, and key and value must agree in length and "
+                "batch")
+        raise ShapeError(complaint("MultiheadAttention(query, key, value), batch_first=True", rule,
+                                   {"query": query, "key": key, "value": value}))
