@@ -122,8 +122,10 @@ def var(x, dim=None, correction=1, keepdim=False):
 
 
 def std(x, dim=None, correction=1, keepdim=False):
-    """√var"""
-    return sqrt(var(x, dim, correction, keepdim))
+    """√var, with slope 0 where there is no spread, as PyTorch has it"""
+    spread = var(x, dim, correction, keepdim)
+    none = values(spread) == 0
+    return where(none, 0.0, sqrt(where(none, 1.0, spread)))
 
 
 def prod(x, dim=None, keepdim=False):
