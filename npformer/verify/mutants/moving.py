@@ -117,7 +117,7 @@ def roll(x):
 
 
 roll.right(x=lambda g: np.roll(g, -1, axis=1))
-roll.wrong("rolled on", "permuted", x=lambda g: np.roll(g, 1, axis=1))
+roll.wrong("rolled on", "permuted", "transposed", x=lambda g: np.roll(g, 1, axis=1))
 
 
 @subject(x=real(5, 1))

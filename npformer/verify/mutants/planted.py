@@ -64,7 +64,6 @@ class Subject:
     def __init__(self, function, draws):
         self.name, self.function, self.draws = function.__name__, function, draws
         self.rules, self.mutants = {}, []
-        SUBJECTS[self.name] = self
 
     def right(self, **rules):
         """Set the right rule of each input that has a gradient."""
@@ -85,7 +84,10 @@ class Subject:
 
 def subject(**draws):
     """Make a forward a Subject; `draws` are functions of a random generator, by input, as in core.samples."""
-    return lambda function: Subject(function, draws)
+    def enter(function):
+        SUBJECTS[function.__name__] = Subject(function, draws)
+        return SUBJECTS[function.__name__]
+    return enter
 
 
 def total(x):
@@ -103,6 +105,6 @@ def T(x):
     return np.swapaxes(x, -1, -2)
 
 
-def columns(x):
-    """Σ x over all dims but the last."""
-    return x.reshape(-1, x.shape[-1]).sum(axis=0)
+def columns(g):
+    """Σ g over all dims but the last."""
+    return g.reshape(-1, g.shape[-1]).sum(axis=0)

@@ -67,7 +67,8 @@ def variance(x):
 variance.right(x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 5)
 variance.wrong("2 forgotten", "factor", x=lambda g, x: g[:, None] * (x - average(x)) / 5)
 variance.wrong("n − 1 for n", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 4)
-variance.wrong("mean not subtracted", "missing-term", x=lambda g, x: 2 * g[:, None] * x / 5)
+variance.wrong("mean not subtracted", "missing-term", "wrong-coefficient",
+               x=lambda g, x: 2 * g[:, None] * x / 5)
 variance.wrong("1/n forgotten", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)))
 
 

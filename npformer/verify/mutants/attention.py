@@ -1,0 +1,170 @@
+"""Wrong gradients of attention, of positions and of rotations."""
+
+import math
+
+import numpy as np
+
+from ...core.samples import mask, positive, real, value
+from .classes import probabilities
+from .planted import T, subject, total
+
+SCALE = 1 / math.sqrt(3)
+
+
+def scores_gradient(g, v, a):
+    """ds = a·(da − Σ da·a), da = g @ vᵀ"""
+    da = g @ T(v)
+    return a * (da - total(da * a))
+
+
+@subject(q=real(2, 5, 3), k=real(2, 7, 3), v=real(2, 7, 11))
+def attention(q, k, v):
+    """y = softmax(q @ kᵀ·scale) @ v, scale = 1/√3.
+
+    dv = aᵀ @ g;  ds = a·(da − Σ da·a), da = g @ vᵀ;  dq = ds @ k·scale;  dk = dsᵀ @ q·scale
+    """
+    a = probabilities(q @ T(k) * SCALE)
+    return a @ v, {"a": a}
+
+
+attention.right(q=lambda g, k, v, a: scores_gradient(g, v, a) @ k * SCALE,
+                k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q * SCALE,
+                v=lambda g, a: T(a) @ g)
+attention.wrong("scale missing from dq", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k)
+attention.wrong("scale missing from dk", "factor", k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q)
+attention.wrong("scale missing from both", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k,
+                k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q)
+attention.wrong("scaled twice", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k * SCALE ** 2)
+attention.wrong("divided by 1/√K where it should multiply", "factor",
+                k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q / SCALE)
+attention.wrong("scale of the values' width", "factor",
+                q=lambda g, k, v, a: scores_gradient(g, v, a) @ k / math.sqrt(11))
+attention.wrong("softmax as a diagonal", "diagonal-jacobian", "missing-term", "unexplained",
+                q=lambda g, k, v, a: g @ T(v) * a * (1 - a) @ k * SCALE)
+attention.wrong("softmax's sum dropped", "missing-term", q=lambda g, k, v, a: g @ T(v) * a @ k * SCALE)
+attention.wrong("weights held constant in dk", "zero", k=lambda g, k: np.zeros_like(k))
+attention.wrong("scores for weights in dv", "stale-value", "missing-term", "unexplained", "missing-factor",
+                v=lambda g, q, k: T(q @ T(k) * SCALE) @ g)
+attention.wrong("sign of dq", "sign", q=lambda g, k, v, a: -scores_gradient(g, v, a) @ k * SCALE)
+attention.wrong("dv averaged over the queries", "averaged-broadcast", "factor", v=lambda g, a: T(a) @ g / 5)
+attention.wrong("softmax's sum over the queries", "wrong-axis", "wrong-coefficient", "unexplained",
+                q=lambda g, k, v, a: (a * (g @ T(v) - (g @ T(v) * a).sum(1, keepdims=True))) @ k * SCALE)
+attention.wrong("leading weight lost in ds", "missing-factor", "unexplained",
+                q=lambda g, k, v, a: (g @ T(v) - total(g @ T(v) * a)) @ k * SCALE)
+attention.wrong("dk from the first query only", "not-accumulated", "path-missing",
+                k=lambda g, q, v, a: T(scores_gradient(g, v, a)[:, :1]) @ q[:, :1] * SCALE)
+attention.wrong("dk and dv exchanged", "shape", k=lambda g, a: T(a) @ g,
+                v=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q * SCALE)
+attention.wrong("batch items exchanged", "permuted", v=lambda g, a: (T(a) @ g)[::-1].copy())
+
+CAUSAL = np.tril(np.ones((5, 5), bool))
+
+
+def masked(q, k, seen):
+    """The weights of a square attention in which only `seen` keys count."""
+    return probabilities(np.where(seen, q @ T(k) * SCALE, -np.inf))
+
+
+@subject(q=real(2, 5, 3), k=real(2, 5, 3), v=real(2, 5, 3))
+def causal_attention(q, k, v):
+    """As attention; a query sees the keys up to its own place"""
+    a = masked(q, k, CAUSAL)
+    return a @ v, {"a": a, "unmasked": probabilities(q @ T(k) * SCALE)}
+
+
+causal_attention.right(**attention.rules)
+causal_attention.wrong("mask forgotten, weights computed again", "mask-ignored", "mask-leak", "stale-value",
+                       v=lambda g, unmasked: T(unmasked) @ g)
+causal_attention.wrong("mask forgotten in dq", "mask-ignored", "mask-leak", "stale-value", "unexplained",
+                       q=lambda g, k, v, unmasked: scores_gradient(g, v, unmasked) @ k * SCALE)
+causal_attention.wrong("mask off by one", "mask-ignored", "mask-leak", "stale-value",
+                       v=lambda g, q, k: T(masked(q, k, np.tril(np.ones((5, 5), bool), 1))) @ g)
+causal_attention.wrong("weights not transposed in dv", "transposed", "mask-leak", "mask-ignored",
+                       v=lambda g, a: a @ g)
+causal_attention.wrong("scores' gradient not transposed in dk", "transposed", "mask-leak", "unexplained",
+                       k=lambda g, q, v, a: scores_gradient(g, v, a) @ q * SCALE)
+causal_attention.wrong("future rows of dv emptied", "missing-term", "path-missing", "zero", "unexplained",
+                       "diagonal-jacobian", v=lambda g, a: np.einsum("btt,btw->btw", a, g))
+
+
+@subject(q=real(5, 3), k=real(7, 3), v=real(7, 2), seen=mask(5, 7), drop=lambda rng: (rng.random((5, 7)) < 0.7) / 0.7)
+def attention_with_dropout(q, k, v, seen, drop):
+    """As attention; y = (a·drop) @ v, where a query sees some keys only"""
+    a = masked(q, k, seen)
+    return (a * drop) @ v, {"a": a}
+
+
+def dropped_scores(g, v, a, drop):
+    """ds = a·(da − Σ da·a), da = g @ vᵀ·drop"""
+    da = g @ v.T * drop
+    return a * (da - total(da * a))
+
+
+attention_with_dropout.right(q=lambda g, k, v, a, drop: dropped_scores(g, v, a, drop) @ k * SCALE,
+                             k=lambda g, q, v, a, drop: dropped_scores(g, v, a, drop).T @ q * SCALE,
+                             v=lambda g, a, drop: (a * drop).T @ g,
+                             drop=lambda g, v, a: g @ v.T * a)
+attention_with_dropout.wrong("weights before dropout in dv", "mask-ignored", "mask-leak", "missing-factor",
+                             "unexplained", v=lambda g, a: a.T @ g)
+attention_with_dropout.wrong("dropout forgotten in ds", "mask-ignored", "mask-leak", "missing-factor", "unexplained",
+                             q=lambda g, k, v, a: dropped_scores(g, v, a, 1.0) @ k * SCALE)
+attention_with_dropout.wrong("1/(1 − p) forgotten in dv", "factor", v=lambda g, a, drop: (a * (drop > 0)).T @ g)
+attention_with_dropout.wrong("dropped weights in the softmax's backward", "wrong-coefficient", "extra-factor",
+                             "unexplained", "missing-term",
+                             q=lambda g, k, v, a, drop: dropped_scores(g, v, a * drop, 1.0) @ k * SCALE)
+
+BLIND = [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 1]]
+
+
+@subject(s=real(4, 3), seen=value(np.array(BLIND, bool)))
+def masked_softmax(s, seen):
+    """y = softmax of what is seen; a row that sees nothing gives zeros, and gets none"""
+    e = np.exp(s) * seen
+    return e / np.maximum(total(e), 1e-30)
+
+
+masked_softmax.right(s=lambda g, y: y * (g - total(g * y)))
+masked_softmax.wrong("NaN where a row sees nothing", "nan",
+                     s=lambda g, y, seen: np.where(seen.any(-1, keepdims=True), y, np.nan) * (g - total(g * y)))
+masked_softmax.wrong("mask forgotten", "mask-ignored", "mask-leak", "stale-value",
+                     s=lambda g, s: probabilities(s) * (g - total(g * probabilities(s))))
+masked_softmax.wrong("gradient leaks into what is not seen", "mask-leak", "mask-ignored",
+                     s=lambda g, y, seen: np.where(seen, y * (g - total(g * y)), g))
+
+
+@subject(x=real(2, 5, 3), position=real(7, 3))
+def positions(x, position):
+    """y = x + the first rows of position.    dposition = Σ g over the batch, 0 in the other rows"""
+    return x + position[:5]
+
+
+positions.right(x=lambda g: g.copy(), position=lambda g: np.concatenate([g.sum(0), np.zeros((2, 3))]))
+positions.wrong("mean over the batch", "averaged-broadcast", "factor",
+                position=lambda g: np.concatenate([g.mean(0), np.zeros((2, 3))]))
+positions.wrong("first of the batch only", "not-accumulated", "path-missing",
+                position=lambda g: np.concatenate([g[0], np.zeros((2, 3))]))
+positions.wrong("rows not used get the last one's", "mask-leak", "unexplained",
+                position=lambda g: np.concatenate([g.sum(0), g.sum(0)[-2:]]))
+positions.wrong("not padded", "shape", position=lambda g: g.sum(0))
+
+
+def turned(x, angle):
+    """The pairs (first half, second half) of x turned by angle."""
+    a, b = np.split(x, 2, axis=-1)
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
+
+
+@subject(x=real(5, 6), angle=positive(5, 3))
+def rotate(x, angle):
+    """y = x turned by angle, pair by pair.    dx = g turned back"""
+    return turned(x, angle)
+
+
+rotate.right(x=lambda g, angle: turned(g, -angle),
+             angle=lambda g, y: (g[:, 3:] * y[:, :3] - g[:, :3] * y[:, 3:]))
+rotate.wrong("turned on", "transposed", "wrong-coefficient", "sign", "unexplained",
+             x=lambda g, angle: turned(g, angle))
+rotate.wrong("not turned", "missing-term", "missing-factor", "diagonal-jacobian", "unexplained", x=lambda g: g.copy())
+rotate.wrong("angle's sign", "sign", angle=lambda g, y: (g[:, :3] * y[:, 3:] - g[:, 3:] * y[:, :3]))
+rotate.wrong("angle's gradient from the input", "stale-value", "unexplained",
+             angle=lambda g, x: (g[:, 3:] * x[:, :3] - g[:, :3] * x[:, 3:]))

@@ -1,0 +1,186 @@
+"""Wrong gradients of softmax, log-softmax and the losses."""
+
+import numpy as np
+
+from ...core.samples import positive, real, value
+from .planted import average, subject, total
+
+
+def probabilities(x):
+    """exp(x) / Σ exp(x) over the last dim."""
+    e = np.exp(x)
+    return e / total(e)
+
+
+@subject(x=real(5, 7))
+def softmax(x):
+    """y = exp(x) / Σ exp(x).    dx = y · (g − Σ g·y)"""
+    return probabilities(x)
+
+
+softmax.right(x=lambda g, y: y * (g - total(g * y)))
+softmax.wrong("diagonal Jacobian", "diagonal-jacobian", x=lambda g, y: g * y * (1 - y))
+softmax.wrong("inner sum dropped", "missing-term", x=lambda g, y: g * y)
+softmax.wrong("sum of g for the sum of g·y", "missing-factor", "wrong-coefficient", "missing-term", "unexplained",
+              x=lambda g, y: y * (g - total(g)))
+softmax.wrong("mean for sum", "wrong-coefficient", x=lambda g, y: y * (g - average(g * y)))
+softmax.wrong("plus for minus", "wrong-coefficient", x=lambda g, y: y * (g + total(g * y)))
+softmax.wrong("leading y lost", "missing-factor", x=lambda g, y: g - total(g * y))
+softmax.wrong("leading y squared", "extra-factor", x=lambda g, y: y * y * (g - total(g * y)))
+softmax.wrong("sum over the batch", "wrong-axis", x=lambda g, y: y * (g - (g * y).sum(0)))
+softmax.wrong("sum over everything", "wrong-axis", x=lambda g, y: y * (g - (g * y).sum()))
+softmax.wrong("upstream forgotten", "ignores-upstream", x=lambda y: y * (1 - y))
+softmax.wrong("straight through", "missing-factor", "missing-term", "unexplained", x=lambda g: g.copy())
+softmax.wrong("inner sum twice", "wrong-coefficient", "path-doubled", x=lambda g, y: y * (g - 2 * total(g * y)))
+softmax.wrong("input for output in the sum", "missing-term", "wrong-coefficient", "unexplained", "stale-value",
+              x=lambda g, x, y: y * (g - total(g * x)))
+
+
+@subject(x=real(5, 7))
+def log_softmax(x):
+    """y = x − ln Σ exp(x).    dx = g − exp(y) · Σ g"""
+    return x - np.log(total(np.exp(x)))
+
+
+log_softmax.right(x=lambda g, y: g - np.exp(y) * total(g))
+log_softmax.wrong("as if Σ g were 1", "nonlinear", "ignores-upstream", "missing-factor",
+                  x=lambda g, y: g - np.exp(y))
+log_softmax.wrong("second term dropped", "missing-term", x=lambda g: g.copy())
+log_softmax.wrong("mean for sum", "wrong-coefficient", x=lambda g, y: g - np.exp(y) * average(g))
+log_softmax.wrong("plus for minus", "wrong-coefficient", x=lambda g, y: g + np.exp(y) * total(g))
+log_softmax.wrong("sum over the batch", "wrong-axis", x=lambda g, y: g - np.exp(y) * g.sum(0))
+log_softmax.wrong("log-probabilities for probabilities", "missing-term", "wrong-coefficient", "unexplained",
+                  x=lambda g, y: g - y * total(g))
+log_softmax.wrong("g inside the sum once more", "diagonal-jacobian", x=lambda g, y: g * (1 - np.exp(y)))
+log_softmax.wrong("the backward of softmax", "missing-factor", "extra-factor", "unexplained",
+                  x=lambda g, y: np.exp(y) * (g - total(g * np.exp(y))))
+
+# ── cross-entropy: the upstream is one number ────────────────────────────────────────────────────────────────────────
+
+TARGET = [3, 0, 4, 3, 1, 3, 2]
+
+
+def chosen(target):
+    """1 at the target, 0 elsewhere; a target below 0 counts as 0."""
+    return np.eye(5)[np.maximum(target, 0)]
+
+
+def picked(x, target):
+    """The log-probability of each target."""
+    return log_softmax.function(x)[np.arange(len(target)), target]
+
+
+@subject(x=real(7, 5), target=value(TARGET))
+def cross_entropy(x, target):
+    """L = −mean ln p[target].    dx = g/N · (p − 1 at the target)"""
+    return -picked(x, target).mean(), {"p": probabilities(x)}
+
+
+cross_entropy.right(x=lambda g, p, target: g * (p - chosen(target)) / 7)
+cross_entropy.wrong("1/N forgotten", "factor", x=lambda g, p, target: g * (p - chosen(target)))
+cross_entropy.wrong("divided by N·V", "factor", x=lambda g, p, target: g * (p - chosen(target)) / 35)
+cross_entropy.wrong("divided by V", "factor", x=lambda g, p, target: g * (p - chosen(target)) / 5)
+cross_entropy.wrong("sign", "sign", x=lambda g, p, target: g * (chosen(target) - p) / 7)
+cross_entropy.wrong("target's column only", "missing-term", "mask-ignored", "path-missing", "diagonal-jacobian",
+                    "unexplained", x=lambda g, p, target: g * (p - 1) * chosen(target) / 7)
+cross_entropy.wrong("1 not subtracted", "missing-term", x=lambda g, p: g * p / 7)
+cross_entropy.wrong("probabilities forgotten", "missing-term", x=lambda g, target: -g * chosen(target) / 7)
+cross_entropy.wrong("logits for probabilities", "missing-term", "wrong-coefficient", "unexplained",
+                    x=lambda g, x, target: g * (x - chosen(target)) / 7)
+cross_entropy.wrong("upstream forgotten", "ignores-upstream", x=lambda p, target: (p - chosen(target)) / 7)
+cross_entropy.wrong("through softmax once more", "extra-factor", "unexplained", "missing-factor",
+                    x=lambda g, p, target: softmax.rules["x"](g * (p - chosen(target)) / 7, p))
+
+
+@subject(x=real(7, 5), target=value([3, 0, -100, 3, 1, -100, 2]))
+def cross_entropy_with_padding(x, target):
+    """L = −mean ln p[target] over the items whose target is not −100"""
+    kept = target >= 0
+    return -picked(x[kept], target[kept]).mean()
+
+
+def kept_only(x, target, kept, count):
+    """The right gradient, but for which items it `kept`, and their `count`."""
+    return (probabilities(x) - chosen(target)) * kept[:, None] / count
+
+
+cross_entropy_with_padding.right(x=lambda g, x, target: g * kept_only(x, target, target >= 0, 5))
+cross_entropy_with_padding.wrong("padding counted in N", "factor",
+                                 x=lambda g, x, target: g * kept_only(x, target, target >= 0, 7))
+cross_entropy_with_padding.wrong("padding gets a gradient", "mask-leak", "mask-ignored",
+                                 x=lambda g, x, target: g * kept_only(x, target, target > -200, 5))
+
+
+@subject(x=real(7, 5), target=value(TARGET), weight=positive(5))
+def cross_entropy_weighted(x, target, weight):
+    """L = −Σ wₙ·ln pₙ[target] / Σ wₙ, wₙ = weight[target]"""
+    w = weight[target]
+    return -(w * picked(x, target)).sum() / w.sum(), {"p": probabilities(x), "w": w}
+
+
+def weight_rule(g, x, y, w, target):
+    """d weight[i] = g · Σ (ℓₙ − L) / Σ w over the items of class i."""
+    return g * np.bincount(target, -picked(x, target) - y, 5) / w.sum()
+
+
+cross_entropy_weighted.right(x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] / w.sum(),
+                             weight=weight_rule)
+cross_entropy_weighted.wrong("weights forgotten", "missing-factor",
+                             x=lambda g, p, w, target: g * (p - chosen(target)) / w.sum())
+cross_entropy_weighted.wrong("weights squared", "extra-factor",
+                             x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] ** 2 / w.sum())
+cross_entropy_weighted.wrong("divided by N", "factor",
+                             x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] / 7)
+cross_entropy_weighted.wrong("weight on the target alone", "wrong-coefficient", "missing-factor", "unexplained",
+                             x=lambda g, p, w, target: g * (p - chosen(target) * w[:, None]) / w.sum())
+
+E = 0.3                                            # how much the smoothing gives away
+
+
+@subject(x=real(7, 5), target=value(TARGET))
+def cross_entropy_smoothed(x, target):
+    """L = −mean Σ q·ln p, q = 0.7 at the target + 0.3/V everywhere.    dx = g/N · (p − q)"""
+    return -(((1 - E) * chosen(target) + E / 5) * log_softmax.function(x)).sum(1).mean(), {"p": probabilities(x)}
+
+
+cross_entropy_smoothed.right(x=lambda g, p, target: g * (p - (1 - E) * chosen(target) - E / 5) / 7)
+cross_entropy_smoothed.wrong("smoothing forgotten", "wrong-coefficient", "missing-term", "unexplained",
+                             x=lambda g, p, target: g * (p - chosen(target)) / 7)
+cross_entropy_smoothed.wrong("even share forgotten", "missing-term", "unexplained",
+                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target)) / 7)
+cross_entropy_smoothed.wrong("shared by the other classes only", "wrong-coefficient", "unexplained",
+                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target)
+                                                         - E / 4 * (1 - chosen(target))) / 7)
+
+# ── other losses ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@subject(x=real(3, 5), target=real(3, 5))
+def mse(x, target):
+    """L = mean (x − target)².    dx = 2·g·(x − target)/n,  dtarget = −dx"""
+    return ((x - target) ** 2).mean()
+
+
+mse.right(x=lambda g, x, target: 2 * g * (x - target) / 15, target=lambda g, x, target: 2 * g * (target - x) / 15)
+mse.wrong("2 forgotten", "factor", x=lambda g, x, target: g * (x - target) / 15)
+mse.wrong("divided by the batch only", "factor", x=lambda g, x, target: 2 * g * (x - target) / 3)
+mse.wrong("sign", "sign", x=lambda g, x, target: 2 * g * (target - x) / 15)
+mse.wrong("target's gradient left out", "zero", "shape", target=lambda g: None)
+mse.wrong("square of the error", "extra-factor", x=lambda g, x, target: 2 * g * (x - target) ** 2 / 15)
+mse.wrong("target not subtracted", "missing-term", x=lambda g, x: 2 * g * x / 15)
+
+
+@subject(x=real(3, 5), target=value(np.array([[1, 0, 0, 1, 1], [0, 0, 1, 0, 1], [1, 1, 0, 1, 0]]) * 1.0))
+def bce_with_logits(x, target):
+    """L = −mean (t·ln s + (1 − t)·ln(1 − s)), s = 1/(1 + exp(−x)).    dx = g·(s − t)/n,  dt = −g·x/n"""
+    s = 1 / (1 + np.exp(-x))
+    return -(target * np.log(s) + (1 - target) * np.log(1 - s)).mean(), {"s": s}
+
+
+bce_with_logits.right(x=lambda g, s, target: g * (s - target) / 15, target=lambda g, x: -g * x / 15)
+bce_with_logits.wrong("through the sigmoid once more", "extra-factor",
+                      x=lambda g, s, target: g * (s - target) * s * (1 - s) / 15)
+bce_with_logits.wrong("target not subtracted", "missing-term", x=lambda g, s: g * s / 15)
+bce_with_logits.wrong("positives only", "extra-factor", "missing-term", "mask-ignored",
+                      x=lambda g, s, target: g * (s - 1) * target / 15)
+bce_with_logits.wrong("1/n forgotten", "factor", x=lambda g, s, target: g * (s - target))
