@@ -1,6 +1,9 @@
 """The judge: structure, properties that need no oracle, finite differences, diagnosis, and whether the point says it all."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +17,17 @@ from .properties import clean_hands, linearity, structure
 from .subject import from_function, from_pair
 from .vacuous import hazards, silent, warn
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..tensors import Tensor
+
 DIRECTIONS = 8                                     # random directions along which a large input is looked at
 SAMPLED = 120                                      # entries of it besides
 
 
-def gradcheck(fn, inputs, *, order=1, seed=0, eps=STEP, rtol=1e-7, max_entries=1000, raises=True):
+def gradcheck(fn: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], *, order: int = 1, seed: int = 0,
+              eps: float = STEP, rtol: float = 1e-7, max_entries: int = 1000, raises: bool = True) -> Report:
     """Hold the gradient of `fn(*inputs)` against finite differences, and say what is wrong with it.
 
     fn: from Tensors to one Tensor of any shape; L = Σ g·fn(...), with a random upstream g, since a wrong gradient can
@@ -39,8 +48,9 @@ def gradcheck(fn, inputs, *, order=1, seed=0, eps=STEP, rtol=1e-7, max_entries=1
     return settled(report, raises)
 
 
-def check_vjp(forward, backward, inputs, *, names=None, seed=0, eps=STEP, rtol=1e-7, max_entries=1000, cache=None,
-              raises=True):
+def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *, names: Sequence[str] | None = None,
+              seed: int = 0, eps: float = STEP, rtol: float = 1e-7, max_entries: int = 1000, cache: bool | None = None,
+              raises: bool = True) -> Report:
     """The same for a backward pass on plain arrays, of any engine: no Tensor is involved.
 
     y = forward(*inputs), gradients = backward(g, *inputs), one for each input, None where there is none; or with a
@@ -129,18 +139,21 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
     g = rng.standard_normal(y.shape) + 0.3
     sent = subject.gradients(g.copy())
     findings = structure(subject, g, sent)
-    crooked = {f.input for f in findings}
-    if not crooked:
-        findings += linearity(subject, g, sent, rng)
-    told = crooked | {f.input for f in findings}
+    if not findings:
+        findings = clean_hands(subject, g)
+        if not any(f.kind in ("mutates", "not-repeatable") for f in findings):     # else no number means anything
+            findings = linearity(subject, g, sent, rng) + findings
+    told = {f.input for f in findings if f.kind != "aliases"}
+    if any(f.kind == "mutates" for f in findings):
+        told |= set(subject.names)
     comparisons = []
     for i, d in zip(subject.checked, sent):
-        if subject.names[i] in crooked:
+        if d is None or np.shape(d) != subject.inputs[i].shape or not np.isfinite(d).all():
             continue
         comparison, more = compare(subject, i, np.asarray(d, dtype=float), g, y, rng, eps, rtol, max_entries)
         comparisons.append(comparison)
         findings += [f for f in more if subject.names[i] not in told]
-    return comparisons, findings + (clean_hands(subject, g) if not crooked else [])
+    return comparisons, findings
 
 
 def compare(subject, i, a, g, y, rng, eps, rtol, max_entries):
@@ -154,12 +167,13 @@ def compare(subject, i, a, g, y, rng, eps, rtol, max_entries):
     allowed = rtol * scale + 3 * truth.noise
     bad = np.flatnonzero(~(np.abs(taken - truth.gradient) <= allowed))
     kinks = look_again(subject, x, bad, places, taken, truth, g, allowed, eps, rtol * scale)
+    tied = tied_wrong(subject, x, [places[k] for k in kinks], a, g) if kinks else None
     error = np.abs(taken - truth.gradient)
     error[kinks] = 0
     worst = int((error - allowed).argmax()) if len(places) else 0
     ok = bool(len(places) == 0 or error[worst] <= allowed[worst])
-    findings = []
-    if ok and not whole:
+    findings = [tied_finding(name, *tied)] if tied else []
+    if ok and not whole and not findings:
         ok, findings = along_directions(subject, i, a, g, rng, eps, rtol)
     comparison = Comparison(name, x.shape, len(places), float(error.max(initial=0)), float(scale),
                             float(truth.noise.max(initial=0)), ok)
@@ -198,6 +212,36 @@ def look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack):
     return kinks
 
 
+def tied_wrong(subject, x, places, a, g):
+    """Entries of one value that sit on kinks together move together without a kink: there the sum of their gradients is
+    known. (how many, what a gives, what is true) where a gives another; None if all is well."""
+    flat = x.reshape(-1)
+    for value in np.unique(flat[places]):
+        group = [p for p in places if flat[p] == value]
+        for p in group:
+            others = [q for q in group if q != p]
+            if not others:
+                continue
+            direction = np.zeros(x.shape)
+            direction.reshape(-1)[group] = 1
+            i = next(k for k, v in enumerate(subject.inputs) if v is x)
+            near, noise = directional(subject.forward, subject.inputs, i, g, direction, 1e-5)
+            far, _ = directional(subject.forward, subject.inputs, i, g, direction, 1e-4)
+            found = float((a * direction).sum())
+            smooth = abs(near - far) <= 1e-5 * max(abs(near), 1e-3)
+            if smooth and abs(found - near) > 1e-4 * max(abs(near), abs(found)) + 10 * noise:
+                return len(group), found, near
+            break
+    return None
+
+
+def tied_finding(name, count, found, true):
+    """The finding on entries that tie."""
+    return Finding("only-at-ties", name, f"d{name}: the {count} entries that tie get {found:.6g} together, and moving them together "
+                                         f"changes the loss at a rate of {true:.6g}: share the gradient among them, or give it to "
+                                         "one")
+
+
 def along_directions(subject, i, a, g, rng, eps, rtol):
     """Whether a·v is right for random directions v, and a finding if not: for inputs with too many entries."""
     x = subject.inputs[i]
@@ -220,5 +264,12 @@ def explained(subject, i, a, g, y, truth, whole, places):
     if not whole:                                  # only the entries that were looked at, as one row
         a, n, noise, x = a.reshape(-1)[places], truth.gradient, truth.noise, x.reshape(-1)[places]
     inputs = dict(zip(subject.names, subject.inputs))
+    def gradient_with(name, value):
+        k = subject.names.index(name)
+        with changed(subject, {k: value}):
+            with np.errstate(all="ignore"):
+                found = true_gradient(subject.forward, subject.inputs, i, g, places, 1e-5).gradient
+        return found.reshape(x.shape) if np.isfinite(found).all() else None
+
     return diagnose(Evidence(subject.names[i], x, a, n, noise.reshape(x.shape), g, y, truth.jacobian if whole else None,
-                             inputs))
+                             inputs, gradient_with if whole else None))

@@ -8,6 +8,7 @@ import numpy as np
 
 from .evidence import Evidence
 from .findings import Finding
+from .sums import wrong_products, wrong_sums
 from .terms import wrong_terms
 from .uses import diagonal, factor_inside, left_out, one_use_only, other_value, wrong_axis
 
@@ -71,12 +72,6 @@ def moved(e):
     a, n = e.a, e.n
     if a.ndim >= 2 and a.shape[-1] == a.shape[-2] and e.same(a, np.swapaxes(n, -1, -2)):
         return said(e, "transposed", f"d{e.name} is the true gradient transposed (its last two dims exchanged)")
-    if e.jacobian is not None and e.jacobian.shape[0] == e.jacobian.shape[1]:
-        turned = (e.jacobian @ e.g.reshape(-1)).reshape(a.shape)
-        if e.same(a, turned) and not e.same(turned, n):
-            return said(e, "transposed", f"d{e.name} is the Jacobian times g, but must be its transpose times g: a matrix is "
-                                         "not transposed, or a factor stands on the other side of a sum",
-                        hints=("the backward of y = A·x is Aᵀ·g",))
     if np.ptp(n) <= 1e-6 * e.scale or not np.allclose(np.sort(a, axis=None), np.sort(n, axis=None), rtol=0,
                                                       atol=RTOL_OF_SORT * e.scale):
         return None
@@ -94,12 +89,25 @@ def moved(e):
 RTOL_OF_SORT = 1e-6
 
 
+def untransposed(e):
+    """a = J·g, where n = Jᵀ·g"""
+    if e.jacobian is not None and e.jacobian.shape[0] == e.jacobian.shape[1]:
+        turned = (e.jacobian @ e.g.reshape(-1)).reshape(e.a.shape)
+        if e.same(e.a, turned) and not e.same(turned, e.n):
+            return said(e, "transposed", f"d{e.name} is the Jacobian times g, but must be its transpose times g: a matrix is "
+                                         "not transposed, or a factor stands on the other side of a sum",
+                        hints=("the backward of y = A·x is Aᵀ·g",))
+
+
 # ── where it is wrong ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def at_masked_entries(e):
     """Wrong only where the true gradient is exactly zero; or only in rows that a mask touches"""
     dead = np.abs(e.n) <= 10 * e.noise
+    if dead.any() and not dead.all() and not np.abs(e.a[~dead]).max() and (e.a[dead] != 0).any():
+        return said(e, "mask-leak", f"d{e.name} is zero in the {int((~dead).sum())} entries that the output depends on, and not "
+                                    f"in the {int(dead.sum())} others: the mask is the wrong way round")
     if dead.any() and not dead.all() and e.wrong.any() and not (e.wrong & ~dead).any():
         relu = ", as a gate at x <= 0 would leave" if (e.x[e.wrong] <= 0).all() and (e.x[~dead] > 0).all() else ""
         return said(e, "mask-leak", f"d{e.name} is wrong in {int(e.wrong.sum())} entries, and there alone: the output does "
@@ -107,6 +115,13 @@ def at_masked_entries(e):
                                     f"{np.abs(e.a[e.wrong]).max():.4g}",
                     hints=("where the forward pass stops a value, the backward pass stops its gradient",))
     for name, mask in e.inputs.items():
+        if isinstance(mask, np.ndarray) and mask.dtype == bool and e.gradient_with is not None:
+            for words, other in (("as if it were all true", np.ones_like(mask)), ("turned round", ~mask),
+                                 ("moved by one", np.roll(mask, 1, -1)), ("moved by one", np.roll(mask, -1, -1))):
+                found = e.gradient_with(name, other)
+                if found is not None and e.same(e.a, found):
+                    return said(e, "mask-ignored", f"d{e.name} is the gradient with {name} {words}: the backward pass does not "
+                                                   f"apply the {name} of the forward pass")
         if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.ndim >= 2:
             rows = mask.all(axis=-1)
             while rows.ndim > 1:
@@ -140,6 +155,17 @@ def array_factor(e):
     ratio = np.where(alive, e.a / np.where(alive, e.n, 1), 1)
     if (np.abs(ratio[alive] - 1) < 1e-6).all():
         return None
+    bare = e.g
+    if e.g.ndim < e.a.ndim:                        # a reduction: g stands for a whole line
+        bare = next((np.broadcast_to(np.expand_dims(e.g, k), e.a.shape) for k in range(e.a.ndim)
+                     if e.g.shape == e.a.shape[:k] + e.a.shape[k + 1:]), np.broadcast_to(e.g.reshape(-1)[:1], e.a.shape))
+    if bare.shape == e.a.shape and e.same(e.a, bare):
+        words = next((w for w, t in inverses(e) if e.same(e.a * t, e.n)), "dy/dx")
+        return said(e, "missing-factor", f"d{e.name} is g itself: the factor {words} is missing in all {e.a.size} entries",
+                    hints=("the chain rule: dL/dx = dL/dy · dy/dx", f"d{e.name} = g · {words}"))
+    eps = missing_eps(e, ratio, alive)
+    if eps is not None:
+        return eps
     for words, t in factors(e):
         with np.errstate(all="ignore"):
             for kind, value in (("extra-factor", t), ("missing-factor", 1 / t)):
@@ -157,6 +183,31 @@ def array_factor(e):
             return said(e, kind, f"d{e.name} is the true gradient times a number that is constant along dim {axis} and "
                                  f"differs from line to line (from {c.min():.4g} to {c.max():.4g}): a factor of each line, "
                                  "such as 1/σ, is missing, squared or too many", "likely")
+
+
+def missing_eps(e, ratio, alive):
+    """ratio² = (v + eps) / v along a line, v the variance or the mean square there: eps was left out of 1/√(v + eps)"""
+    if e.y.shape != e.x.shape or not alive.mean() > 0.9:
+        return None
+    for axis in range(e.x.ndim):
+        c = np.where(alive, ratio, 1).max(axis=axis, keepdims=True)
+        if e.x.shape[axis] < 3 or not np.allclose(np.where(alive, ratio, c), c, rtol=1e-4):
+            continue
+        for words, v in (("variance", e.x.var(axis=axis, keepdims=True)), ("mean square", (e.x ** 2).mean(axis=axis, keepdims=True))):
+            for power in (2, 2 / 3):
+                guess = v * (np.abs(c) ** power - 1)
+                if np.ptp(guess) < 1e-3 * np.abs(guess).max() and np.abs(guess).max() > 1e-9:
+                    return said(e, "missing-eps", f"d{e.name} is the gradient for 1/√{words}, where the forward pass has "
+                                                  f"1/√({words} + {guess.mean():.3g}): eps is left out", "likely")
+    return None
+
+
+def inverses(e):
+    """factors(e), and one over each."""
+    with np.errstate(all="ignore"):
+        for words, t in factors(e):
+            yield words, t
+            yield f"1/{words}", 1 / t
 
 
 def factors(e):
@@ -186,9 +237,10 @@ def factors(e):
 def small(e):
     """Everywhere a little wrong: rounding, or a slightly different function"""
     worst = np.abs(e.a - e.n).max() / e.scale
-    if worst < 3e-6 and np.array_equal(e.a, e.a.astype(np.float32)):
-        return said(e, "precision", f"d{e.name} is right to {worst:.1e} of its largest entry, and every entry is a float32 "
-                                    "number: something is computed in float32")
+    for dtype, limit in ((np.float16, 3e-2), (np.float32, 1e-4)):
+        if worst < limit and (np.array_equal(e.a, e.a.astype(dtype)) or worst < 3e-6 and dtype == np.float32):
+            return said(e, "precision", f"d{e.name} is right to {worst:.1e} of its largest entry, as far as {dtype.__name__} "
+                                        f"reaches: something is computed in {dtype.__name__}")
     if worst < 0.03 and e.wrong.mean() > 0.3:
         return said(e, "missing-eps", f"d{e.name} is off by a little in {int(e.wrong.sum())} of {e.a.size} entries (at most "
                                       f"{worst:.1e} of the largest): it is the gradient of a slightly different function. Is "
@@ -230,6 +282,7 @@ def pattern(e):
 
 
 RECOGNISERS = (zero, skip_path, constant_factor, moved, diagonal, one_use_only, left_out, at_masked_entries, at_ties,
-               wrong_axis, factor_inside, other_value, array_factor, wrong_terms, small)
+               wrong_axis, factor_inside, array_factor, other_value, wrong_terms, wrong_sums, wrong_products,
+               untransposed, small)
 
 __all__ = ["Evidence", "diagnose"]

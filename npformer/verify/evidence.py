@@ -15,7 +15,7 @@ class Evidence:
     """a: the gradient under test of input `name`; n: the true one, of x's shape; noise: n's error, an entry each.
 
     g: the upstream; y: the output; jacobian: (y.size, x.size) or None; inputs: all arguments by name, masks and indices
-    too.
+    too. What cannot be read off the numbers can be asked: `gradient_with`.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Evidence:
     y: np.ndarray
     jacobian: np.ndarray | None = None
     inputs: dict = field(default_factory=dict)
+    gradient_with: object = None                   # (name, value) -> the true gradient if that input were `value`
 
     @cached_property
     def scale(self):

@@ -54,7 +54,7 @@ class Finding:
     message: str
     detail: dict = field(default_factory=dict, compare=False)
     certainty: str = "certain"
-    hints: tuple = ()
+    hints: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -102,14 +102,14 @@ class Report:
     """
 
     subject: str
-    comparisons: list
-    findings: list = field(default_factory=list)
+    comparisons: list[Comparison]
+    findings: list[Finding] = field(default_factory=list)
 
     def __bool__(self):
         return all(c.ok for c in self.comparisons) and not self.findings
 
     @property
-    def wrong(self):
+    def wrong(self) -> list[Finding]:
         """The findings that say that a gradient is wrong; those of kind "vacuous" only say that it might be."""
         return [f for f in self.findings if f.kind != "vacuous"]
 

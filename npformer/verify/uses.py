@@ -80,9 +80,9 @@ def wrong_axis(e):
     for r in range(e.y.ndim + 1):
         for axes in combinations(range(e.y.ndim), r):
             for word, total in (("summed", each.sum(axis=axes)), ("averaged", each.mean(axis=axes))):
-                for kept in (total, np.squeeze(total)):
-                    if kept.size == 1 and e.a.size > 1 or kept.shape == e.a.shape:
-                        spread = np.broadcast_to(kept.reshape(()) if kept.size == 1 else kept, e.a.shape)
+                if total.size in (1, e.a.size):
+                    spread = np.broadcast_to(total.reshape(() if total.size == 1 else e.a.shape), e.a.shape)
+                    if total.size > 1 or e.a.size > 1:
                         if e.same(e.a, spread) and not e.same(spread, e.n):
                             return said(e, "wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
                                                          f"those along which {e.name} was broadcast", "certain",
@@ -97,7 +97,8 @@ def factor_inside(e):
     axes = tuple(k for k in range(e.y.ndim) if k < lead or e.x.shape[k - lead] == 1)
     for words, t in [("nothing", np.ones_like(e.y)), ("the output y", e.y), *(
             (name, v) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and v.shape == e.y.shape)]:
-        if e.same((e.g * t).sum(axis=axes).reshape(e.a.shape), e.a):
+        total = (e.g * t).sum(axis=axes)
+        if total.size == e.a.size and e.same(total.reshape(e.a.shape), e.a):
             text = ("the sum of g alone: the factor inside the sum is missing" if words == "nothing" else
                     f"the sum of g·{words}, which is not the factor that belongs there")
             return said(e, "missing-factor", f"d{e.name} is {text}", "certain", "dL/dw = Σ g · dy/dw")
