@@ -107,6 +107,24 @@ def test_evaluation_agrees_where_nothing_is_padded():
     np.testing.assert_allclose(found[:, :expected.shape[1]][kept], expected[kept], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_second_derivatives(norm_first):
+    def penalty(lib, model, x, memory):
+        x, memory = (lib.tensor(v).requires_grad_() for v in (x, memory))
+        y = model(x, memory, tgt_mask=lib.tensor(np.isinf(CAUSAL)))
+        dx, dmemory = lib.autograd.grad(y.sin().sum(), [x, memory], create_graph=True)
+        ((dx ** 2).sum() + (dmemory ** 3).sum()).backward()
+        return [x.grad, memory.grad, *(p.grad for p in model.parameters())]
+    mine, theirs = twins(lambda nn: layer(nn, "TransformerDecoderLayer", "gelu", norm_first=norm_first))
+    x, memory = real(0, T, False), real(1, S, False)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):   # the one of PyTorch's that can
+        expected = penalty(torch, theirs, x, memory)
+    for found, wanted in zip(penalty(npf, mine, x, memory), expected, strict=True):
+        assert (found is None) == (wanted is None)
+        if wanted is not None:
+            np.testing.assert_allclose(found.numpy(), wanted.detach().numpy(), rtol=1e-9, atol=1e-9)
+
+
 def test_a_layer_of_ones_own_in_a_stack_and_stacks_of_ones_own():
     class Twice(nn.Module):
         def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
