@@ -29,7 +29,7 @@ def save(obj: Any, f: StrPath | BinaryIO) -> None:
     safetensors file, in which the tensors of a flat dict bear their own names: other programs can read it. The
     structure stands beside them as JSON, with a checksum.
     """
-    found = {}
+    found: dict[str, np.ndarray] = {}
     text = json.dumps(pack(obj, found, ""))
     content = tensorfile.pieces(found, {"format": FORMAT, "tree": text, "crc32": crc32(text, found)})
     if hasattr(f, "write"):

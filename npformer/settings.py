@@ -25,7 +25,7 @@ def set_printoptions(precision: int | None = None, threshold: int | None = None,
     """
     if profile is not None and profile not in PROFILES:
         raise ValueRangeError(f"set_printoptions(profile): one of {', '.join(PROFILES)}, got {profile!r}")
-    PRINT.update(PROFILES.get(profile, {}))
+    PRINT.update(PROFILES[profile] if profile else {})
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
     PRINT.update({name: value for name, value in given.items() if value is not None})
 

@@ -52,7 +52,8 @@ def require(condition, reason):
 
 def pieces(found: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
     """The bytes of a file with those NumPy arrays (a dict by name) and texts (another), piece by piece."""
-    header, place = {METADATA: metadata}, 0
+    header: dict[str, dict] = {METADATA: metadata}
+    place = 0
     names = sorted(found, key=lambda name: (-found[name].itemsize, name))      # so that every array lies aligned
     for name in names:
         array = found[name]

@@ -48,7 +48,7 @@ nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
 optimizer.step()
 schedule.step()
 model.load_state_dict(model.state_dict())
-npf.gradcheck(lambda t: t.exp() * 2, x)
+reveal_type(npf.gradcheck(lambda t: t.exp() * 2, x))  # Report
 with npf.no_grad():
     x -= 0.1
 

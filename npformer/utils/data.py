@@ -62,7 +62,8 @@ def shuffled(count, generator):
 
 def random_split(dataset, lengths: Sequence[float], generator: Generator | None = None) -> list[Subset]:
     """Subsets of those lengths, drawn without overlap. Lengths that add up to 1 are fractions; the rest goes in turn."""
-    size, sizes = len(dataset), list(lengths)
+    size = len(dataset)
+    sizes: list = list(lengths)
     if math.isclose(sum(sizes), 1) and sum(sizes) <= 1 + 1e-9 and size != 1:
         sizes = [math.floor(size * share) for share in lengths]
         for k in range(size - sum(sizes)):
