@@ -30,6 +30,12 @@ def synchronize() -> None:
     arrays.cupy().cuda.get_current_stream().synchronize()
 
 
+def empty_cache() -> None:
+    """Give the memory that CuPy keeps for later back to the driver; nothing without a GPU."""
+    if is_available():
+        arrays.cupy().get_default_memory_pool().free_all_blocks()
+
+
 def manual_seed_all(seed: int) -> None:
     """`npf.manual_seed`: draws are made on the CPU and moved, so one seed serves every device."""
     arrays.manual_seed(seed)

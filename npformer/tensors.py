@@ -269,7 +269,8 @@ class Tensor(Tracked):
 
     gather, index_select, select, narrow, index_add = f.gather, f.index_select, f.select, f.narrow, f.index_add
     scatter, scatter_add, masked_select, nonzero = f.scatter, f.scatter_add, f.masked_select, f.nonzero
-    index_fill, reshape_as = f.index_fill, f.view_as
+    index_fill, index_copy, reshape_as = f.index_fill, f.index_copy, f.view_as
+    log2, log10, exp2 = f.log2, f.log10, f.exp2
     take_along_dim, topk, sort, argsort, unique = f.take_along_dim, f.topk, f.sort, f.argsort, f.unique
     new_zeros, new_ones, new_full, new_empty = f.new_zeros, f.new_ones, f.new_full, f.new_empty
     new_tensor, bernoulli = f.new_tensor, f.bernoulli
@@ -288,6 +289,7 @@ class Tensor(Tracked):
     masked_fill_, lerp_, addcmul_, addcdiv_ = map(in_place, (f.masked_fill, f.lerp, f.addcmul, f.addcdiv))
     scatter_, scatter_add_, index_add_ = map(in_place, (f.scatter, f.scatter_add, f.index_add))
     tril_, triu_, clip_, index_fill_ = in_place(f.tril), in_place(f.triu), clamp_, in_place(f.index_fill)
+    index_copy_ = in_place(f.index_copy)
     fill_, zero_, copy_ = inplace.fill_, inplace.zero_, inplace.copy_
     uniform_, normal_, bernoulli_ = inplace.uniform_, inplace.normal_, inplace.bernoulli_
 

@@ -107,3 +107,37 @@ def test_hooks_on_an_output_run_before_the_module_s_own():
         return seen
 
     agree(program, np.random.default_rng(1).standard_normal((4, 3)))
+
+
+@pytest.mark.parametrize("program", [
+    lambda lib, x, y: x.exp2() + lib.log2(y * y) + lib.log10(y * y + 1),
+    lambda lib, x, y: lib.index_copy(x, 1, lib.tensor([2, 0, 3]), y[:, :3]),
+    lambda lib, x, y: (x * 1).index_copy_(0, lib.tensor([1]), y[:1] ** 2),
+    lambda lib, x, y: x.index_copy(-2, lib.tensor([1, 0]), y),
+])
+def test_functions_that_programs_use(program):
+    agree(program, np.random.default_rng(2).standard_normal((2, 4)), np.random.default_rng(3).standard_normal((2, 4)))
+
+
+def test_index_copy_refuses_what_does_not_fit():
+    with pytest.raises(npf.ShapeError, match="along dim index's length"):
+        npf.zeros(3, 2).index_copy(0, npf.tensor([1]), npf.ones(2, 2))
+
+
+def test_gumbel_softmax_draws_from_the_classes():
+    x = npf.tensor([0.1, 0.6, 0.3], dtype=npf.float64).log().expand(20000, 3).clone().requires_grad_()
+    y = npf.nn.functional.gumbel_softmax(x, tau=0.7, hard=True)
+    assert set(y.unique().round(decimals=9).tolist()) == {0.0, 1.0} and (y.sum(-1) == 1).all()
+    assert abs(y.mean(0).numpy(force=True) - [0.1, 0.6, 0.3]).max() < 0.015
+    upstream = npf.rand(3, dtype=npf.float64)
+    assert np.allclose(npf.nn.functional.gumbel_softmax(x.detach().T, dim=0).sum(0).numpy(), 1)
+    npf.manual_seed(1)                             # hard passes back the soft draw's gradient
+    a, b = (x.detach().requires_grad_() for _ in range(2))
+    hard = npf.nn.functional.gumbel_softmax(a, hard=True)
+    npf.manual_seed(1)
+    soft = npf.nn.functional.gumbel_softmax(b)
+    assert (hard.argmax(-1) == soft.argmax(-1)).all()
+    (hard * upstream).sum().backward(), (soft * upstream).sum().backward()
+    assert np.allclose(a.grad.numpy(), b.grad.numpy(), atol=1e-15)
+    with pytest.raises(npf.ValueRangeError, match="tau must be > 0"):
+        npf.nn.functional.gumbel_softmax(x, tau=0)

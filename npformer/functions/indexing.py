@@ -104,6 +104,22 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return add(input, op.put(scaled(source, alpha), index=along(dim, rows, input.ndim), shape=tuple(input.shape)))
 
 
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """input with source[i] in place of its entry index[i] along dim; of several for one place, the last"""
+    dim = positive_dim(dim, input.ndim, "index_copy")
+    rows = rows_of(index, input.shape[dim], "index_copy")
+    if source.shape != (*input.shape[:dim], rows.size, *input.shape[dim + 1:]) or source.dtype != input.dtype:
+        raise ShapeError(complaint(f"index_copy(input, {dim}, index, source)",
+                                   "source must have input's dtype and shape, and along dim index's length",
+                                   {"input": input, "index": index, "source": source}))
+    writer = np.full_like(rows, -1, shape=(input.shape[dim],))
+    writer[rows] = np.arange(rows.size, like=rows)
+    if not rows.size:
+        return add(input, 0)
+    new = op.getitem(source, index=along(dim, np.maximum(writer, 0), input.ndim))
+    return where((writer >= 0).reshape(-1, *[1] * (input.ndim - 1 - dim)), new, input)
+
+
 def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) -> Tensor:
     """input with `value` at the entries along dim that `index` names"""
     dim = positive_dim(dim, input.ndim, "index_fill")

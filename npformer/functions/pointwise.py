@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -151,6 +152,21 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 
 
 multiply, subtract, divide, true_divide = mul, sub, div, div
+
+
+def log2(input: Tensor) -> Tensor:
+    """The logarithm to base 2"""
+    return op.div(op.log(input), math.log(2))
+
+
+def log10(input: Tensor) -> Tensor:
+    """The logarithm to base 10"""
+    return op.div(op.log(input), math.log(10))
+
+
+def exp2(input: Tensor) -> Tensor:
+    """2 to the power of input"""
+    return op.exp(op.mul(input, math.log(2)))
 
 
 # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

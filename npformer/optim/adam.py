@@ -19,7 +19,8 @@ class Adam(Optimizer):
 
         m ← β₁·m + (1 − β₁)·g        v ← β₂·v + (1 − β₂)·g²        g with weight_decay·p added
 
-    lr: default 1e-3. betas: each 0 <= β < 1. amsgrad: the largest v so far serves. maximize: uphill.
+    lr: default 1e-3. betas: each 0 <= β < 1. amsgrad: the largest v so far serves. maximize: uphill. foreach,
+    fused: how PyTorch is to compute it; taken, and without effect.
     Source: Kingma and Ba 2014, arXiv:1412.6980, algorithm 1; amsgrad: Reddi et al. 2018.
     """
 
@@ -27,7 +28,8 @@ class Adam(Optimizer):
 
     def __init__(self, params: Params, lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 amsgrad: bool = False, *, maximize: bool = False) -> None:
+                 amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+                 fused: bool | None = None) -> None:
         super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize))
 
@@ -79,5 +81,6 @@ class AdamW(Adam):
 
     def __init__(self, params: Params, lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01,
-                 amsgrad: bool = False, *, maximize: bool = False) -> None:
+                 amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+                 fused: bool | None = None) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

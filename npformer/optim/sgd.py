@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class SGD(Optimizer):
     """p ← p − lr·b, b ← momentum·b + (1 − dampening)·(g + weight_decay·p); the first b is the gradient itself.
 
-    lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill.   Source: Sutskever et al. 2013.
+    lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill. foreach, fused: taken, and without
+    effect.   Source: Sutskever et al. 2013.
     """
 
     def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0,
                  dampening: float = 0, weight_decay: float = 0, nesterov: bool = False, *,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, foreach: bool | None = None, fused: bool | None = None) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, maximize=maximize))
 

@@ -137,6 +137,26 @@ def log_softmax(input: Tensor, dim: int | None = None, *, dtype: DType | None = 
     return ops.log_softmax(in_dtype(input, dtype), dim=chosen_dim("log_softmax", input, dim))
 
 
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """softmax((logits + γ) / tau) over dim, γ drawn from Gumbel(0, 1): a soft draw from the classes
+
+    tau: > 0, the lower the harder. hard: one-hot forwards, the soft draw's gradient backwards. eps: not used.
+    Source: Jang et al. 2016, arXiv:1611.01144.
+    """
+    if not tau > 0:
+        raise ValueRangeError(f"gumbel_softmax(logits, tau): tau must be > 0, got {tau}")
+    exponential = arrays.default_generator.numpy.standard_exponential        # γ = −ln of it
+    draw = drawn(exponential, logits.array.shape, logits.dtype, arrays.device_of(logits.array))
+    y = ops.softmax((logits - logits.wrap(np.log(draw))) / tau, dim=dim)
+    if not hard:
+        return y
+    best = y.array.argmax(axis=dim, keepdims=True)
+    place = [1] * y.ndim
+    place[dim] = -1
+    chosen = np.arange(y.array.shape[dim], like=best).reshape(place) == best
+    return y + y.wrap(chosen.astype(y.dtype) - y.array)
+
+
 def chosen_dim(call, input, dim):
     """dim; where it was left out, what PyTorch takes then, with a warning."""
     if dim is not None:
