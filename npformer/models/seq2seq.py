@@ -71,7 +71,7 @@ class MultiHeadAttention(nn.Module):
                                   f"among heads\n  h {h}\n  d_model {d_model}")
         self.h, self.d_k = h, d_model // h
         self.linears = clones(nn.Linear(d_model, d_model), 4)
-        self.attn = None
+        self.attn: Tensor | None = None
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

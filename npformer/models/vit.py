@@ -52,7 +52,8 @@ class PatchEmbed(nn.Module):
 
 def both_sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(size, size), or size itself if it is two numbers already."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 class Attention(nn.Module):
@@ -75,7 +76,8 @@ class Attention(nn.Module):
         self.attn_drop = nn.Dropout(attn_drop)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
-        self.attention_map = self.attn_gradients = None
+        self.attention_map: Tensor | None = None
+        self.attn_gradients: Tensor | None = None
 
     def forward(self, x: Tensor, register_hook: bool = False) -> Tensor:
         B, N, C = x.shape

@@ -40,7 +40,7 @@ def small_model(**options):
 
 def pair(torch):
     """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
-    from seq2seq_torch import Seq2Seq
+    from models_torch import Seq2Seq
 
     torch.manual_seed(0)
     theirs = Seq2Seq(SOURCE, TARGET, SIZES["N"], SIZES["d_model"], SIZES["d_ff"], SIZES["h"]).double()

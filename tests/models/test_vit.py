@@ -23,7 +23,7 @@ def torch():
 
 def pair(torch):
     """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
-    from seq2seq_torch import ViT
+    from models_torch import ViT
 
     torch.manual_seed(0)
     theirs = ViT(7, 3, 2, 5, 12, 2, 3, 24).double()
