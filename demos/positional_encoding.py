@@ -34,7 +34,8 @@ def share(scores):
     return 1 - np.var(scores - np.vectorize(means.get)(away)) / np.var(scores)
 
 
-# A score is PE(t)ᵀ·M·PE(s) with M = W_qᵀ·W_k. With M = 1 it is Σᵢ cos((t − s)·wᵢ). A random M mixes the frequencies.
+# With x + PE as input, the part of a score that knows places alone is PE(t)ᵀ·M·PE(s), M = W_qᵀ·W_k. With M = 1 it is
+# Σᵢ cos((t − s)·wᵢ), a function of t − s. A random M mixes the frequencies.
 npf.manual_seed(0)
 W_q, W_k = (npf.randn(C, C, dtype=npf.float64).div(C ** 0.5).requires_grad_() for _ in range(2))
 P = npf.tensor(PE)

@@ -1,8 +1,11 @@
-"""Why several heads: one head gives one average of what it looks at; two places at once need two to be kept apart."""
+"""Why several heads: one head gives one average of what it looks at; two places at once need two to be kept apart.
+
+Keys are places and values are tokens, so a head averages tokens with weights that do not depend on them. With ½ and ½
+swapping the two tokens changes nothing: both are named right in 1/6 + 5/6·½ = 58 % at best. With other weights the
+linear layer above sees the stronger token and has to guess the weaker one: 1/6 = 17 %.
+"""
 
 import sys
-
-import numpy as np
 
 import npformer as npf
 from npformer import nn, optim, plot
@@ -10,7 +13,7 @@ from npformer.nn import functional as F
 
 V, T, C, FIRST, SECOND = 6, 8, 32, 2, 5
 HEADS = (1, 2, 4)
-STEPS = 300 if "--small" in sys.argv else 800
+STARTS, STEPS = (3, 250) if "--small" in sys.argv else (5, 500)
 
 
 class Recall(nn.Module):
@@ -24,9 +27,9 @@ class Recall(nn.Module):
         self.head = nn.Linear(C, 2 * V)
 
     def forward(self, tokens):
-        x = self.tokens(tokens) + self.places(npf.arange(T))               # (B, T, C)
         query = self.query.expand(len(tokens), 1, C)
-        y, self.seen = self.attention(query, x, x, average_attn_weights=False)
+        places = self.places(npf.arange(T)).expand(len(tokens), T, C)
+        y, self.seen = self.attention(query, places, self.tokens(tokens), average_attn_weights=False)
         return self.head(y).view(-1, 2, V)
 
 
@@ -36,9 +39,9 @@ def drawn(count):
     return tokens, tokens[:, [FIRST, SECOND]]
 
 
-results = {}
-for heads in HEADS:
-    npf.manual_seed(0)
+def learn(heads, seed):
+    """(share of new sequences in which both tokens are right, losses, where each head looks (H, T))."""
+    npf.manual_seed(seed)
     model = Recall(heads)
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     losses = []
@@ -50,27 +53,34 @@ for heads in HEADS:
         optimizer.step()
         losses.append(loss.item())
     tokens, wanted = drawn(2000)
-    right = (model(tokens).argmax(dim=-1) == wanted).numpy()
-    results[heads] = losses, right.all(axis=1).mean(), model.seen.detach().numpy().mean(axis=(0, 2))       # (H, T)
-    count = sum(p.numel() for p in model.parameters())
-    print(f"{heads} head{'s' if heads > 1 else ' '}: {count:,} parameters, loss {np.mean(losses[-50:]):.3f}, "
-          f"both tokens right in {results[heads][1]:.1%} of 2,000 new sequences")
-    for h, row in enumerate(results[heads][2]):
-        print(f"    head {h} looks at", " ".join(f"{a:.2f}" for a in row))
+    right = (model(tokens).argmax(dim=-1) == wanted).all(dim=-1).float().mean().item()
+    return right, losses, model.seen[0, :, 0].detach().numpy()
+
+
+best = {}
+for heads in HEADS:
+    runs = [learn(heads, seed) for seed in range(STARTS)]
+    best[heads] = max(runs, key=lambda run: run[0])
+    count = sum(p.numel() for p in Recall(heads).parameters())
+    print(f"H = {heads}: {count:,} parameters; both tokens right in", " ".join(f"{run[0]:.0%}" for run in runs),
+          f"({STARTS} starts); the best one's heads look at")
+    for row in best[heads][2]:
+        print("   ", " ".join(f"{a:.2f}" for a in row))
 
 picture = plot.figure(12, 4)
 loss_axes, *maps = picture.subplots(1, 1 + len(HEADS))
-for i, (heads, (losses, right, seen)) in enumerate(results.items()):
+for i, (heads, (right, losses, seen)) in enumerate(best.items()):
     loss_axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[i], linestyle=plot.STYLES[i],
                    label=f"H = {heads}: both right in {right:.0%}")
     maps[i].imshow(seen, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     maps[i].set_yticks(range(heads))
     plot.style(maps[i], f"H = {heads}: where each looks", "place", "head")
     maps[i].grid(False)
+loss_axes.set_ylim(0, 2.8)
 loss_axes.legend(frameon=False)
-plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}", "step", "loss (nats per token)")
+plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}, best start", "step", "loss (nats per token)")
 plot.save(picture, "runs/demos/why_heads.png")
 
-if results[1][1] > 0.8 or min(results[heads][1] for heads in HEADS[1:]) < 0.98:
+if best[1][0] > 0.65 or min(best[heads][0] for heads in HEADS[1:]) < 0.98:
     raise SystemExit("one head should mix the two tokens up, and two should not")
-print("Same parameters, same width: one head cannot say which token stood where, two can.")
+print("Same parameters: one head cannot say which token stood where, from any start. Two can, if they start apart.")

@@ -1,11 +1,19 @@
 """Deep stacks of Transformer blocks: whether they learn depends on where the norm stands and what the skip weighs."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from .. import autograd, nn
 from ..core.errors import ValueRangeError
 from ..nn import init
 from .tiny import Block, TinyTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..tensors import Tensor
 
 ARRANGEMENTS = ("post", "pre", "admin", "deepnorm", "none")
 
@@ -24,9 +32,11 @@ class DeepBlock(Block):
     by β = (8N)^−¼.   x (B, T, C) -> (B, T, C).
     """
 
-    def __init__(self, d_model, n_heads, d_ff, depth, arrangement):
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, depth: int, arrangement: str) -> None:
         super().__init__(d_model, n_heads, d_ff, residual=arrangement != "none")
         self.arrangement = arrangement
+        self.skip1: Tensor | float
+        self.skip2: Tensor | float
         if arrangement == "admin":
             self.skip1, self.skip2 = (nn.Parameter(self.norm1.weight.detach().clone()) for _ in range(2))
         else:
@@ -36,12 +46,12 @@ class DeepBlock(Block):
             init.xavier_normal_(layer.weight, 1.0 if layer in (self.query, self.key) else gain)
             init.zeros_(layer.bias)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, T, C) -> (B, T, C)"""
         x = self.around(x, self.attention, self.norm1, self.skip1)
         return self.around(x, self.feed_forward, self.norm2, self.skip2)
 
-    def around(self, x, branch, norm, skip):
+    def around(self, x: Tensor, branch: Callable[[Tensor], Tensor], norm: nn.Module, skip: Tensor | float) -> Tensor:
         """One branch, its norm and its way round, as `arrangement` says.   x (B, T, C) -> (B, T, C)"""
         if self.arrangement == "pre":
             return x + branch(norm(x))
@@ -59,7 +69,8 @@ class DeepTransformer(TinyTransformer):
     of arrangement "admin" a batch by `admin_` before it is trained.
     """
 
-    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, arrangement="post"):
+    def __init__(self, vocab_size: int = 65, context: int = 64, d_model: int = 64, n_heads: int = 2, d_ff: int = 128,
+                 depth: int = 1, arrangement: str = "post") -> None:
         if arrangement not in ARRANGEMENTS:
             raise ValueRangeError(f"DeepTransformer: arrangement must be one of {', '.join(map(repr, ARRANGEMENTS))}, "
                                   f"got {arrangement!r}")
@@ -69,7 +80,7 @@ class DeepTransformer(TinyTransformer):
             self.blocks.append(nn.LayerNorm(d_model))
 
 
-def admin_(model, characters):
+def admin_(model: DeepTransformer, characters: Tensor) -> list[float]:
     """ωᵢ = √(1 + Σ_{j<i} Var Fⱼ), i counting the branches from the input: each skip weighs what came before it.
 
     The variances are measured in one forward pass of `characters` (B, T) with every ω = 1; every entry of ωᵢ is the
