@@ -123,3 +123,48 @@ def test_the_switch_reaches_nothing_but_imports(path):
     changed = [old for old, new in pairs if old != new]
     assert changed and all(line.startswith(("import torch", "from torch")) for line in changed)
     assert not any(re.match(r"\s*(import|from) torch\b(?! as)", new) for _, new in pairs)
+
+
+# ── docs/pytorch.md ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_each_program():
+    table = PAGE.partition("## What differs")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == {path.stem for path in PROGRAMS}
+
+
+def lookup(library, name):
+    for part in name.split("."):
+        library = getattr(library, part, None)
+    return library
+
+
+def test_what_the_page_calls_missing_is_missing():
+    names = re.findall(r"`torch\.([\w.]+)`", PAGE.partition("## What is not there")[2])
+    assert len(names) > 20
+    for name in names:
+        assert lookup(npf, name) is None, f"npformer has {name}"
+        assert lookup(torch, name) is not None or name == "onnx", f"PyTorch has no {name}"
+
+
+def test_what_the_page_says_of_writes_in_place():
+    h = npf.ones(3, requires_grad=True) * 1
+    view = h[:2]
+    h.add_(1.0)
+    assert h.tolist() == [2, 2, 2] and view.tolist() == [1, 1]
+    y = npf.zeros(2, requires_grad=True)
+    z = npf.tanh(y)
+    z.mul_(2)
+    z.sum().backward()
+    assert y.grad.tolist() == [2, 2]
+    z = npf.tanh(y)
+    z.data.mul_(2)
+    with pytest.raises(npf.GraphError, match="changed in place"):
+        z.sum().backward()
+
+
+def test_what_the_page_says_of_random_numbers():
+    npf.manual_seed(0), torch.manual_seed(0)
+    assert round(npf.rand(1).item(), 4) == 0.8506 and round(torch.rand(1).item(), 4) == 0.4963
