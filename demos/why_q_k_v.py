@@ -68,7 +68,7 @@ for i, (name, (losses, right, seen)) in enumerate(results.items()):
     maps[i].imshow(seen, cmap="cividis", vmin=0, vmax=1)
     plot.style(maps[i], f"{name}: {right:.0%} right", "key", "query")
     maps[i].grid(False)
-loss_axes.legend(frameon=False, loc="lower right")
+loss_axes.legend(frameon=False, loc=(0.6, 0.1))
 plot.style(loss_axes, "Which token stands before me?", "step", "loss (nats per token)")
 plot.save(picture, "runs/demos/why_q_k_v.png")
 
