@@ -135,6 +135,17 @@ def at_masked_entries(e):
                                                        f"does not apply {name}", "likely")
 
 
+def at_looked_up_rows(e):
+    """Wrong in exactly the rows that an index names"""
+    if e.a.ndim < 2:
+        return None
+    bad = set(np.flatnonzero(e.wrong.any(axis=tuple(range(1, e.a.ndim)))).tolist())
+    for name, ids in e.inputs.items():
+        if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and bad and bad == set(ids.reshape(-1).tolist()):
+            return said(e, "path-missing", f"d{e.name} is wrong in exactly the {len(bad)} rows that {name} looks up, and right in "
+                                           f"the others: what comes back through {name} is left out, or counted wrongly", "likely")
+
+
 def at_ties(e):
     """Wrong only where entries of x tie"""
     values, counts = np.unique(e.x, return_counts=True)
@@ -160,6 +171,9 @@ def array_factor(e):
         bare = next((np.broadcast_to(np.expand_dims(e.g, k), e.a.shape) for k in range(e.a.ndim)
                      if e.g.shape == e.a.shape[:k] + e.a.shape[k + 1:]), np.broadcast_to(e.g.reshape(-1)[:1], e.a.shape))
     if bare.shape == e.a.shape and e.same(e.a, bare):
+        if e.g.shape == e.a.shape and e.jacobian is not None and e.used.sum() > e.x.size:
+            return said(e, "missing-term", f"d{e.name} is g itself, in all {e.a.size} entries: the other terms are missing. The "
+                                           f"output mixes the entries of {e.name}, and that must come back too")
         words = next((w for w, t in inverses(e) if e.same(e.a * t, e.n)), "dy/dx")
         return said(e, "missing-factor", f"d{e.name} is g itself: the factor {words} is missing in all {e.a.size} entries",
                     hints=("the chain rule: dL/dx = dL/dy · dy/dx", f"d{e.name} = g · {words}"))
@@ -176,9 +190,11 @@ def array_factor(e):
                                          f"{'times' if kind == 'extra-factor' else 'divided by'} {words} in all "
                                          f"{int(alive.sum())} entries that say anything")
     for axis in range(e.a.ndim):
-        spread = np.ptp(np.where(alive, ratio, ratio.mean(axis=axis, keepdims=True, where=alive)), axis=axis)
-        if e.a.shape[axis] > 1 and np.nanmax(spread, initial=0) < 1e-5 and alive.mean() > 0.9:
+        if e.a.shape[axis] > 1 and alive.all() and np.ptp(ratio, axis=axis).max(initial=0) < 1e-5:
             c = ratio.mean(axis=axis).reshape(-1)
+            if np.isin(np.round(c, 6), (0, 1)).all():
+                return said(e, "not-accumulated", f"d{e.name} is right in some lines along dim {axis} and zero in "
+                                                  f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing")
             kind = "missing-factor" if np.abs(c).mean() < 1 else "extra-factor"
             return said(e, kind, f"d{e.name} is the true gradient times a number that is constant along dim {axis} and "
                                  f"differs from line to line (from {c.min():.4g} to {c.max():.4g}): a factor of each line, "
@@ -215,6 +231,8 @@ def factors(e):
     base = [("the output y", e.y), ("the upstream g", e.g)] + [
         (name, v) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     with np.errstate(all="ignore"):
+        s = 1 / (1 + np.exp(-e.x))
+        yield f"σ'({e.name})", s * (1 - s)
         for words, v in base:
             if v.ndim > e.a.ndim or any(n not in (1, m) for n, m in zip(v.shape[::-1], e.a.shape[::-1])):
                 continue
@@ -229,6 +247,7 @@ def factors(e):
             for other, u in pairs:
                 if words != other:
                     yield f"{words} / {other}", v / u
+                    yield f"({words} − {other})", v - u
 
 
 # ── small differences, and the rest ──────────────────────────────────────────────────────────────────────────────────
@@ -281,7 +300,7 @@ def pattern(e):
     return ""
 
 
-RECOGNISERS = (zero, skip_path, constant_factor, moved, diagonal, one_use_only, left_out, at_masked_entries, at_ties,
+RECOGNISERS = (zero, skip_path, constant_factor, moved, diagonal, one_use_only, left_out, at_masked_entries, at_ties, at_looked_up_rows,
                wrong_axis, factor_inside, array_factor, other_value, wrong_terms, wrong_sums, wrong_products,
                untransposed, small)
 

@@ -35,7 +35,8 @@ def functions(e):
                 (f"½·{name}·(1 − tanh² u)·u'", 0.5 * x * (1 - u * u) * k * (1 + 3 * 0.044715 * x * x)),
                 (f"½·{name}·(1 − tanh² u)", 0.5 * x * (1 - u * u)), (f"½·{name}·(1 − tanh² u)·k(1 + 0.045·{name}²)",
                                                                     0.5 * x * (1 - u * u) * k * (1 + 0.044715 * x * x)))
-    yield from ((f"tanh {name}", t), (f"1 − tanh² {name}", 1 - t * t), (f"{name}²", x * x), (f"cos {name}", np.cos(x)))
+    yield from ((f"tanh {name}", t), (f"1 − tanh² {name}", 1 - t * t), (f"{name}²", x * x), (f"cos {name}", np.cos(x)),
+                (f"{name}·cos {name}", x * np.cos(x)), (f"sin {name}", np.sin(x)))
     for other, z in e.inputs.items():
         if other != name and isinstance(z, np.ndarray) and z.shape == x.shape and z.dtype.kind in "fbiu":
             yield other, z.astype(float)
@@ -66,6 +67,11 @@ def wrong_products(e):
                 for word, g in [("g", e.g)] + [(f"g@{m}", e.g @ v) for m, v in mats.items() if v.shape[0] == e.g.shape[1]]:
                     if g.shape[1] == e.x.shape[1]:
                         terms[f"rows of {word} added at {name}"] = picked @ g
+    elif e.g.shape == (len(e.x),):                 # a number for each row
+        for name, v in mats.items():
+            for other, w in mats.items():
+                if v.shape[0] == len(e.x) and v.shape[1] == w.shape[0] and (v.shape[0], w.shape[1]) == e.x.shape:
+                    terms[f"g·{name}@{other}"] = e.g[:, None] * (v @ w)
     elif e.g.size == 1:
         for name, v in mats.items():
             for other, w in mats.items():

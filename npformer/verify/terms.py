@@ -30,17 +30,25 @@ def wrong_terms(e):
             found, error = fit([rows[w] for w in (*chosen, *extra)], lines(e.a, axis))
             if error <= 1e-6 * e.scale:
                 return verdict(e, axis, chosen, extra, true, found)
-        for other in range(e.x.ndim):
-            if other != axis and fit([lines(terms[w], other) for w in chosen], lines(e.a, other))[1] <= 1e-6 * e.scale:
-                return Finding("wrong-axis", e.name, f"d{e.name} has the right terms along dim {other}, but the output mixes "
+        for other in [(k,) for k in range(e.x.ndim)] + [tuple(k for k in range(e.x.ndim) if k != axis)]:
+            joint = {w: jointly(terms[w], other) for w in chosen}
+            if axis not in other and jointly(e.a, other).shape[1] > len(chosen) and fit(
+                    list(joint.values()), jointly(e.a, other))[1] <= 1e-6 * e.scale:
+                return Finding("wrong-axis", e.name, f"d{e.name} has the right terms along dims {other}, but the output mixes "
                                                      f"the entries along dim {axis}: it is summed over the wrong dim", {},
                                "certain", (f"look at d{e.name}", f"sum over dim {axis}, with keepdims"))
     return None
 
 
+def jointly(t, dims):
+    """t as rows that run along all of `dims`."""
+    t = np.moveaxis(t, dims, range(t.ndim - len(dims), t.ndim))
+    return t.reshape(-1, int(np.prod(t.shape[t.ndim - len(dims):])))
+
+
 def lines(t, axis):
     """t as rows along `axis`."""
-    return np.moveaxis(t, axis, -1).reshape(-1, t.shape[axis])
+    return jointly(t, (axis,))
 
 
 def candidates(e, axis):
@@ -111,7 +119,8 @@ def verdict(e, axis, chosen, extra, true, found):
                                                    f"dim {axis}, and here its coefficient is 0", {"term": words}, "certain",
                            hints)
         even = np.ptp(ratio) < 1e-4 * np.abs(ratio).max()
-        if not even and np.ptp(a) < 1e-6 * np.abs(a).max() and len(a) > 1:
+        everything = (t.sum(), t.mean()) if len(a) > 1 and np.ptp(a) < 1e-6 * np.abs(a).max() else ()
+        if not even and any(abs(a[0] - whole) < 1e-5 * abs(whole) for whole in everything):
             return Finding("wrong-axis", e.name, f"d{e.name}: the term along {words} has the same coefficient in every line, as "
                                                  "if it were summed over all entries; each line along dim "
                                                  f"{axis} must have its own", {"term": words}, "certain", hints)

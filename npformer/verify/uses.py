@@ -79,6 +79,8 @@ def wrong_axis(e):
     each = e.contributions.reshape(-1, e.x.size).sum(axis=1).reshape(e.y.shape)
     for r in range(e.y.ndim + 1):
         for axes in combinations(range(e.y.ndim), r):
+            if not axes:
+                continue
             for word, total in (("summed", each.sum(axis=axes)), ("averaged", each.mean(axis=axes))):
                 if total.size in (1, e.a.size):
                     spread = np.broadcast_to(total.reshape(() if total.size == 1 else e.a.shape), e.a.shape)
