@@ -16,39 +16,51 @@ Names, arguments, defaults and behaviour are PyTorch's. In shapes: B batch, T qu
 H heads, K head width, V vocabulary, F feed-forward width.
 """
 # ruff: noqa: F401, I001
+# `x as x` tells type checkers that a name is for users: in a typed package, other imports are its own affair.
 
 from importlib import import_module
-from math import e, inf, nan, pi
+from math import e as e, inf as inf, nan as nan, pi as pi
 from typing import TYPE_CHECKING
 
-from numpy import dtype, finfo, iinfo
+from numpy import dtype as dtype, finfo as finfo, iinfo as iinfo
 
-from . import autograd, backends, cuda
-from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from .core.arrays import (Generator, backend, backend_from_environment, bool_, default_generator, float16, float32,
-                          float64, get_backend, get_default_dtype, get_num_threads, int8, int16, int32, int64,
-                          manual_seed, set_backend, set_default_dtype, set_num_threads, started_as_command, uint8)
-from .core.errors import (DeviceError, DTypeError, GradientError, GraphError, IndexRangeError, InputError,
-                          NpformerError, ShapeError, ValueRangeError)
-from .core.tape import Step, backprop
-from .creation import (BoolTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, arange, as_tensor, empty, eye,
-                       from_dlpack, from_numpy, full, linspace, multinomial, normal, ones, rand, randint,
-                       randint_like, randn, randperm, tensor, tril_indices, triu_indices, zeros)
+from . import autograd, backends, cuda, interop
+from .autograd import (enable_grad as enable_grad, inference_mode as inference_mode, is_grad_enabled as is_grad_enabled,
+                       no_grad as no_grad, set_grad_enabled as set_grad_enabled)
+from .core.arrays import (Generator as Generator, backend as backend,
+                          backend_from_environment as backend_from_environment, bool_ as bool_,
+                          default_generator as default_generator, float16 as float16, float32 as float32,
+                          float64 as float64, get_backend as get_backend, get_default_dtype as get_default_dtype,
+                          get_num_threads as get_num_threads, int8 as int8, int16 as int16, int32 as int32,
+                          int64 as int64, manual_seed as manual_seed, set_backend as set_backend,
+                          set_default_dtype as set_default_dtype, set_num_threads as set_num_threads,
+                          started_as_command as started_as_command, uint8 as uint8)
+from .core.errors import (DeviceError as DeviceError, DTypeError as DTypeError, GradientError as GradientError,
+                          GraphError as GraphError, IndexRangeError as IndexRangeError, InputError as InputError,
+                          NpformerError as NpformerError, ShapeError as ShapeError, ValueRangeError as ValueRangeError)
+from .core.tape import Step as Step, backprop as backprop
+from .creation import (BoolTensor as BoolTensor, DoubleTensor as DoubleTensor, FloatTensor as FloatTensor,
+                       IntTensor as IntTensor, LongTensor as LongTensor, arange as arange, as_tensor as as_tensor,
+                       empty as empty, eye as eye, from_dlpack as from_dlpack, from_numpy as from_numpy, full as full,
+                       linspace as linspace, multinomial as multinomial, normal as normal, ones as ones, rand as rand,
+                       randint as randint, randint_like as randint_like, randn as randn, randperm as randperm,
+                       tensor as tensor, tril_indices as tril_indices, triu_indices as triu_indices, zeros as zeros)
 from .functions import *  # noqa: F403
-from .interop import Device as device
-from .interop import Size
-from .serialize import load, save
-from .settings import (compile, get_rng_state, set_default_device, set_float32_matmul_precision, set_printoptions,
-                       set_rng_state, use_deterministic_algorithms)
-from .tensors import Tensor
+from .interop import Size as Size
+from .serialize import load as load, save as save
+from .settings import (compile as compile, get_rng_state as get_rng_state, set_default_device as set_default_device,
+                       set_float32_matmul_precision as set_float32_matmul_precision,
+                       set_printoptions as set_printoptions, set_rng_state as set_rng_state,
+                       use_deterministic_algorithms as use_deterministic_algorithms)
+from .tensors import Tensor as Tensor
 
 if TYPE_CHECKING:                                  # what __getattr__ below finds
     from . import data, debug, models, nn, optim, plot, train, utils, verify
-    from .verify import gradcheck
+    from .verify import gradcheck as gradcheck
 
 __version__ = "0.1.0"
 
-bool = bool_
+bool, device = bool_, interop.Device
 double, float, half = float64, float32, float16
 long, int, short = int64, int32, int16
 newaxis = None

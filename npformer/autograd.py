@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -72,12 +72,8 @@ class _GradMode:
         self.before = []                           # a stack: one object may be entered again inside itself
         self.function = function
 
-    def __new__(cls, function=None):
-        self = super().__new__(cls)
-        if function is None:
-            return self
-        self.__init__()
-        return self(function)                      # used as a bare decorator, without parentheses
+    def __new__(cls, function=None) -> Any:        # an instance, or the function that a bare decorator wraps
+        return super().__new__(cls) if function is None else cls()(function)
 
     def __enter__(self) -> Self:
         self.before.append(tape.state.grad_enabled)
@@ -147,7 +143,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     return tuple(whole)  # type: ignore[arg-type]      # None comes only to those who pass allow_unused=True
 
 
-def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False):
+def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """d func(*inputs) / d inputs[i], of shape output.shape + input.shape; a tuple of them if `inputs` is a tuple.
 
     func: from Tensors to one Tensor. One backward pass for each entry of the output.
@@ -173,7 +169,7 @@ def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], cre
     return result[0] if alone else result
 
 
-def hessian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False):
+def hessian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """The second derivatives of a scalar func(*inputs): input.shape + input.shape; for several, a tuple of tuples."""
     alone = isinstance(inputs, Tensor)
 

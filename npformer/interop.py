@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def casting(dtype) -> Callable[[Tensor], Tensor]:
     return method
 
 
-def type_(x: Tensor, dtype: DType | None = None):
+def type_(x: Tensor, dtype: DType | None = None) -> Any:
     """x in another dtype; without one: the name of x's own."""
     return str(x.dtype) if dtype is None else to(x, dtype)
 
@@ -161,7 +161,7 @@ def to_array(x: Tensor, dtype=None, copy=None) -> np.ndarray:
     return np.array(numpy_array(x, "np.asarray(x)"), dtype=dtype, copy=copy)
 
 
-def item(x: Tensor):
+def item(x: Tensor) -> Any:
     """The one number of a tensor that holds just one."""
     if x.array.size != 1:
         raise ShapeError(complaint("item()", f"needs a tensor with one entry, this one has {x.array.size}", {"x": x},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import functions as f
 from . import inplace, interop
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .typing import Operand
+
+equals, differs = operator(f.eq), operator(f.ne)   # type checkers see == only as a method with a `def` of its own
 
 
 class Tensor(Tracked):
@@ -82,11 +84,16 @@ class Tensor(Tracked):
     __itruediv__ = augmented(f.div, "/")
     __neg__, __abs__ = f.neg, f.abs
     __lt__, __le__, __gt__, __ge__ = map(operator, (f.lt, f.le, f.gt, f.ge))
-    __eq__, __ne__ = map(operator, (f.eq, f.ne))       # type: ignore[assignment]   # object's return a bool
     __and__, __or__, __xor__ = map(operator, (f.bitwise_and, f.bitwise_or, f.bitwise_xor))
     __rand__, __ror__, __rxor__, __invert__ = __and__, __or__, __xor__, f.bitwise_not
     __hash__ = object.__hash__
     __getitem__, __setitem__ = f.getitem, inplace.setitem
+
+    def __eq__(self, other) -> Tensor:  # type: ignore[override]    # object's gives a bool
+        return equals(self, other)
+
+    def __ne__(self, other) -> Tensor:  # type: ignore[override]
+        return differs(self, other)
 
     def __bool__(self) -> builtins.bool:
         if self.array.size != 1:
@@ -137,7 +144,7 @@ class Tensor(Tracked):
         """The array itself, not a copy; only outside the graph and on the CPU, unless force=True."""
         return interop.numpy_array(self.detach().cpu() if force else self, "numpy()")
 
-    def tolist(self):
+    def tolist(self) -> Any:
         """The entries as Python numbers in nested lists."""
         return self.array.tolist()
 
@@ -178,7 +185,7 @@ class Tensor(Tracked):
 
     # ── size and memory ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def size(self, dim: builtins.int | None = None):
+    def size(self, dim: builtins.int | None = None) -> Any:
         """The sizes of all dims, or of one."""
         return self.shape if dim is None else self.array.shape[positive_dim(dim, self.ndim, "size")]
 
@@ -194,7 +201,7 @@ class Tensor(Tracked):
         """Bytes per entry."""
         return self.array.itemsize
 
-    def stride(self, dim=None):
+    def stride(self, dim=None) -> Any:
         """How many entries lie between neighbours along each dim, or along one."""
         steps = tuple(n // self.array.itemsize for n in self.array.strides)
         return steps if dim is None else steps[dim]

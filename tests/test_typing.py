@@ -6,10 +6,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
 import npformer
+import npformer.nn.functional as F
+from npformer import nn, optim
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 
@@ -85,10 +88,10 @@ WRONG = {
 }
 
 
-def mypy(program, folder):
+def mypy(program, folder, *more):
     """What mypy says of a program: (line number, text) for each remark. Only the program is judged, not the package."""
     (folder / "program.py").write_text(program)
-    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary"]
+    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary", *more]
     home = pathlib.Path(npformer.__file__).parents[1]
     done = subprocess.run([sys.executable, "-m", "mypy", *settings, "program.py"], cwd=folder, text=True,
                           capture_output=True, env={**os.environ, "MYPYPATH": str(home)})
@@ -121,10 +124,20 @@ def test_wrong_calls_are_errors(remarks):
         assert text in said.get(i, "nothing"), f"{call}: mypy says {said.get(i, 'nothing')}"
 
 
-def test_what_is_loaded_late_is_known_too(tmp_path):
-    program = "import npformer as npf\n" + "".join(f"reveal_type(npf.{name})\n" for name in npformer.LATE)
-    unknown = [text for _, text in mypy(program, tmp_path) if '"Any"' in text or "Revealed" not in text]
-    assert not unknown, "add it under TYPE_CHECKING in npformer/__init__.py"
+def public(module):
+    """The names that a module has for its users: all but its parts, and what it was written with."""
+    return [name for name, value in vars(module).items() if not name.startswith("_")
+            and not isinstance(value, types.ModuleType) and name not in ("import_module", "TYPE_CHECKING")]
+
+
+def test_every_public_name_is_exported_and_known(tmp_path):
+    names = {"npf": {*public(npformer), *npformer.LATE} - {"newaxis"}, "nn": public(nn), "F": public(F),
+             "optim": public(optim)}
+    uses = [f"{module}.{name}" for module, found in names.items() for name in sorted(found)]
+    imports = "import npformer as npf\nimport npformer.nn.functional as F\nfrom npformer import nn, optim\n"
+    said = mypy(imports + "".join(f"reveal_type({use})\n" for use in uses), tmp_path, "--no-implicit-reexport")
+    unknown = [(uses[line - 4], text) for line, text in said if '"Any"' in text or "Revealed" not in text]
+    assert not unknown, "import it `as` itself; what is loaded late, under TYPE_CHECKING in npformer/__init__.py"
 
 
 def test_the_package_says_that_it_is_typed():

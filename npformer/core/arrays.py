@@ -78,7 +78,7 @@ def device_of(array) -> str:
     return "cuda" if type(array).__module__.partition(".")[0] == "cupy" else "cpu"
 
 
-def move(array, device: DeviceLike | None):
+def move(array, device: DeviceLike | None) -> Any:
     """The same numbers on `device`; the same array when it is there already."""
     target = device_name(device)
     if device_of(array) == target:
@@ -142,7 +142,7 @@ def set_default_dtype(dtype: DType) -> None:
     _default["dtype"] = found
 
 
-def as_dtype(dtype: DType | None):
+def as_dtype(dtype: DType | None) -> Any:
     """A NumPy dtype for whatever names one: npf.float32, np.float32, 'float32', float, int, bool; None stays None."""
     if dtype is None:
         return None

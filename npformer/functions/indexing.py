@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return op.getitem(input, index=np.broadcast_to(values(mask), input.shape).copy())
 
 
-def nonzero(input: Tensor, *, as_tuple: bool = False):
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where input is not 0: a row of indices for each such entry; as_tuple: a vector for each dim"""
     found = np.nonzero(input.array)
     return tuple(map(input.wrap, found)) if as_tuple else input.wrap(np.stack(found, axis=-1))
@@ -214,7 +214,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def unique(input: Tensor, sorted: bool = True, return_inverse=False, return_counts=False,
-           dim: int | None = None):
+           dim: int | None = None) -> Any:
     """The different entries of input, in order; with their places in it and how often they come, if asked for"""
     found = np.unique(input.array, return_inverse=return_inverse, return_counts=return_counts, axis=dim)
     return tuple(map(input.wrap, found)) if isinstance(found, tuple) else input.wrap(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -198,7 +198,7 @@ def require_mask(mask, call):
         raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
 
 
-def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None):
+def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """input where condition is true, else other; `where(condition)` alone: the indices of what is true, a tuple"""
     if input is None and other is None:
         return tuple(condition.wrap(index) for index in np.nonzero(values(condition)))

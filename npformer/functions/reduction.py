@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -134,13 +134,13 @@ def extreme(input, dim, keepdim, whole, between, place):
 
 
 @with_numpy_names
-def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None):
+def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The largest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `maximum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amax, elementwise.maximum, argmax)
 
 
 @with_numpy_names
-def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None):
+def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The smallest entry; with dim: a namedtuple (values, indices) along it; with a second tensor: `minimum` of both"""
     return extreme(input, dim if other is None else other, keepdim, op.amin, elementwise.minimum, argmin)
 
