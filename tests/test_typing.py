@@ -91,7 +91,8 @@ WRONG = {
 def mypy(program, folder, *more):
     """What mypy says of a program: (line number, text) for each remark. Only the program is judged, not the package."""
     (folder / "program.py").write_text(program)
-    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary", *more]
+    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary",
+                *more]
     home = pathlib.Path(npformer.__file__).parents[1]
     done = subprocess.run([sys.executable, "-m", "mypy", *settings, "program.py"], cwd=folder, text=True,
                           capture_output=True, env={**os.environ, "MYPYPATH": str(home)})
