@@ -1,4 +1,4 @@
-"""The command `npformer`: train | residual | demo | info. Bad input gets one clear message and exit code 2."""
+"""The command `npformer` and its options. Bad input gets one clear message and exit code 2."""
 
 import argparse
 import dataclasses
@@ -27,7 +27,7 @@ SAVE_EVERY = {"--save-every": dict(type=int, metavar="N", help="steps between ch
 
 
 def main(argv=None):
-    """Run one command. Returns the exit code: 0, 2 for what cannot be used, 130 after Ctrl-C."""
+    """Run one command. Returns the exit code: 0, 1 if a check fails, 2 for what cannot be used, 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")   # a terminal that cannot show · or × gets a question mark
@@ -36,9 +36,9 @@ def main(argv=None):
             arrays.backend_from_environment()
         if "threads" in arguments:
             arrays.set_num_threads(arguments.threads)
-        importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)
+        code = importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
-        return 0
+        return code or 0
     except NpformerError as error:
         return complain(error, code=getattr(error, "exit_code", 2))
     except MemoryError as error:
@@ -60,7 +60,7 @@ def parser():
     """The options of every command."""
     top = argparse.ArgumentParser(prog="npformer", description="A Transformer on NumPy with a backward pass to read.")
     top.add_argument("--version", action="version", version=f"npformer {package_version()}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="train | residual | demo | info")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = add(commands, "train", "train a TinyTransformer on a text; can be killed and resumed",
                 {**TRAINING, **DEPTH, **SAVE_EVERY})
@@ -83,6 +83,7 @@ def parser():
     demo.add_argument("--seed", type=int, metavar="N", default=0, help="of weights and batches (%(default)s)")
     add_machine(demo)
 
+    add_checks(commands)
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not", description="What npformer runs on.")
     return top
 
@@ -97,6 +98,32 @@ def add(commands, name, help, options):
         how = {"default": argparse.SUPPRESS, **how, "help": f"{how['help']} ({default})"}
         command.add_argument(option, **how)
     return command
+
+
+def add_checks(commands):
+    """The commands of the judge."""
+    check = commands.add_parser("check", help="are the gradients in a Python file right?", description=(
+        "Judge the x_forward/x_backward pairs, the autograd.Functions and the marked functions of a file. "
+        "Exit code 0: all right; 1: something is wrong; 2: something could not be run."))
+    check.add_argument("file", metavar="FILE.py[::NAME]", help="the file, or one thing in it")
+    check.add_argument("--json", action="store_true", help="one line of JSON on stdout")
+    check.add_argument("--junit", metavar="FILE", help="write JUnit XML there, for a CI server")
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="of inputs and upstreams (%(default)s)")
+    check.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for the file (%(default)g)")
+
+    golden = commands.add_parser("golden", help="a reference for other engines, in one file", description=(
+        "Write inputs, weights, activations, loss and all gradients of a model, by name, as safetensors."))
+    golden.add_argument("model", metavar="MODEL", help="tiny, or FILE.py::factory; factory(rng) -> (model, inputs, loss)")
+    golden.add_argument("--out", required=True, metavar="REF.safetensors", help="where to write")
+    golden.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and inputs (%(default)s)")
+
+    compare = commands.add_parser("compare", help="which tensor of another engine is wrong first?", description=(
+        "Hold an engine's tensors against a reference. Exit code 0: they agree; 1: one is wrong; 2: cannot be used."))
+    compare.add_argument("mine", metavar="MINE", help="your tensors by the reference's names, .safetensors or .npz")
+    compare.add_argument("reference", metavar="REF.safetensors", help="what `npformer golden` wrote")
+    compare.add_argument("--tolerance", type=float, metavar="X", help=(
+        "what a tensor may be off by, relative to its largest entry (float64 1e-9, float32 2e-5, and measured rounding)"))
+    compare.add_argument("--json", action="store_true", help="one line of JSON on stdout")
 
 
 def config_options(arguments):

@@ -1,7 +1,7 @@
 """The judge: is this gradient right, and if not, what is wrong with it?"""
 
-from .check import check_vjp, gradcheck
 from .collecting import check
 from .findings import KINDS, Comparison, Finding, Report
+from .judge import check_vjp, gradcheck
 
-__all__ = ["KINDS", "Comparison", "Finding", "Report", "check", "check_vjp", "gradcheck"]
+__all__ = ["KINDS", "Comparison", "Finding", "Report", "against_torch", "check", "check_model", "check_vjp", "gradcheck"]

@@ -10,7 +10,7 @@ from .. import creation
 from ..autograd import Function
 from ..core.errors import InputError
 from ..tensors import Tensor
-from .check import check_vjp, gradcheck
+from .judge import check_vjp, gradcheck
 
 MARK = "__npformer_check__"
 

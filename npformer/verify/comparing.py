@@ -46,7 +46,8 @@ class Verdict:
 
     compared: names, in the order in which they were looked at. missing: of the reference's, those that you do not
     give. unknown: of yours, those that the reference has not. first: the first Difference. findings: what is wrong
-    there. later: how many of the tensors after it differ too. made_by: the operation there, in words.
+    there. agree: how many of the tensors before it agree. later: how many after it differ too. made_by: the operation
+    there, in words.
     """
 
     compared: list
@@ -55,7 +56,7 @@ class Verdict:
     first: Difference | None = None
     findings: list = field(default_factory=list)
     later: int = 0
-    right: int = 0
+    agree: int = 0
     made_by: str = ""
 
     def __bool__(self):
@@ -72,7 +73,7 @@ class Verdict:
         if self.first is None:
             return "\n".join([*lines, "  they all agree"])
         part = "backward" if self.first.name.startswith("gradient.") else "forward"
-        lines += [f"  {self.right} agree, and then, in the {part} pass, the first that is wrong is", f"  {self.first}"]
+        lines += [f"  {self.agree} agree, and then, in the {part} pass, the first that is wrong is", f"  {self.first}"]
         lines += [f"  {self.made_by}"] if self.made_by else []
         lines += [f"  {finding}" for finding in self.findings]
         if self.later:
@@ -100,7 +101,7 @@ def compare(mine, reference, metadata, tolerance=None):
     for name in known:
         difference, a, allowed = held(name, mine[name], reference[name], plan.rounding.get(name, 0.0), tolerance)
         if difference is None:
-            verdict.right += verdict.first is None
+            verdict.agree += verdict.first is None
         elif verdict.first is None:
             verdict.first, verdict.made_by = difference, plan.made_by(name, known)
             verdict.findings = plan.findings(name, a, allowed)

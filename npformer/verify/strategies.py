@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core import samples
+from ..core.errors import ShapeError
 
 try:
     from hypothesis import strategies as st
@@ -48,16 +49,14 @@ def shapes(min_dims=1, max_dims=3, largest=7):
 def broadcast_shapes(draw, count=2, max_dims=3, largest=7):
     """`count` shapes that broadcast to one of different primes; at least one of them has to be stretched for it."""
     whole = draw(shapes(1, max_dims, largest))
+    keeper = [draw(st.integers(0, count - 1)) for _ in whole]              # each size is there once at least
     found = []
-    for _ in range(count):
-        cut = draw(st.integers(0, len(whole)))
-        ones = draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))
-        found.append(tuple(1 if one else n for n, one in zip(whole, ones))[cut:])
-    if all(shape == whole for shape in found):
-        found[-1] = whole[1:]
-    if np.broadcast_shapes(*found) != whole:
-        found[draw(st.integers(0, count - 1)) if count > 1 else 0] = whole
-    if all(shape == whole for shape in found) and count > 1:
+    for k in range(count):
+        shape = [n if k == kept or draw(st.booleans()) else 1 for n, kept in zip(whole, keeper)]
+        while shape and shape[0] == 1 and draw(st.booleans()):
+            shape.pop(0)
+        found.append(tuple(shape))
+    if count > 1 and all(shape == whole for shape in found):
         found[0] = whole[1:]
     return tuple(found)
 
@@ -88,22 +87,23 @@ def drawn(shape, kind, dtype):
     return shape.flatmap(of_shape) if isinstance(shape, st.SearchStrategy) else of_shape(shape)
 
 
-@st.composite
-def masks(draw, *shape):
+def masks(*shape):
     """Boolean masks that are neither empty nor full, with at least one True in each line of the last dim."""
     if not shape or shape[-1] < 2:
-        raise ValueError(f"masks(*shape): the last dim must have 2 entries or more, got {shape}: a mask of fewer is empty "
-                         "or full")
-    rng = draw(generators())
-    mask = rng.random(shape) < draw(st.sampled_from((0.3, 0.5, 0.8)))
-    lines = mask.reshape(-1, shape[-1])
-    for line in lines[~lines.any(axis=1)]:
-        line[...] = False
+        raise ShapeError(f"masks(*shape): the last dim must have 2 entries or more, got {shape}: a line of one entry, none "
+                         "of them empty, makes a full mask")
+    share = st.sampled_from((0.3, 0.5, 0.8))
+    return st.builds(lambda rng, p: mended(rng.random(shape) < p, rng), generators(), share)
+
+
+def mended(mask, rng):
+    """The mask, without empty lines, and not full."""
+    lines = mask.reshape(-1, mask.shape[-1])
     empty = np.flatnonzero(~lines.any(axis=1))
-    lines[empty, rng.integers(0, shape[-1], len(empty))] = True
+    lines[empty, rng.integers(0, mask.shape[-1], len(empty))] = True
     if lines.all():
-        lines[rng.integers(len(lines)), rng.integers(shape[-1])] = False
-    return lines.reshape(shape)
+        lines[rng.integers(len(lines)), rng.integers(mask.shape[-1])] = False
+    return mask
 
 
 def causal_mask(queries, keys):

@@ -1,0 +1,36 @@
+"""`npformer compare`: the first tensor of another engine that is wrong, and what is wrong with it."""
+
+import dataclasses
+import zipfile
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..tensorfile import read
+from ..verify.comparing import compare
+from .strict import as_json
+
+
+def run(arguments):
+    """Print the verdict. Returns the exit code: 0 if all agree, 1 if something is wrong."""
+    mine = arrays_of(arguments.mine)
+    reference, metadata = read(arguments.reference)
+    verdict = compare(mine, reference, metadata, arguments.tolerance)
+    if arguments.json:
+        print(as_json({"right": bool(verdict), **dataclasses.asdict(verdict)}))
+    else:
+        print(verdict)
+    return 0 if verdict else 1
+
+
+def arrays_of(path):
+    """The arrays by name in a .safetensors or .npz file."""
+    if not path.endswith(".npz"):
+        return read(path)[0]
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise InputError(f"{path} is damaged, or no .npz file of plain arrays: {error}.") from None
