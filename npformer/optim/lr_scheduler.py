@@ -205,6 +205,63 @@ class WarmupLR(LRScheduler):
         return base * (1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
+class OneCycleLR(LRScheduler):
+    """lr from max_lr/div_factor up to max_lr in the first pct_start of the steps, then down to 1/final_div_factor of the
+    first; momentum (or β₁) from max_momentum down to base_momentum and back, unless cycle_momentum is False.
+
+    total_steps, or epochs·steps_per_epoch. max_lr: a number, or one for each group. anneal_strategy: "cos" or "linear".
+    three_phase: down to the first lr as slowly as up, and only then further.   Source: Smith and Topin 2017,
+    arXiv:1708.07120.
+    """
+
+    def __init__(self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
+                 epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+                 anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float = 0.85,
+                 max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+                 three_phase: bool = False, last_epoch: int = -1) -> None:
+        steps = total_steps if total_steps is not None else (epochs or 0) * (steps_per_epoch or 0)
+        if steps < 1 or not 0 <= pct_start <= 1 or anneal_strategy not in ("cos", "linear"):
+            raise ValueRangeError("OneCycleLR: needs total_steps >= 1 (or epochs and steps_per_epoch), 0 <= pct_start <= 1 "
+                                  f"and anneal_strategy 'cos' or 'linear', got {steps} steps, {pct_start!r}, "
+                                  f"{anneal_strategy!r}")
+        self.total_steps, self.linear = steps, anneal_strategy == "linear"
+        peak = pct_start * steps - 1
+        self.ends = [peak, 2 * peak, steps - 1] if three_phase else [peak, steps - 1]
+        self.cycle_momentum, self.base_momentum, self.max_momentum = cycle_momentum, base_momentum, max_momentum
+        groups = getattr(optimizer, "param_groups", [])
+        highest = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
+        if len(highest) != len(groups):
+            raise ValueRangeError(f"OneCycleLR: {len(highest)} entries of max_lr for {len(groups)} groups of parameters")
+        for group, top in zip(groups, highest):
+            if last_epoch == -1:
+                first = top / div_factor
+                group.update(max_lr=top, initial_lr=first, min_lr=first / final_div_factor)
+        super().__init__(optimizer, last_epoch)
+
+    def between(self, first: float, top: float, last: float) -> float:
+        """The value at t on the way first -> top -> last, or first -> top -> first -> last."""
+        stops, start = [first, top, last] if len(self.ends) == 2 else [first, top, first, last], 0.0
+        for k, end in enumerate(self.ends):
+            if self.last_epoch <= end or k == len(self.ends) - 1:
+                done = (self.last_epoch - start) / (end - start)
+                share = done if self.linear else (1 - math.cos(math.pi * done)) / 2
+                return stops[k] + (stops[k + 1] - stops[k]) * share
+            start = end
+        return last
+
+    def set_rates(self) -> None:
+        if self.last_epoch > self.total_steps:
+            raise ValueRangeError(f"OneCycleLR: step {self.last_epoch}, but it was made for {self.total_steps} steps")
+        momentum = self.between(self.max_momentum, self.base_momentum, self.max_momentum)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.between(group["initial_lr"], group["max_lr"], group["min_lr"])
+            if self.cycle_momentum and "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif self.cycle_momentum:
+                group["momentum"] = momentum
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
 class SequentialLR(LRScheduler):
     """One schedule after another: schedulers[i] serves from milestones[i − 1] on, where it starts at its own t = 0."""
 
