@@ -133,6 +133,9 @@ def replaced(x, index, value):
         value = x.wrap(np.asarray(value, dtype=x.dtype, like=x.array))
     elif value.dtype != x.dtype:
         value = shape.cast(value, dtype=x.dtype)
+    extra = value.ndim - part.ndim
+    if extra > 0 and set(value.shape[:extra]) == {1}:          # one more leading dim of size 1 is let pass, as by NumPy
+        value = reshape(value, value.shape[extra:])
     setitem(source, index, x.wrap(np.arange(size, size + part.size, like=x.array).reshape(part.shape)))
     entries = cat([reshape(x, (-1,)), reshape(expand(value, part.shape), (-1,))])
     return getitem(entries, source)
@@ -140,7 +143,9 @@ def replaced(x, index, value):
 
 def fill_(self: Tensor, value: Operand) -> Tensor:
     """Every entry becomes `value`, a number or a tensor of 0 dims."""
-    refuse_in_graph("fill_", "npf.full_like(x, value)", self, value)
+    if recorded(self, value):
+        return become(self, replaced(self, Ellipsis, value), "fill_",
+                      "Write x = npf.full_like(x, value), or do it under npf.no_grad().")
     write(self, Ellipsis, value.array if isinstance(value, tape.Box) else value, "fill_")
     return self
 
@@ -152,7 +157,11 @@ def zero_(self: Tensor) -> Tensor:
 
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """The entries of src (broadcast, converted to this tensor's dtype, from any device) replace these."""
-    refuse_in_graph("copy_", "x = src.clone()", self, src)
+    if recorded(self, src):
+        here, there = arrays.device_of(self.array), arrays.device_of(src.array)
+        moved = src if here == there else shape.move(src, device=here, source=there)
+        return become(self, replaced(self, Ellipsis, moved), "copy_",
+                      "Write x = src.clone(), or do it under npf.no_grad().")
     write(self, Ellipsis, arrays.move(src.array, arrays.device_of(self.array)), "copy_")
     return self
 

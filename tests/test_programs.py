@@ -154,6 +154,10 @@ def test_what_the_page_says_of_writes_in_place():
     view = h[:2]
     h.add_(1.0)
     assert h.tolist() == [2, 2, 2] and view.tolist() == [1, 1]
+    with pytest.raises(npf.GraphError, match="a view of another tensor's memory"):
+        h[1] += 1
+    h[1] = h[1] + 1
+    assert h.tolist() == [2, 3, 2]
     y = npf.zeros(2, requires_grad=True)
     z = npf.tanh(y)
     z.mul_(2)
