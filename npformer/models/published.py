@@ -1,8 +1,11 @@
 """GPT-2 as its weights are published: a safetensors file, a config.json beside it, and several ways to write names."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +13,11 @@ from .. import tensorfile
 from ..core import arrays
 from ..core.errors import InputError, ValueRangeError, complaint
 from ..nn.state import plain_array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..typing import StrPath
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MASKS = (".attn.bias", ".attn.masked_bias")        # causal masks, which old files carry along
@@ -25,7 +33,7 @@ FIXED = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu_pyto
          "add_cross_attention": (False,)}
 
 
-def plain(state_dict):
+def plain(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     """A state dict under GPT's own names: without `transformer.` before them, without masks, the head as wte alone."""
     if not hasattr(state_dict, "items"):
         return state_dict                          # load_state_dict has the words for that
@@ -44,7 +52,7 @@ def plain(state_dict):
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read(path):
+def read(path: StrPath) -> Mapping[str, np.ndarray]:
     """The arrays of a safetensors file under GPT's own names. path: the file, or the folder it is in."""
     path = weights_file(path)
     if not os.path.isfile(path):
@@ -52,12 +60,12 @@ def read(path):
     return plain(tensorfile.read(path)[0])
 
 
-def weights_file(path):
+def weights_file(path: StrPath) -> str:
     """The file that `path` means: itself, or the one in that folder."""
     return os.path.join(path, WEIGHTS) if os.path.isdir(path) else os.fspath(path)
 
 
-def read_config(path):
+def read_config(path: StrPath) -> dict[str, Any]:
     """config.json beside the weights, as a dict without what it leaves open; empty where there is none."""
     path = os.path.join(os.path.dirname(weights_file(path)), CONFIG)
     if not os.path.exists(path):
@@ -73,7 +81,7 @@ def read_config(path):
 # ── what the model is ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def options(path, weights, **chosen):
+def options(path: StrPath, weights: Mapping[str, np.ndarray], **chosen: float | None) -> dict[str, Any]:
     """The options of GPT for these weights: `chosen`, else as config.json says, else as their shapes do."""
     config, found = read_config(path), sizes(path, weights)
     for key, allowed in FIXED.items():
@@ -99,7 +107,7 @@ def options(path, weights, **chosen):
     return found
 
 
-def sizes(path, weights):
+def sizes(path: StrPath, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The options of GPT that the names and shapes of its weights tell."""
     tables = {}
     for name in ("wte.weight", "wpe.weight", "h.0.mlp.c_fc.weight"):
@@ -113,6 +121,6 @@ def sizes(path, weights):
                 bias="ln_f.bias" in weights)
 
 
-def dtype_of(weights):
+def dtype_of(weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype to compute in: the weights' own, but float32 for half precision."""
     return np.promote_types(weights["wte.weight"].dtype, arrays.float32)

@@ -1,7 +1,10 @@
 """Drawing tokens from a language model: from logits to probabilities, and from those to the next token."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +14,16 @@ from ..core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ..creation import multinomial
 from ..functions import cat
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    from ..nn import Module
+    from ..tensors import Tensor
+    from .gpt import GPT
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None,
+                  top_p: float | None = None) -> np.ndarray:
     """softmax(logits / temperature) over the tokens that top_k, then top_p, leave; the others get 0.
 
     logits: a raw array (B, V) -> float64 (B, V). temperature: >= 0; 0 gives all to the likeliest token, the first of
@@ -33,12 +44,12 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     return p if top_p is None else normalized(np.where(nucleus(p, top_p), p, 0))
 
 
-def normalized(p):
+def normalized(p: np.ndarray) -> np.ndarray:
     """p / Σ p, by rows."""
     return p / p.sum(axis=-1, keepdims=True)
 
 
-def nucleus(p, top_p):
+def nucleus(p: np.ndarray, top_p: float) -> np.ndarray:
     """Where p (B, V) has the fewest entries that sum to at least top_p: those with less than that before them."""
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
@@ -46,7 +57,8 @@ def nucleus(p, top_p):
     return np.take_along_axis(before < top_p, np.argsort(order, axis=-1), axis=-1)
 
 
-def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None, use_cache=True):
+def generate(model: GPT, ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
+             top_p: float | None = None, generator: arrays.Generator | None = None, use_cache: bool = True) -> Tensor:
     """ids (B, T) with max_new_tokens more, each drawn given those before it: see `GPT.generate`."""
     check_prompt(ids)
     check_options(max_new_tokens, temperature, top_k, top_p)
@@ -65,7 +77,7 @@ def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None
 
 
 @contextlib.contextmanager
-def evaluating(model):
+def evaluating(model: Module) -> Iterator[None]:
     """In evaluation mode inside the block; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -76,7 +88,7 @@ def evaluating(model):
             module.training = training
 
 
-def check_prompt(ids):
+def check_prompt(ids: Tensor) -> None:
     """Raise unless ids is a batch of sequences that has a last token to go on from."""
     if ids.ndim != 2 or 0 in ids.shape:
         raise ShapeError(complaint("generate(ids)", "ids must be (batch, time), with at least one token each",
@@ -85,7 +97,7 @@ def check_prompt(ids):
         raise DTypeError(complaint("generate(ids)", "ids must be integers: the tokens' numbers", {"ids": ids}))
 
 
-def check_options(max_new_tokens, temperature, top_k, top_p):
+def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueRangeError where an option of generate is out of its range."""
     if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
         raise ValueRangeError(f"generate: max_new_tokens must be an integer >= 0, got {max_new_tokens!r}")
