@@ -83,7 +83,7 @@ cross_entropy.wrong("divided by V", "factor", x=lambda g, p, target: g * (p - ch
 cross_entropy.wrong("sign", "sign", x=lambda g, p, target: g * (chosen(target) - p) / 7)
 cross_entropy.wrong("target's column only", "missing-term", "mask-ignored", "path-missing", "diagonal-jacobian",
                     "unexplained", x=lambda g, p, target: g * (p - 1) * chosen(target) / 7)
-cross_entropy.wrong("1 not subtracted", "missing-term", x=lambda g, p: g * p / 7)
+cross_entropy.wrong("1 not subtracted", "missing-term", "path-missing", x=lambda g, p: g * p / 7)
 cross_entropy.wrong("probabilities forgotten", "missing-term", x=lambda g, target: -g * chosen(target) / 7)
 cross_entropy.wrong("logits for probabilities", "missing-term", "wrong-coefficient", "unexplained",
                     x=lambda g, x, target: g * (x - chosen(target)) / 7)
@@ -181,6 +181,6 @@ bce_with_logits.right(x=lambda g, s, target: g * (s - target) / 15, target=lambd
 bce_with_logits.wrong("through the sigmoid once more", "extra-factor",
                       x=lambda g, s, target: g * (s - target) * s * (1 - s) / 15)
 bce_with_logits.wrong("target not subtracted", "missing-term", x=lambda g, s: g * s / 15)
-bce_with_logits.wrong("positives only", "extra-factor", "missing-term", "mask-ignored",
+bce_with_logits.wrong("positives only", "extra-factor", "path-missing", "missing-term",
                       x=lambda g, s, target: g * (s - 1) * target / 15)
 bce_with_logits.wrong("1/n forgotten", "factor", x=lambda g, s, target: g * (s - target))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...core.samples import distinct, mask, positive, real
-from ...ops.erf import erf_values
+from ...ops.elementwise import erf
 from .planted import subject
 
 # ── two operands, one of them broadcast ──────────────────────────────────────────────────────────────────────────────
@@ -246,7 +246,7 @@ def inner(x):
 @subject(x=real(3, 5))
 def gelu(x):
     """y = x·Φ(x).    dx = g·(Φ + x·φ)"""
-    Phi = (1 + erf_values(x / math.sqrt(2))) / 2
+    Phi = (1 + erf(x / math.sqrt(2))) / 2
     return x * Phi, {"Phi": Phi}
 
 
@@ -277,7 +277,7 @@ def gelu_tanh_slope(x, slope):
 gelu_tanh.right(x=lambda g, x: g * gelu_tanh_slope(x, inner(x)[1]))
 gelu_tanh.wrong("inner derivative forgotten", "wrong-coefficient", "missing-factor", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, 1))
-gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "unexplained",
+gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "path-missing",
                 x=lambda g, x: g * gelu_tanh_slope(x, C))
 gelu_tanh.wrong("cubic term not tripled", "wrong-coefficient", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, C * (1 + 0.044715 * x ** 2)))
