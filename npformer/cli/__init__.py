@@ -105,7 +105,9 @@ def add_checks(commands):
     check = commands.add_parser("check", help="are the gradients in a Python file right?", description=(
         "Judge the x_forward/x_backward pairs, the autograd.Functions and the marked functions of a file. "
         "Exit code 0: all right; 1: something is wrong; 2: something could not be run."))
-    check.add_argument("file", metavar="FILE.py[::NAME]", help="the file, or one thing in it")
+    what = check.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", metavar="FILE.py[::NAME]", help="the file, or one thing in it")
+    what.add_argument("--mutants", action="store_true", help="try the judge itself, by planted mistakes")
     check.add_argument("--json", action="store_true", help="one line of JSON on stdout")
     check.add_argument("--junit", metavar="FILE", help="write JUnit XML there, for a CI server")
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of inputs and upstreams (%(default)s)")

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from ..core.errors import InputError
 from ..files import write_whole
+from . import mutants
 from .script import split_target
 from .strict import as_json
 
@@ -19,6 +20,8 @@ WORKER = f"{__package__}.worker"
 
 def run(arguments):
     """Check, report, and return the exit code: 0 all right, 1 something is wrong, 2 something could not be run."""
+    if arguments.mutants:
+        return mutants.run(arguments)
     path, name = split_target(arguments.file)
     if not arguments.timeout > 0:
         raise InputError(f"--timeout must be a number of seconds > 0, got {arguments.timeout:g}.")

@@ -63,7 +63,7 @@ class Verdict:
         return self.first is None
 
     def __str__(self):
-        lines = [f"compared {len(self.compared)} tensors ({len(self.missing)} of the reference's are not given)"]
+        lines = [f"tensors compared: {len(self.compared)} (of the reference's, {len(self.missing)} are not given)"]
         if self.unknown:
             known = [*self.compared, *self.missing]
             close = (difflib.get_close_matches(name, known, n=1) for name in self.unknown[:3])
@@ -71,13 +71,13 @@ class Verdict:
             lines.append(f"  {len(self.unknown)} of yours are not in the reference: {', '.join(meant)}"
                          f"{', ...' if len(self.unknown) > 3 else ''}")
         if self.first is None:
-            return "\n".join([*lines, "  they all agree"])
+            return "\n".join([*lines, "  all agree"])
         part = "backward" if self.first.name.startswith("gradient.") else "forward"
-        lines += [f"  {self.agree} agree, and then, in the {part} pass, the first that is wrong is", f"  {self.first}"]
+        lines += [f"  {self.agree} agree; the first that is wrong, in the {part} pass, is", f"  {self.first}"]
         lines += [f"  {self.made_by}"] if self.made_by else []
         lines += [f"  {finding}" for finding in self.findings]
         if self.later:
-            lines.append(f"  {self.later} tensors that are computed after it differ too; mend this one first")
+            lines.append(f"  of those computed after it, {self.later} differ too; mend this one first")
         return "\n".join(lines)
 
 

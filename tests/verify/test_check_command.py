@@ -135,6 +135,24 @@ def test_junit_for_servers(check, tmp_path):
     assert suite.find("testcase[@name='tanh']")[:] == []
 
 
+def test_the_judge_itself_can_be_tried(capsys, monkeypatch):
+    from npformer.verify.mutants import SUBJECTS, Mutant
+    for name in set(SUBJECTS) - {"softmax", "layer_norm"}:
+        monkeypatch.delitem(SUBJECTS, name)
+    assert main(["check", "--mutants"]) == 0
+    assert "2 right gradients: 2 passed" in capsys.readouterr().out
+    assert main(["check", "--mutants", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["controls"]) == 2 and all(m["caught"] for m in told["mutants"])
+    SUBJECTS["softmax"].mutants.append(Mutant("softmax: no mistake at all", SUBJECTS["softmax"], ("sign",),
+                                              SUBJECTS["softmax"].rules))
+    try:
+        assert main(["check", "--mutants"]) == 1
+    finally:
+        SUBJECTS["softmax"].mutants.pop()
+    assert "softmax: no mistake at all: not caught; it should be sign" in capsys.readouterr().out
+
+
 # ── what could not be run ────────────────────────────────────────────────────────────────────────────────────────────
 
 

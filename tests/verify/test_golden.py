@@ -1,6 +1,10 @@
 """References for other engines: what is in them, by name; and that the first wrong tensor is found and named."""
 
 import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +92,7 @@ def test_dropout_leaves_its_masks_as_constants():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_right_engine_agrees(reference, dtype):
     verdict = compare(engine(reference, dtype), *reference)
-    assert verdict and "they all agree" in str(verdict) and not verdict.missing
+    assert verdict and "all agree" in str(verdict) and not verdict.missing
 
 
 def test_another_order_of_additions_in_float32_is_no_mistake(reference):
@@ -168,7 +172,7 @@ def test_the_message_says_which_backward_and_what_arrived(reference):
     del mine["gradient.activation.blocks.1.attention"]
     text = str(compare(mine, *reference))
     assert "it is dq of attention" in text and "gradient.activation.blocks.1.attention, which you do not give" in text
-    assert "dq is 2.6458 x the true gradient" in text and "2 tensors that are computed after it differ too" in text
+    assert "dq is 2.6458 x the true gradient" in text and "of those computed after it, 2 differ too" in text
 
 
 def test_an_engine_may_give_a_part_flat_and_under_misspelt_names(reference):
@@ -200,6 +204,23 @@ def test_what_cannot_be_compared_is_said(reference):
         golden(npf.nn.Linear(2, 3), {"x": np.ones((4, 2))}, lambda model, x: model(x))
     with pytest.raises(npf.DTypeError, match="input 'x' must be a NumPy array"):
         golden(npf.nn.Linear(2, 3), {"x": [1.0]}, lambda model, x: model(x).sum())
+
+
+# ── another language ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_c_program_of_the_document_finds_its_mistake(command, tmp_path):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = re.search(r"```c\n(.*?)```", (Path(__file__).parents[2] / "docs" / "golden.md").read_text(), re.S)[1]
+    command("golden", "tiny", "--out", "ref.safetensors")
+    for text, expected in ((program, 1), (program.replace("] = g[", "] += g["), 0)):
+        (tmp_path / "head.c").write_text(text)
+        subprocess.run([compiler, "-Wall", "-Werror", "-o", "head", "head.c"], cwd=tmp_path, check=True)
+        subprocess.run([tmp_path / "head"], cwd=tmp_path, check=True)
+        code, out, _ = command("compare", "mine.safetensors", "ref.safetensors")
+        assert code == expected and ("not-accumulated: dweight" in out) == bool(expected)
 
 
 # ── the commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +264,7 @@ def test_golden_and_compare_as_commands(command, tmp_path):
     assert metadata["format"] == "npformer-golden-1"
     np.savez("mine.npz", **found)
     code, out, _ = command("compare", "mine.npz", "ref.safetensors")
-    assert code == 0 and "they all agree" in out
+    assert code == 0 and "all agree" in out
     np.savez("mine.npz", **{**found, "gradient.weight.blocks.0.ff1.bias": found["gradient.weight.blocks.0.ff1.bias"] * 3})
     code, out, _ = command("compare", "mine.npz", "ref.safetensors", "--json")
     told = json.loads(out)
