@@ -144,8 +144,8 @@ class GPT(nn.Module):
         self.check_ids(ids, before)
         places = creation.arange(before, before + ids.shape[1], device=ids.device)
         x = self.drop(self.wte(ids) + self.wpe(places))                      # (B, T, C)
-        for block, kept in zip(self.h, cache or [None] * len(self.h)):
-            x = block(x, kept)                                               # (B, T, C)
+        for n, block in enumerate(self.h):
+            x = block(x, cache[n] if cache else None)                        # (B, T, C)
         return self.ln_f(x)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def options(path: StrPath, weights: Mapping[str, np.ndarray], **chosen: float | 
 
 def sizes(path: StrPath, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The options of GPT that the names and shapes of its weights tell."""
-    tables = {}
+    tables: dict[str, tuple[int, ...]] = {}
     for name in ("wte.weight", "wpe.weight", "h.0.mlp.c_fc.weight"):
         tables[name] = getattr(weights.get(name), "shape", ())
         if len(tables[name]) != 2:
