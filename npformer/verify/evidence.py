@@ -7,6 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
+from .findings import Finding
+
 RTOL = 1e-6
 
 
@@ -28,6 +30,12 @@ class Evidence:
     jacobian: np.ndarray | None = None
     inputs: dict = field(default_factory=dict)
     gradient_with: object = None                   # (name, value) -> the true gradient if that input were `value`
+    follow: object = None                          # () -> the graph of the forward, (y, x as a leaf), or None
+
+    def says(self, kind, text, certainty="certain", *hints, **detail):
+        """A finding on this input. The first hint is where it is; then which rule is broken, and the formula."""
+        detail["wrong"] = int(self.wrong.sum())
+        return Finding(kind, self.name, text, detail, certainty, (f"look at d{self.name}", *hints))
 
     @cached_property
     def scale(self):
@@ -72,7 +80,7 @@ class Evidence:
         if not square:
             return None
         c = float((self.a * self.n).sum()) / square
-        return c if self.same(self.a, c * self.n) and abs(c - 1) > 1e-9 else None
+        return c if self.same(self.a, c * self.n) and abs(c - 1) > 1e-5 else None
 
     def sizes(self):
         """What a constant factor may be made of: (value, words) for sizes, their roots, and simple numbers."""

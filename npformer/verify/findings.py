@@ -40,6 +40,9 @@ KINDS = {
 }
 
 
+SHOWN = 14                                         # lines of comparisons in a printed report
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that a check has to say.
@@ -123,8 +126,17 @@ class Report:
             head = "nothing wrong was seen, but this test point hides mistakes"
         else:
             head = f"{len(self.comparisons)} gradients are right"
-        return "\n".join([f"{self.subject}: {head}", *map(str, self.comparisons),
-                          *(f"  {finding}" for finding in self.findings)])
+        return "\n".join([f"{self.subject}: {head}", *self._lines(), *(f"  {finding}" for finding in self.findings)])
+
+    def _lines(self):
+        """A line for each comparison; of many, the right ones in one line, so that a report fits on a screen."""
+        right = [c for c in self.comparisons if c.ok]
+        if len(self.comparisons) <= SHOWN:
+            return [str(c) for c in self.comparisons]
+        worst = max((c.worst / max(c.scale, 1e-300) for c in right if c.scale > 1e-12), default=0.0)
+        return [str(c) for c in self.comparisons if not c.ok][:SHOWN] + [
+            f"  ok    {len(right)} gradients, {sum(c.entries for c in right)} entries looked at; largest error {worst:.1e} of "
+            "an input's largest entry"]
 
     def hints(self, tier):
         """For teaching: 1 where it is wrong, 2 which rule is broken, 3 the formula. A list, a line for each finding."""

@@ -32,14 +32,18 @@ class Edge:
     @property
     def words(self):
         """The edge as a message shows it, with its line."""
-        op, line = self.node.op, self.node.line
-        where = f" ({Path(line[0]).name}:{line[1]})" if line else ""
-        return f"the path through {op.name}'s {op.name_of(self.argument)}{where}"
+        op = self.node.op
+        return f"the path through {op.name}'s {op.name_of(self.argument)}{place_of(self.node)}"
 
     @property
     def is_term(self):
         """Whether its part is a term of a product rule or of a statistic, rather than one of several uses."""
         return self.node.op.name in PRODUCTS or bool(self.chain & set(REDUCTIONS))
+
+
+def place_of(node):
+    """ (file:line) of the user's code that made a node."""
+    return f" ({Path(node.line[0]).name}:{node.line[1]})" if node.line else ""
 
 
 def flow(node, arriving, target):

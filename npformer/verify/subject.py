@@ -8,6 +8,7 @@ from .. import autograd
 from ..core.arrays import float64, is_float, to_numpy
 from ..core.errors import DTypeError, GraphError, ShapeError
 from ..tensors import Tensor
+from .traced import trace
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Subject:
     checked: list
     forward: object
     pull: object
+    follow: object = None                          # () -> (y, leaves by place): the forward as a graph, or None
 
     def gradients(self, g):
         """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
@@ -39,8 +41,9 @@ def named(function):
 # ── functions of Tensors ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def from_function(fn, inputs):
-    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over them."""
+def from_function(fn, inputs, constant=False):
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
+    them. constant: a result without a graph behind it is no error, its gradients are zero."""
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
@@ -64,6 +67,8 @@ def from_function(fn, inputs):
         try:
             with autograd.enable_grad():
                 y = result_of(fn(*tensors))
+            if y.node is None and constant:
+                return [np.zeros(x.shape) for x in tensors], ()
             if y.node is None:
                 raise GraphError("gradcheck(fn, inputs): fn's result does not depend on any input that requires a "
                                  "gradient.\n  If fn reads tensors from outside, pass those, in float64, as inputs.")
@@ -124,7 +129,8 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         return sent, arrays_in(y[1]) if cached else ()
 
     names = list(names) if names is not None else names_of(forward, len(arrays))
-    return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull)
+    return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull,
+                   lambda *kind: trace(forward, arrays, checked, *kind))
 
 
 def copied(x):

@@ -108,6 +108,6 @@ def verdict(e, chosen, true, found):
             return Finding(kind, e.name, f"d{e.name} lacks the term {words}: the true gradient is {told}", {"term": words},
                            "certain", hints)
         kind = "path-doubled" if abs(d - 2 * c) <= 1e-5 * abs(c) and "@" in words else "wrong-coefficient"
-        return Finding(kind, e.name, f"d{e.name}: the term {words} has the coefficient {d:.4g}, and should have {c:.4g}; the true "
-                                     f"gradient is {told}", {"term": words}, "certain", hints)
+        return Finding(kind, e.name, f"d{e.name}: the term {words} has the coefficient {d:.4g}, and should have {c:.4g}; the "
+                                     f"true gradient is {told}", {"term": words}, "certain", hints)
     return None

@@ -4,13 +4,6 @@ from itertools import combinations
 
 import numpy as np
 
-from .findings import Finding
-
-
-def said(e, kind, text, certainty="certain", *hints):
-    """A finding on this input."""
-    return Finding(kind, e.name, text, {"wrong": int(e.wrong.sum())}, certainty, (f"look at d{e.name}", *hints))
-
 
 def diagonal(e):
     """aᵢ = gᵢ·dyᵢ/dxᵢ alone, though other outputs depend on xᵢ too"""
@@ -18,7 +11,7 @@ def diagonal(e):
         return None
     alone = (e.g.reshape(-1) * np.diagonal(e.jacobian)).reshape(e.a.shape)
     if e.same(e.a, alone) and not e.same(alone, e.n):
-        return said(e, "diagonal-jacobian", f"d{e.name} is g times the diagonal of the Jacobian: the influence of an entry on "
+        return e.says("diagonal-jacobian", f"d{e.name} is g times the diagonal of the Jacobian: the influence of an entry on "
                                             f"the other outputs is left out, in {int(e.wrong.sum())} of {e.a.size} entries",
                     "certain", "softmax and the norms mix the entries of a line, so their Jacobian is a full matrix",
                     "for softmax: dx = y·(g − Σ g·y), not g·y·(1 − y)")
@@ -38,13 +31,13 @@ def one_use_only(e):
     picks = {"last": len(flat) - 1 - e.used[::-1].argmax(axis=0), "first": e.used.argmax(axis=0)}
     for word, k in picks.items():
         if e.same(e.a, flat[k, np.arange(e.x.size)].reshape(e.a.shape)):
-            return said(e, "not-accumulated", f"d{e.name} has the gradient of the {word} use alone in the "
+            return e.says("not-accumulated", f"d{e.name} has the gradient of the {word} use alone in the "
                                               f"{int(e.wrong.sum())} entries that are used several times (up to "
                                               f"{int(count.max())} times): it is assigned where it must be added", "certain",
                         "a value that is used k times gets k contributions", "np.add.at(dW, ids, g), not dW[ids] = g")
     mean = np.where(count > 0, flat.sum(axis=0) / np.maximum(count, 1), 0).reshape(e.a.shape)
     if e.same(e.a, mean):
-        return said(e, "averaged-broadcast", f"d{e.name} is the mean over the uses of each entry (up to {int(count.max())}), "
+        return e.says("averaged-broadcast", f"d{e.name} is the mean over the uses of each entry (up to {int(count.max())}), "
                                              "and must be their sum")
 
 
@@ -65,10 +58,10 @@ def left_out(e):
         c = np.round(c).astype(int)
         gone, twice = np.flatnonzero(c == 0), np.flatnonzero(c > 1)
         if len(gone):
-            return said(e, "not-accumulated", f"d{e.name} leaves out what {len(gone)} of the {len(c)} slices along dim {axis} "
+            return e.says("not-accumulated", f"d{e.name} leaves out what {len(gone)} of the {len(c)} slices along dim {axis} "
                                               f"of the output send (indices {gone[:8].tolist()}): it must be added over all")
         if len(twice):
-            return said(e, "path-doubled", f"d{e.name} counts slice {twice[:8].tolist()} along dim {axis} of the output "
+            return e.says("path-doubled", f"d{e.name} counts slice {twice[:8].tolist()} along dim {axis} of the output "
                                            f"{c[twice[0]]} times")
 
 
@@ -86,7 +79,7 @@ def wrong_axis(e):
                     spread = np.broadcast_to(total.reshape(() if total.size == 1 else e.a.shape), e.a.shape)
                     if total.size > 1 or e.a.size > 1:
                         if e.same(e.a, spread) and not e.same(spread, e.n):
-                            return said(e, "wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
+                            return e.says("wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
                                                          f"those along which {e.name} was broadcast", "certain",
                                         "sum over the dims that were broadcast, and no others")
 
@@ -103,7 +96,7 @@ def factor_inside(e):
         if total.size == e.a.size and e.same(total.reshape(e.a.shape), e.a):
             text = ("the sum of g alone: the factor inside the sum is missing" if words == "nothing" else
                     f"the sum of g·{words}, which is not the factor that belongs there")
-            return said(e, "missing-factor", f"d{e.name} is {text}", "certain", "dL/dw = Σ g · dy/dw")
+            return e.says("missing-factor", f"d{e.name} is {text}", "certain", "dL/dw = Σ g · dy/dw")
 
 
 def other_value(e):
@@ -117,5 +110,5 @@ def other_value(e):
         for form, phi in shapes.items():
             for (here, t), (there, u) in ((("the input", e.x), ("the output", e.y)), (("the output", e.y), ("the input", e.x))):
                 if e.same(e.g * phi(t), e.a) and e.same(e.g * phi(u), e.n):
-                    return said(e, "stale-value", f"d{e.name} is g·({form.replace('{}', 't')}) with t {here}, but t must be "
+                    return e.says("stale-value", f"d{e.name} is g·({form.replace('{}', 't')}) with t {here}, but t must be "
                                                   f"{there}: the right formula at the wrong value")

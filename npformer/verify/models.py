@@ -1,0 +1,173 @@
+"""Whole models: their gradients against finite differences, the first operation whose own rule is wrong, and PyTorch."""
+
+import contextlib
+import copy
+
+import numpy as np
+
+from ..core import tape
+from ..core.arrays import float64, is_float, to_numpy
+from ..core.errors import GraphError, InputError
+from ..extras import extra
+from ..tensors import Tensor
+from .diagnose import Evidence, diagnose
+from .findings import Comparison, Finding, Report
+from .judge import STEP, judge, settled
+from .numeric import true_gradient
+from .subject import Subject, from_function
+
+ENTRIES = 40                                       # of each parameter, and of each input of a step
+
+
+def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=True):
+    """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite differences.
+
+    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. Of a
+    parameter with more than `max_entries` entries, so many are looked at, and all of it along random directions. inputs:
+    a Tensor or several. A failure is traced to the first operation, in backward order, whose own rule is wrong on the
+    values and the upstream gradient that it got; the finding names it, its module and the user's line.
+
+    Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    twin = copy.deepcopy(model).double().eval()
+    given = [x.detach().double() if is_float(x.dtype) else x for x in inputs]
+
+    def loss(*_):
+        return loss_fn(twin(*given))
+
+    named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
+    if not named:
+        raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires a gradient")
+    whole = from_function(loss, [p for _, p in named])
+    subject = Subject(f"check_model({type(model).__name__})", [name for name, _ in named], whole.inputs, whole.checked,
+                      whole.forward, whole.pull)
+    report = judge(subject, seed, STEP, 1e-7, max_entries)
+    if report.wrong:
+        culprit = first_wrong_step(loss, seed)
+        report.findings = ([culprit] if culprit else []) + report.wrong
+    else:                                          # fresh norms have weight 1: in a whole model that hides nothing
+        report.findings = []
+    return settled(report, raises)
+
+
+@contextlib.contextmanager
+def keeping_all():
+    """Inside, every node keeps all arguments of its operation."""
+    before, tape.state.keeps_all = tape.state.keeps_all, True
+    try:
+        yield
+    finally:
+        tape.state.keeps_all = before
+
+
+def first_wrong_step(loss, seed=0):
+    """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
+    with keeping_all():
+        y = loss()
+    rng = np.random.default_rng([seed, 1618])
+    for step in tape.backprop(y):
+        found = check_step(step, rng)
+        if found is not None:
+            return found
+    return None
+
+
+def check_step(step, rng):
+    """A step alone: its gradients against finite differences of its operation. The finding, or None."""
+    node = step.node
+    values = [np.array(a) if hasattr(a, "dtype") else a for a in map(plain, node.arguments)]
+    g = np.asarray(to_numpy(step.upstream), dtype=float)
+    for i, (value, sent) in enumerate(zip(values, step.sent)):
+        if sent is None:
+            continue
+        places = np.arange(value.size) if value.size <= ENTRIES else rng.choice(value.size, ENTRIES, replace=False)
+        truth = true_gradient(lambda arrays: np.asarray(node.op.compute(*arrays, **node.options)), values, i, g, places)
+        a = np.asarray(to_numpy(sent), dtype=float).reshape(-1)[places]
+        scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a).max(initial=0))
+        off = np.abs(a - truth.gradient) > 1e-6 * scale + 10 * truth.noise
+        if off.mean() > 0.1 or off.any() and node.op.name not in tape_kinks():
+            return placed(step, i, values, g, places, truth, a)
+    return None
+
+
+def placed(step, i, values, g, places, truth, a):
+    """The diagnosis of a step's wrong gradient, with its place: operation, module, line."""
+    node, x = step.node, values[i]
+    names = [node.op.name_of(k) for k in range(len(values))]
+    y = np.asarray(node.op.compute(*values, **node.options), dtype=float)
+    whole = len(places) == x.size
+    x, n, noise = (x, truth.gradient.reshape(x.shape), truth.noise.reshape(x.shape)) if whole else (
+        x.reshape(-1)[places], truth.gradient, truth.noise)
+    with np.errstate(all="ignore"):
+        found = diagnose(Evidence(names[i], x, a.reshape(x.shape), n, noise, g, y, truth.jacobian if whole else None,
+                                  dict(zip(names, values))))[0]
+    file, line = step.source or ("an unknown file", 0)
+    where = f" in module {step.where}" if step.where else ""
+    return Finding(found.kind, names[i], f"the first wrong rule, in backward order, is that of {step.op}{where} ({file}:{line}): "
+                                         f"{found.message}", {"op": step.op, "where": step.where, "line": line}, found.certainty,
+                   found.hints)
+
+
+def tape_kinks():
+    """Operations with kinks, at which a few entries may differ."""
+    return ("relu", "abs", "maximum", "minimum", "amax", "amin", "where")
+
+
+def plain(a):
+    """An argument as a NumPy array, or as it is."""
+    return to_numpy(a) if hasattr(a, "dtype") else a
+
+
+def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
+    """Hold a function, or a module, and its gradients against PyTorch's, in float64.
+
+    fn and torch_fn: functions of Tensors, here and there; or modules, of which torch_fn's weights are copied into fn.
+    inputs: arrays or Tensors; floating ones are compared in their gradients too, for a random upstream.
+    Needs PyTorch. Returns a Report: "output", then a line for each input and parameter.
+    """
+    torch = extra("torch", "against_torch")
+    arrays = [np.array(to_numpy(x.array)) if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
+    arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in arrays]
+    if hasattr(torch_fn, "state_dict") and hasattr(fn, "load_state_dict"):
+        fn, torch_fn = copy.deepcopy(fn).double(), copy.deepcopy(torch_fn).double()
+        fn.load_state_dict({name: value.detach().numpy() for name, value in torch_fn.state_dict().items()})
+    ours = [Tensor.wrap(a.copy()) for a in arrays]
+    theirs = [torch.tensor(a) for a in arrays]
+    for xs in (ours, theirs):
+        for x, a in zip(xs, arrays):
+            if a.dtype.kind == "f":
+                x.requires_grad_()
+    y, expected = fn(*ours), torch_fn(*theirs)
+    if tuple(y.shape) != tuple(expected.shape):
+        raise InputError(f"against_torch: the output has shape {tuple(y.shape)} here and {tuple(expected.shape)} there")
+    g = np.random.default_rng([seed, 2718]).standard_normal(tuple(expected.shape))
+    y.backward(Tensor.wrap(np.array(g)))
+    expected.backward(torch.tensor(g))
+    pairs = [("output", y.detach().array, expected.detach().numpy())]
+    pairs += [(f"inputs[{i}]", x.grad, t.grad) for i, (x, t) in enumerate(zip(ours, theirs)) if x.requires_grad]
+    if hasattr(fn, "named_parameters"):
+        there = dict(torch_fn.named_parameters())
+        pairs += [(name, p.grad, there[name].grad) for name, p in fn.named_parameters() if name in there]
+    report = Report(f"against_torch({getattr(fn, '__name__', type(fn).__name__)})", [])
+    for name, a, n in pairs:
+        a, n = (None if v is None else np.asarray(v.array if isinstance(v, Tensor) else v.numpy() if hasattr(v, "numpy")
+                                                  else v) for v in (a, n))
+        report.comparisons.append(held(name, a, n, rtol))
+        if not report.comparisons[-1].ok:
+            report.findings.append(Finding("unexplained" if a is not None else "zero", name,
+                                           f"{name} differs from PyTorch's by up to {report.comparisons[-1].worst:.3g}"))
+    return settled(report, raises)
+
+
+def held(name, a, n, rtol):
+    """One array against PyTorch's; an absent gradient counts as zero."""
+    shape = (a if a is not None else n if n is not None else np.zeros(())).shape
+    a, n = (np.zeros(shape) if v is None else v for v in (a, n))
+    error = np.abs(a - n)
+    scale = float(max(np.abs(n).max(initial=0), np.abs(a).max(initial=0)))
+    k = int(error.argmax()) if error.size else 0
+    place = tuple(int(v) for v in np.unravel_index(k, shape)) if error.size else ()
+    return Comparison(name, shape, a.size, float(error.max(initial=0)), scale, 0.0,
+                      bool((error <= rtol * max(scale, 1e-12)).all()), place,
+                      float(a.reshape(-1)[k]) if a.size else 0.0, float(n.reshape(-1)[k]) if n.size else 0.0)
