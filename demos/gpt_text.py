@@ -42,7 +42,7 @@ def loss_of(x, y):
 def held_out_loss():
     """The model's loss on text that it never saw."""
     with npf.no_grad():
-        return np.mean([loss_of(x, y).item() for x, y in data.in_order(held_out, 32, CONTEXT, most=256)])
+        return np.mean([loss_of(x, y).item() for x, y in data.in_order(held_out, 32, CONTEXT)])
 
 
 def sampled(length, use_cache):
