@@ -82,14 +82,15 @@ def unturned(g, other, i):
 def misplaced(step, i):
     """The rule of a function of one number with the input where the output belongs, or the other way round."""
     op, node = step.node.op, step.node
-    rule, reads = getattr(op, "rules", {}).get(op.names[i]), getattr(op, "reads", {}).get(op.names[i], ())
-    if rule is None or len(op.names) != 1 or not {"y", op.names[0]} & set(reads):
+    name = op.names[0] if len(op.names) == 1 else None
+    rule, reads = getattr(op, "rules", {}).get(name), getattr(op, "reads", {}).get(name, ())
+    if rule is None or not {"y", name} & set(reads):
         return
     value = step.output if step.output is not None else step.kept[0]
     other = op.compute(value, **node.options)
     with np.errstate(all="ignore"):
-        sent = rule(*[other if name in ("y", op.names[0]) else step.upstream if name == "g"
-                      else op.value_of(name, i, step.upstream, node, step.kept, step.output) for name in reads])
+        sent = rule(*[other if read in ("y", name)
+                      else op.value_of(read, i, step.upstream, node, step.kept, step.output) for read in reads])
     if np.shape(sent) == step.sent[i].shape:
         yield "stale-value", f"it is taken at {op.name} of the value that belongs there", sent
 

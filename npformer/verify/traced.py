@@ -98,6 +98,13 @@ def pad(x, width, *_, **__):
     return x
 
 
+def split(x, parts, axis=0):
+    """np.split: into so many equal parts, or at these places."""
+    n = x.shape[axis]
+    places = range(0, n + 1, n // parts) if isinstance(parts, int) else [0, *parts, n]
+    return list(f.split(x, [int(size) for size in np.diff(places)], dim=axis))
+
+
 def method(name):
     """np.name(x, ...) as x.name(...)."""
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
@@ -115,8 +122,7 @@ FUNCTIONS = {
     "where": lambda c, a, b: f.where(*lifted([c, a, b])),
     "concatenate": lambda xs, axis=0: f.cat(lifted(xs), dim=axis),
     "stack": lambda xs, axis=0: f.stack(lifted(xs), dim=axis),
-    "split": lambda x, n, axis=0: list(f.chunk(x, n, dim=axis)) if isinstance(n, int) else list(
-        f.tensor_split(x, n, dim=axis)),
+    "split": split,
     "clip": lambda x, low=None, high=None: f.clamp(x, low, high),
     "roll": lambda x, shift, axis=None: f.roll(x, shift, axis),
     "tile": lambda x, reps: f.tile(x, reps if isinstance(reps, tuple) else (reps,)),

@@ -253,7 +253,7 @@ def gelu(x):
 gelu.right(x=lambda g, x, Phi: g * (Phi + x * phi(x)))
 gelu.wrong("second term dropped", "missing-term", x=lambda g, Phi: g * Phi)
 gelu.wrong("first term dropped", "missing-term", x=lambda g, x: g * x * phi(x))
-gelu.wrong("x of the second term lost", "missing-term", "wrong-coefficient", "unexplained",
+gelu.wrong("x of the second term lost", "missing-factor", "missing-term",
            x=lambda g, x, Phi: g * (Phi + phi(x)))
 gelu.wrong("sign of the second term", "wrong-coefficient", x=lambda g, x, Phi: g * (Phi - x * phi(x)))
 gelu.wrong("density without 1/√(2π)", "wrong-coefficient",
@@ -294,7 +294,7 @@ def silu(x):
 
 silu.right(x=lambda g, y, s: g * (s + y * (1 - s)))
 silu.wrong("sigmoid alone", "missing-term", x=lambda g, s: g * s)
-silu.wrong("x of the second term lost", "missing-term", "wrong-coefficient", "unexplained",
+silu.wrong("x of the second term lost", "missing-factor", "missing-term",
            x=lambda g, s: g * (s + s * (1 - s)))
 silu.wrong("derivative of the sigmoid alone", "missing-term", "unexplained", x=lambda g, s: g * s * (1 - s))
 silu.wrong("sign of the second term", "wrong-coefficient", x=lambda g, y, s: g * (s - y * (1 - s)))
