@@ -170,13 +170,15 @@ def detached(array):
 
 
 def plain_value(value):
-    """A number or an option as JSON has it; what JSON cannot hold becomes {"text": ...}."""
+    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold {"text": ...}."""
     if isinstance(value, (bool, int, str, type(None))):
         return value
     if isinstance(value, (float, np.number)):
         return float(value) if math.isfinite(value) else {"text": str(float(value))}
     if isinstance(value, (tuple, list)):
         return [plain_value(v) for v in value]
+    if isinstance(value, slice):
+        return {"slice": [plain_value(v) for v in (value.start, value.stop, value.step)]}
     return {"text": str(value)}
 
 

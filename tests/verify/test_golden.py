@@ -206,6 +206,22 @@ def test_what_cannot_be_compared_is_said(reference):
         golden(npf.nn.Linear(2, 3), {"x": [1.0]}, lambda model, x: model(x).sum())
 
 
+def test_a_use_by_an_index_is_run_again():
+    """Three slices of one array, as where q, k and v come out of one matrix; the second use is left out."""
+    def loss(model, x):
+        y = model(x)
+        q, k, v = (y[..., i, :] for i in range(3))
+        return (q * k).sum() + (k * v.tanh()).mean()
+
+    model = npf.nn.Sequential(npf.nn.Linear(5, 3 * 7), npf.nn.Unflatten(-1, (3, 7)))
+    found, metadata = golden(model, {"x": np.random.default_rng(0).standard_normal((2, 5))}, loss)
+    name = next(n for n in json.loads(metadata["backward"]) if n.endswith("reshape"))
+    d = found[name].copy()
+    d[..., 1, :] = 0
+    verdict = compare({name: d}, found, metadata)
+    assert verdict.findings[0].kind == "path-missing" and "activation.getitem.2 is left out" in str(verdict)
+
+
 # ── another language ────────────────────────────────────────────────────────────────────────────────────────────
 
 
