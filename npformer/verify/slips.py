@@ -11,7 +11,7 @@ from ..core import tape
 from ..ops.shape import unbroadcast
 from .findings import Finding
 from .paths import MOST, flow, place_of
-from .traced import Unmasked
+from .traced import OneLess, OneMore, Unmasked
 
 
 def by_rule(e):
@@ -95,16 +95,14 @@ def misplaced(step, i):
         yield "stale-value", f"it is taken at {op.name} of the value that belongs there", sent
 
 
-def without_masks(e):
-    """a = the gradient of the same function with every np.where left out: the mask is not applied in the backward"""
-    graph = e.follow(Unmasked) if e.follow else None
-    if graph is None:
-        return None
-    y, leaf = graph
-    found, = tape.collect(y, np.asarray(e.g, dtype=float), [leaf])
-    if found is None or not e.same(found, e.a):
-        return None
-    return Finding("mask-ignored", e.name, f"d{e.name} is the gradient of the same function without its masks (np.where): "
-                   "the backward pass works with values that the forward pass masked", {"wrong": int(e.wrong.sum())},
-                   "certain", (f"look at d{e.name}", "keep what the forward pass used, after the mask",
-                               "where the mask says no, the value is a constant: its gradient is zero"))
+def with_another_mask(e):
+    """a = the gradient of the same function with another mask in np.where: none, or one that is off by one"""
+    for kind in (Unmasked, OneMore, OneLess) if e.follow else ():
+        graph = e.follow(kind)
+        found = graph and tape.collect(graph[0], np.asarray(e.g, dtype=float), [graph[1]])[0]
+        if found is not None and e.same(found, e.a):
+            return Finding("mask-ignored", e.name, f"d{e.name} is the gradient of the same function with {kind.words}: the "
+                           "backward pass works with other values than the forward pass", {"wrong": int(e.wrong.sum())},
+                           "certain", (f"look at d{e.name}", "keep what the forward pass used, after the mask",
+                                       "where the mask says no, the value is a constant: its gradient is zero"))
+    return None

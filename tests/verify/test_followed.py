@@ -98,3 +98,5 @@ def test_a_mask_forgotten_in_the_backward_is_named():
 
     assert judged(CAUSAL)
     assert judged(np.ones((3, 3), bool)).wrong[0].kind == "mask-ignored"
+    shifted = judged(np.tril(np.ones((3, 3), bool), 1)).wrong[0]
+    assert shifted.kind == "mask-ignored" and "one entry more" in shifted.message
