@@ -233,6 +233,13 @@ class _FunctionOperation:
     def name_of(self, i):
         return f"inputs[{i}]"
 
+    def compute(self, *arrays):
+        """The forward on plain arrays, the outputs laid end to end as in the graph; nothing is recorded."""
+        with no_grad():
+            result = self.function.forward(Context(), *[Tensor.wrap(a) if hasattr(a, "dtype") else a for a in arrays])
+        outputs = [y.array for y in (result if isinstance(result, tuple) else (result,))]
+        return outputs[0] if len(outputs) == 1 else np.concatenate([y.reshape(-1) for y in outputs])
+
     def gradients(self, node, g):
         with no_grad():
             return [None if d is None else d.array for d in self._backward(node, node.wrap(g))]

@@ -109,12 +109,12 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     def __bool__(self):
-        return all(c.ok for c in self.comparisons) and not self.findings
+        return all(c.ok for c in self.comparisons) and all(f.kind == "kink" for f in self.findings)
 
     @property
     def wrong(self) -> list[Finding]:
-        """The findings that say that a gradient is wrong; those of kind "vacuous" only say that it might be."""
-        return [f for f in self.findings if f.kind != "vacuous"]
+        """The findings that say that something is wrong: "vacuous" only says that it might be, "kink" that it is free."""
+        return [f for f in self.findings if f.kind not in ("vacuous", "kink")]
 
     def __str__(self):
         bad = [c.name for c in self.comparisons if not c.ok]
@@ -122,7 +122,7 @@ class Report:
             head = f"gradients of {', '.join(bad)} are wrong"
         elif self.wrong:
             head = "the values are right, but not the pass"
-        elif self.findings:
+        elif not self:
             head = "nothing wrong was seen, but this test point hides mistakes"
         else:
             head = f"{len(self.comparisons)} gradients are right"

@@ -17,6 +17,7 @@ from .numeric import true_gradient
 from .subject import Subject, from_function
 
 ENTRIES = 40                                       # of each parameter, and of each input of a step
+KINKED = ("relu", "abs", "maximum", "minimum", "amax", "amin", "where")      # at a kink a few entries may differ
 
 
 def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=True):
@@ -52,31 +53,32 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
 
 
 @contextlib.contextmanager
-def keeping_all():
-    """Inside, every node keeps all arguments of its operation."""
-    before, tape.state.keeps_all = tape.state.keeps_all, True
+def arguments_of():
+    """Inside, a dict is filled: the arguments of every operation that is recorded, by its node."""
+    seen: dict = {}
+    before, tape.state.observer = tape.state.observer, lambda node, values, y: seen.update({node: tuple(values)})
     try:
-        yield
+        yield seen
     finally:
-        tape.state.keeps_all = before
+        tape.state.observer = before
 
 
 def first_wrong_step(loss, seed=0):
     """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
-    with keeping_all():
+    with arguments_of() as arguments:
         y = loss()
     rng = np.random.default_rng([seed, 1618])
     for step in tape.backprop(y):
-        found = check_step(step, rng)
+        found = check_step(step, arguments[step.node], rng)
         if found is not None:
             return found
     return None
 
 
-def check_step(step, rng):
+def check_step(step, arguments, rng):
     """A step alone: its gradients against finite differences of its operation. The finding, or None."""
     node = step.node
-    values = [np.array(a) if hasattr(a, "dtype") else a for a in map(plain, node.arguments)]
+    values = [np.array(a) if hasattr(a, "dtype") else a for a in map(plain, arguments)]
     g = np.asarray(to_numpy(step.upstream), dtype=float)
     for i, (value, sent) in enumerate(zip(values, step.sent)):
         if sent is None:
@@ -86,7 +88,7 @@ def check_step(step, rng):
         a = np.asarray(to_numpy(sent), dtype=float).reshape(-1)[places]
         scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a).max(initial=0))
         off = np.abs(a - truth.gradient) > 1e-6 * scale + 10 * truth.noise
-        if off.mean() > 0.1 or off.any() and node.op.name not in tape_kinks():
+        if off.mean() > 0.1 or off.any() and node.op.name not in KINKED:
             return placed(step, i, values, g, places, truth, a)
     return None
 
@@ -107,11 +109,6 @@ def placed(step, i, values, g, places, truth, a):
     return Finding(found.kind, names[i], f"the first wrong rule, in backward order, is that of {step.op}{where} ({file}:{line}): "
                                          f"{found.message}", {"op": step.op, "where": step.where, "line": line}, found.certainty,
                    found.hints)
-
-
-def tape_kinks():
-    """Operations with kinks, at which a few entries may differ."""
-    return ("relu", "abs", "maximum", "minimum", "amax", "amin", "where")
 
 
 def plain(a):

@@ -101,7 +101,7 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
 
     cache None: found out, by whether forward returns a pair (y, cache).
     """
-    given = [np.array(x) if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
+    given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
     arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in given]
     checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     if not checked:

@@ -1,7 +1,7 @@
 """One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one small operation.
 
 The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
-memory is measured in a process of its own for each. 
+memory is measured in a process of its own for each.
 Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
 """
 
