@@ -195,7 +195,7 @@ def pattern(e):
             return f", all at indices {np.flatnonzero(bad)[:8].tolist()} of dim {axis}"
         if e.a.shape[axis] > 1 and np.ptp(r, axis=axis).max() < 1e-5 * e.scale:
             return f"; the error is constant along dim {axis}: a term that was averaged or summed along it is wrong"
-    if e.a.ndim >= 2:
+    if e.a.ndim >= 2 and np.isfinite(r).all():
         flat = r.reshape(-1, r.shape[-1])
         singular = np.linalg.svd(flat, compute_uv=False)
         if len(singular) > 1 and singular[1] < 1e-5 * singular[0]:
