@@ -43,3 +43,18 @@ def test_python_in_the_readme_runs():
         assert "WRONG dinput (3, 5): largest error" in str(error)
     else:
         raise AssertionError("the wrong softmax of the README passed the check")
+
+
+def test_every_kind_of_finding_is_in_the_table():
+    page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert [kind for kind in npformer.verify.KINDS if f"| `{kind}` |" not in page] == []
+
+
+def test_the_example_of_the_judge_says_what_the_page_says():
+    source, told = re.search(r"```python\n(import numpy.*?)```\n\n```text\n(.*?)```",
+                             (ROOT / "docs" / "verify.md").read_text(encoding="utf-8"), re.S).groups()
+    names = {}
+    exec(source.replace("print(", "report = ("), names)
+    for line in told.splitlines():                 # the sentences; errors of 1e-11 depend on the machine
+        if "WRONG" in line or "factor" in line or "wrong" in line:
+            assert line.strip() in str(names["report"]), line

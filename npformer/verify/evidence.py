@@ -104,13 +104,8 @@ class Evidence:
         return found
 
     def word_for(self, c):
-        """What a constant may be, in words; '' if nothing fits."""
-        simple = {2: "two", 0.5: "one half", -2: "minus two", -0.5: "minus one half", 3: "three"}
-        for value, words in simple.items():
-            if abs(c - value) < 1e-6 * abs(value):
-                return words
-        for value, words in self.sizes():
-            for sign in (1, -1):
-                if abs(c - sign * value) < 1e-6 * abs(value):
-                    return ("minus " if sign < 0 else "") + words
-        return ""
+        """What a constant may be, in words, the likelier first; '' if nothing fits."""
+        simple = [(2, "two"), (0.5, "one half"), (3, "three")]
+        fits = [("minus " if sign < 0 else "") + words for value, words in [*self.sizes(), *simple] for sign in (1, -1)
+                if abs(c - sign * value) < 1e-6 * abs(value)]
+        return ", or ".join(fits[:1] + [w for w in fits[1:] if w in ("two", "one half", "three")])
