@@ -81,17 +81,21 @@ def one_sided(forward, inputs, array, place, g, h=1e-6):
     return float((g * left).sum()), float((g * right).sum())
 
 
-def directional(forward, inputs, i, g, direction, h=STEP):
-    """(Σ g·dy along `direction`, its estimated error): one number for the whole of inputs[i]."""
-    array = inputs[i]
-    before, found = array.copy(), []
+def directional(forward, inputs, directions, g, h=STEP):
+    """(Σ g·dy along `directions`, arrays by the places of inputs; its estimated error): one number for them all."""
+    before, found = {i: inputs[i].copy() for i in directions}, []
+
+    def at(step):
+        for i, v in directions.items():
+            inputs[i][...] = before[i] + step * v
+        return np.array(forward(inputs), dtype=float)
+
     try:
         for step in (h, 2 * h):
-            array[...] = before + step * direction
-            above = np.array(forward(inputs), dtype=float)
-            array[...] = before - step * direction
-            found.append(float((g * (above - forward(inputs))).sum()) / (2 * step))
+            above = at(step)
+            found.append(float((g * (above - at(-step))).sum()) / (2 * step))
     finally:
-        array[...] = before
+        for i, x in before.items():
+            inputs[i][...] = x
     slope = (4 * found[0] - found[1]) / 3
     return slope, rounding(g, np.abs(above).max(initial=0), h) + 0.05 * abs(slope - found[0])

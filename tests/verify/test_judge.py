@@ -195,6 +195,18 @@ def test_ties_may_share_but_not_multiply():
     assert report.wrong[0].kind == "only-at-ties"
 
 
+def test_fast_mode_looks_along_two_directions_and_closely_where_they_differ():
+    layer = nn.LayerNorm(7).double()
+    x = npf.randn(3, 7, dtype=npf.float64)
+    report = npf.gradcheck(lambda *_: layer(x), [*layer.parameters(), x], fast_mode=True)
+    assert report and [c.name for c in report.comparisons] == ["direction 1", "direction 2"]
+    before = [p.detach().clone() for p in layer.parameters()]
+    assert all(npf.equal(p, q) for p, q in zip(layer.parameters(), before))
+    with pytest.raises(npf.GradientError) as error:
+        npf.gradcheck(WrongGelu.apply, x, fast_mode=True)
+    assert error.value.findings[0].kind == "missing-term"
+
+
 def test_second_order():
     assert npf.gradcheck(lambda x: F.softmax(x, -1), npf.randn(3, 4, dtype=npf.float64), order=2)
 
