@@ -34,7 +34,10 @@ class Subject:
 
 
 def named(function):
-    """A function's name, as a report shows it."""
+    """A function's name, as a report shows it; of a Function's `apply`, the Function's."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, type):
+        return owner.__name__
     return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "").rpartition(".")[2]
 
 
