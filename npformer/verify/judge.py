@@ -188,7 +188,7 @@ def compare(subject, i, a, g, y, rng, eps, rtol, max_entries):
     name, x = subject.names[i], subject.inputs[i]
     whole = x.size <= max_entries
     places = np.arange(x.size) if whole else chosen(a, rng, min(SAMPLED, max_entries))
-    truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps)
+    truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
     taken = a.reshape(-1)[places]
     scale = max(np.abs(truth.gradient).max(initial=0), np.abs(taken).max(initial=0))
     allowed = rtol * scale + 3 * truth.noise

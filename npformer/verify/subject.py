@@ -26,6 +26,7 @@ class Subject:
     forward: object
     pull: object
     follow: object = None                          # () -> (y, leaves by place): the forward as a graph, or None
+    raw: object = None                             # forward as it is, which may take complex arrays; None if it cannot
 
     def gradients(self, g):
         """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
@@ -114,8 +115,11 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
     cached = isinstance(first, tuple) and len(first) == 2 if cache is None else cache
 
     def value(values):
+        return np.asarray(raw(values), dtype=float64)
+
+    def raw(values):
         y = forward(*values)
-        return np.asarray(y[0] if cached else y, dtype=float64)
+        return y[0] if cached else y
 
     def pull(g, values):
         y = forward(*values)
@@ -133,7 +137,7 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
 
     names = list(names) if names is not None else names_of(forward, len(arrays))
     return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull,
-                   lambda *kind: trace(forward, arrays, checked, *kind))
+                   lambda *kind: trace(forward, arrays, checked, *kind), raw)
 
 
 def copied(x):

@@ -207,6 +207,23 @@ def test_fast_mode_looks_along_two_directions_and_closely_where_they_differ():
     assert error.value.findings[0].kind == "missing-term"
 
 
+def test_the_complex_step_sees_what_differences_cannot():
+    """A systematic error of 3e-9: below what differences of a function of this size can show."""
+    def grown(x):
+        return 1000 + np.exp(x)
+
+    assert check_vjp(grown, lambda g, x: g * np.exp(x), [X])
+    report = check_vjp(grown, lambda g, x: g * np.exp(x) * (1 + 3e-8), [X], raises=False)
+    assert report.wrong and report.comparisons[0].noise < 1e-14
+
+
+def test_functions_that_misread_complex_numbers_are_judged_by_differences():
+    x = np.array([[-1.5, 0.3, 2.0, -0.2], [1.1, -2.2, 0.7, 0.4]])
+    assert check_vjp(lambda x: np.abs(x) * x, lambda g, x: g * 2 * np.abs(x), [x])
+    assert check_vjp(lambda x: np.where(x > 0, x, 0.1 * x), lambda g, x: g * np.where(x > 0, 1, 0.1), [x])
+    assert check_vjp(lambda x: np.linalg.norm(x, axis=-1), lambda g, x: (g / np.linalg.norm(x, axis=-1))[:, None] * x, [x])
+
+
 def test_second_order():
     assert npf.gradcheck(lambda x: F.softmax(x, -1), npf.randn(3, 4, dtype=npf.float64), order=2)
 
