@@ -3,6 +3,8 @@
 The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
 memory is measured in a process of its own for each.
 Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
+
+One thread each, unless told otherwise: the idle threads of one library spin while the other works, and take its core.
 """
 
 import argparse
@@ -152,7 +154,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--depth", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="threads of each (default: as they choose)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each (1); 0: as they choose")
     options = parser.parse_args()
     if options.threads:
         set_threads(options.threads)
