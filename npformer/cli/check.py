@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from ..core.errors import InputError
 from ..files import write_whole
 from . import mutants
-from .script import split_target
+from .script import seed_of, split_target
 from .strict import as_json
 
 WORKER = f"{__package__}.worker"
@@ -20,18 +20,19 @@ WORKER = f"{__package__}.worker"
 
 def run(arguments):
     """Check, report, and return the exit code: 0 all right, 1 something is wrong, 2 something could not be run."""
+    seed = seed_of(arguments)
     if arguments.mutants:
         return mutants.run(arguments)
     path, name = split_target(arguments.file)
     if not arguments.timeout > 0:
         raise InputError(f"--timeout must be a number of seconds > 0, got {arguments.timeout:g}.")
-    results = judged(path, name, arguments.seed, arguments.timeout)
+    results = judged(path, name, seed, arguments.timeout)
     statuses = [r["status"] for r in results]
     code = 1 if {"wrong", "vacuous"} & set(statuses) else 2 if "error" in statuses else 0
     if arguments.junit:
         write_whole(arguments.junit, junit(path, results))
     if arguments.json:
-        print(as_json({"file": path, "seed": arguments.seed, "code": code, "results": results}))
+        print(as_json({"file": path, "seed": seed, "code": code, "results": results}))
     else:
         told = [r["text"] for r in results if r["status"] != "error"]
         print("\n".join(told), end="\n" if told else "")

@@ -1,6 +1,7 @@
 """`npformer compare`: the first tensor of another engine that is wrong, and what is wrong with it."""
 
 import dataclasses
+import math
 import zipfile
 
 import numpy as np
@@ -13,9 +14,12 @@ from .strict import as_json
 
 def run(arguments):
     """Print the verdict. Returns the exit code: 0 if all agree, 1 if something is wrong."""
+    tolerance = arguments.tolerance
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise InputError(f"--tolerance must be a number >= 0, got {tolerance:g}.")
     mine = arrays_of(arguments.mine)
     reference, metadata = read(arguments.reference)
-    verdict = compare(mine, reference, metadata, arguments.tolerance)
+    verdict = compare(mine, reference, metadata, tolerance)
     if arguments.json:
         print(as_json({"right": bool(verdict), **dataclasses.asdict(verdict)}))
     else:

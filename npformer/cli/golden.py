@@ -6,18 +6,19 @@ from ..core.errors import InputError
 from ..files import write_whole
 from ..tensorfile import pieces
 from ..verify.golden import golden, tiny
-from .script import load, split_target, told
+from .script import load, seed_of, split_target, told
 
 MODELS = {"tiny": tiny}
 
 
 def run(arguments):
     """Write the reference that the command line asks for."""
-    model, inputs, loss = made(arguments.model, arguments.seed)
+    seed = seed_of(arguments)
+    model, inputs, loss = made(arguments.model, seed)
     if not arguments.out.endswith(".safetensors"):
         raise InputError(f"--out {arguments.out}: the name must end in .safetensors.")
     with told(arguments.model.partition("::")[0], "its pass fails"):
-        found, metadata = golden(model, inputs, loss, arguments.seed)
+        found, metadata = golden(model, inputs, loss, seed)
     write_whole(arguments.out, *pieces(found, metadata))
     counts = [f"{sum(name.startswith(group) for name in found)} {words}" for group, words in (
         ("input.", "inputs"), ("weight.", "weights"), ("activation.", "activations"), ("gradient.", "gradients"))]

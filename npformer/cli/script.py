@@ -18,6 +18,13 @@ def split_target(target):
     return path, name
 
 
+def seed_of(arguments):
+    """--seed, an integer >= 0."""
+    if arguments.seed < 0:
+        raise InputError(f"--seed must be an integer >= 0, got {arguments.seed}.")
+    return arguments.seed
+
+
 def load(path):
     """The module in a file; an InputError that says which line of it fails, if it cannot be run."""
     name = f"checked_{os.path.splitext(os.path.basename(path))[0]}"        # json.py must not stand in for json

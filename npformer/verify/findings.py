@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..core.errors import ValueRangeError
+
 # Every kind that a finding can have, and what it says of the gradient under test, a. The true gradient is n.
 KINDS = {
     "shape": "a has another shape than the input, or there is not one gradient for each input",
@@ -67,6 +69,11 @@ class Finding:
         sure = "" if self.certainty == "certain" else f" ({self.certainty})"
         return f"{self.kind}{sure}: {self.message}"
 
+    def hint(self, tier):
+        """The hint of a tier, 1 to 3; what has none of its own is told by its kind, and at last by its message."""
+        told = (f"look at d{self.input}" if self.input else "look at the whole pass", KINDS[self.kind], self.message)
+        return (*self.hints, *told[len(self.hints):])[tier - 1]
+
 
 @dataclass
 class Comparison:
@@ -83,6 +90,7 @@ class Comparison:
     analytic: float = 0.0
     numeric: float = 0.0
     how: str = "entries"                           # "entries", or "directions" for inputs that are too large
+    witness: str = "finite differences say"        # before the true value
 
     def __str__(self):
         mark = "ok   " if self.ok else "WRONG"
@@ -91,7 +99,7 @@ class Comparison:
             size *= n
         part = "" if self.how == "entries" and self.entries == size else f" ({self.entries} {self.how} drawn)"
         where = "" if self.ok else (f"\n         worst at {self.index}: backward says {self.analytic:.10g}, "
-                                    f"finite differences say {self.numeric:.10g}")
+                                    f"{self.witness} {self.numeric:.10g}")
         return (f"  {mark} d{self.name} {self.shape}{part}: largest error {self.worst:.1e}, beside a largest entry of "
                 f"{self.scale:.1e}{where}")
 
@@ -140,4 +148,6 @@ class Report:
 
     def hints(self, tier):
         """For teaching: 1 where it is wrong, 2 which rule is broken, 3 the formula. A list, a line for each finding."""
-        return [f.hints[tier - 1] for f in self.wrong if len(f.hints) >= tier]
+        if tier not in (1, 2, 3):
+            raise ValueRangeError(f"hints(tier): the tiers are 1 (where), 2 (which rule) and 3 (the formula), got {tier!r}")
+        return [f.hint(tier) for f in self.wrong]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core import tape
 from ..core.arrays import float64, is_float, to_numpy
-from ..core.errors import GraphError, InputError
+from ..core.errors import DTypeError, GraphError, InputError
 from ..extras import extra
 from ..tensors import Tensor
 from .diagnose import Evidence, diagnose
@@ -30,12 +30,19 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
 
     Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
     """
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, got {type(x).__name__}")
     twin = copy.deepcopy(model).double().eval()
     given = [x.detach().double() if is_float(x.dtype) else x for x in inputs]
 
     def loss(*_):
-        return loss_fn(twin(*given))
+        value = loss_fn(twin(*given))
+        if not isinstance(value, Tensor) or value.array.size != 1:
+            raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of one number, it returned "
+                             f"{tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}")
+        return value
 
     named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
     if not named:
@@ -167,4 +174,5 @@ def held(name, a, n, rtol):
     place = tuple(int(v) for v in np.unravel_index(k, shape)) if error.size else ()
     return Comparison(name, shape, a.size, float(error.max(initial=0)), scale, 0.0,
                       bool((error <= rtol * max(scale, 1e-12)).all()), place,
-                      float(a.reshape(-1)[k]) if a.size else 0.0, float(n.reshape(-1)[k]) if n.size else 0.0)
+                      float(a.reshape(-1)[k]) if a.size else 0.0, float(n.reshape(-1)[k]) if n.size else 0.0,
+                      witness="PyTorch says")

@@ -48,6 +48,9 @@ def clean_hands(subject, g):
     upstream = g.copy()
     first, saved = subject.pull(upstream, inputs)
     found = []
+    if not np.array_equal(np.array(subject.forward(subject.inputs)), subject.forward(subject.inputs), equal_nan=True):
+        found.append(Finding("not-repeatable", "", "the forward pass gives another output when it is run again: it draws at "
+                                                   "random, or keeps a state. Hand over what it draws as an input"))
     if not np.array_equal(upstream, g):
         found.append(Finding("mutates", "", "the backward pass writes into the upstream gradient g, which belongs to "
                                             "whoever computed it; another branch may still need it"))

@@ -30,7 +30,7 @@ class Subject:
 
     def gradients(self, g):
         """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
-        found = self.pull(g, self.inputs)[0]
+        found = self.pull(g, [copied(x) for x in self.inputs])[0]
         return [found[i] for i in self.checked]
 
 
@@ -105,20 +105,14 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
 
     cache None: found out, by whether forward returns a pair (y, cache).
     """
-    given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
-    arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in given]
-    checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-    if not checked:
-        raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so there is nothing to "
-                         "differentiate")
-    first = forward(*[copied(x) for x in arrays])
-    cached = isinstance(first, tuple) and len(first) == 2 if cache is None else cache
+    arrays, checked = taken(inputs)
+    cached = is_cached(forward(*[copied(x) for x in arrays]), cache)
 
     def value(values):
         return np.asarray(raw(values), dtype=float64)
 
     def raw(values):
-        y = forward(*values)
+        y = forward(*[copied(x) for x in values])  # one that writes into its inputs must not spoil the others' point
         return y[0] if cached else y
 
     def pull(g, values):
@@ -138,6 +132,36 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
     names = list(names) if names is not None else names_of(forward, len(arrays))
     return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull,
                    lambda *kind: trace(forward, arrays, checked, *kind), raw)
+
+
+def taken(inputs):
+    """(inputs as arrays of the judge's own, the floating ones in float64; the places of those)."""
+    inputs = [inputs] if isinstance(inputs, np.ndarray) else inputs
+    given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
+    arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in given]
+    for i, x in enumerate(arrays):
+        if isinstance(x, np.ndarray) and x.dtype.kind == "c":
+            raise DTypeError(f"check_vjp(forward, backward, inputs): input {i} is complex, and only real ones can be judged.\n"
+                             "  Give its real and imaginary parts as two inputs.")
+    checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    if not checked:
+        raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so there is nothing to "
+                         "differentiate")
+    return arrays, checked
+
+
+def is_cached(result, cache):
+    """Whether forward's result is (y, cache); refuses what is no real array."""
+    pair = isinstance(result, tuple) and len(result) == 2
+    if cache and not pair:
+        raise DTypeError("check_vjp(forward, backward, inputs, cache=True): forward must return (y, cache), it returned "
+                         f"{type(result).__name__}")
+    cached = pair if cache is None else cache
+    y = result[0] if cached else result
+    if isinstance(y, tuple) or np.asarray(y).dtype.kind not in "fiub":
+        raise DTypeError("check_vjp(forward, backward, inputs): forward must return one real array, or (y, cache), it "
+                         f"returned {getattr(y, 'dtype', type(y).__name__)}")
+    return cached
 
 
 def copied(x):

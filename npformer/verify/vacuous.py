@@ -26,6 +26,13 @@ def hazards(subject):
                           "stands in the wrong place, would pass"), better
             elif x.ndim == 2 and x.shape[0] == x.shape[1] and np.array_equal(x, x.T):
                 yield i, f"{name} is symmetric: a missing transpose would pass", better
+            elif twin := next((known for known, other in earlier(subject, i) if np.array_equal(x, other)), None):
+                yield i, f"{twin} and {name} are equal: a backward pass that takes one for the other would pass", better
+
+
+def earlier(subject, i):
+    """(name, input) of the arrays before the i-th."""
+    return [(name, x) for name, x in zip(subject.names[:i], subject.inputs[:i]) if isinstance(x, np.ndarray)]
 
 
 def some_hidden(mask, rng):

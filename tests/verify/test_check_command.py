@@ -211,6 +211,8 @@ def runs(pid):
     (["nowhere.py"], "there is no such file"),
     (["ops.txt"], "must end in .py"),
     ([__file__, "--timeout", "0"], "--timeout must be"),
+    ([__file__, "--seed", "-1"], "--seed must be an integer >= 0, got -1"),
+    (["--mutants", "--seed", "-1"], "--seed must be"),
 ])
 def test_bad_arguments_are_code_2(capsys, arguments, words):
     assert main(["check", *arguments]) == 2

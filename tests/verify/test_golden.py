@@ -306,8 +306,11 @@ def test_golden_of_a_users_model(command):
     (("golden", "factory.py::nothing", "--out", "r.safetensors"), "it must return (model, inputs, loss)"),
     (("golden", "factory.py::broken", "--out", "r.safetensors"), "its pass fails"),
     (("golden", "tiny", "--out", "r.npz"), "must end in .safetensors"),
+    (("golden", "tiny", "--out", "r.safetensors", "--seed", "-1"), "--seed must be an integer >= 0, got -1"),
     (("compare", "none.npz", "factory.py"), "none.npz cannot be read"),
     (("compare", "bad.npz", "factory.py"), "bad.npz is damaged"),
+    (("compare", "bad.npz", "factory.py", "--tolerance", "-1"), "--tolerance must be a number >= 0"),
+    (("compare", "bad.npz", "factory.py", "--tolerance", "nan"), "--tolerance must be a number >= 0"),
     (("compare", "factory.py", "factory.py"), "no safetensors file"),
 ])
 def test_bad_input_is_one_message_and_code_2(command, tmp_path, arguments, words):
