@@ -128,7 +128,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     create_graph: the result can itself be differentiated. allow_unused: None for an input that no path leads to;
     otherwise that is a GraphError.
     """
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    inputs = tape.several(inputs, "grad(outputs, inputs)")
     for i, x in enumerate(inputs):
         if x.node is None:
             raise GraphError(f"grad(outputs, inputs): input {i} {tuple(x.shape)} does not require a gradient; "
@@ -149,7 +149,7 @@ def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], cre
     func: from Tensors to one Tensor. One backward pass for each entry of the output.
     """
     alone = isinstance(inputs, Tensor)
-    xs = [_leaf(x, create_graph) for x in ([inputs] if alone else inputs)]
+    xs = [_leaf(x, create_graph) for x in tape.several(inputs, "jacobian(func, inputs)")]
     with enable_grad():
         y = func(*xs)
     if not isinstance(y, Tensor):
@@ -186,8 +186,6 @@ def hessian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], crea
 
 
 def _leaf(x, keep_graph):
-    if not isinstance(x, Tensor):
-        raise GraphError(f"jacobian(func, inputs): inputs must be Tensors, got {type(x).__name__}")
     return x if keep_graph and x.node is not None else x.detach().requires_grad_()
 
 

@@ -76,11 +76,17 @@ BoolTensor = of_type("BoolTensor", arrays.bool_)
 # ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_size(size, value, call, dtype, device, requires_grad):
-    """`value` in every entry of a new tensor."""
+def lengths(size, call):
+    """`size` as a tuple of integers >= 0."""
     sizes = sizes_of(size, call)
     if any(n < 0 for n in sizes):
         raise ShapeError(f"{call}: sizes must not be negative, got {sizes}")
+    return sizes
+
+
+def of_size(size, value, call, dtype, device, requires_grad):
+    """`value` in every entry of a new tensor."""
+    sizes = lengths(size, call)
     dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
     return made(Tensor, arrays.module_for(device).full(sizes, value, dtype=dtype), requires_grad)
 
@@ -114,7 +120,8 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Dev
         requires_grad: bool = False) -> Tensor:
     """n rows and m (default n) columns with ones on the main diagonal, zeros elsewhere"""
     dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
-    return made(Tensor, arrays.module_for(device).eye(n, n if m is None else m, dtype=dtype), requires_grad)
+    n, m = lengths((n, n if m is None else m), "eye(n, m)")
+    return made(Tensor, arrays.module_for(device).eye(n, m, dtype=dtype), requires_grad)
 
 
 def triangle(row, col, chosen) -> Tensor:

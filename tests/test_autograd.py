@@ -130,6 +130,18 @@ def test_create_graph_leaves_a_differentiable_grad():
     same(x.grad, tx.grad)
 
 
+@pytest.mark.parametrize("ask, words", [
+    (lambda x: npf.autograd.grad(x.sum(), 4), "grad(outputs, inputs): it takes Tensors, got 4"),
+    (lambda x: npf.autograd.grad(3.0, x), "backprop(output): it takes Tensors, got 3.0"),
+    (lambda x: list(npf.backprop([x.sum(), None])), "backprop(output): it takes Tensors, got None"),
+    (lambda x: npf.autograd.jacobian(npf.exp, [x, "x"]), "jacobian(func, inputs): it takes Tensors, got 'x'"),
+])
+def test_what_is_no_tensor(ask, words):
+    with pytest.raises(npf.DTypeError) as caught:
+        ask(pair(3)[0])
+    assert str(caught.value) == words
+
+
 def test_create_graph_needs_recording():
     x, _ = pair(3)
     y = (x * x).sum()

@@ -82,6 +82,8 @@ def test_other_bad_input():
         npf.zeros(2, device="tpu")
     with pytest.raises(npf.ShapeError, match="sizes must not be negative"):
         npf.zeros(-1)
+    with pytest.raises(npf.ShapeError, match=r"eye\(n, m\): sizes must not be negative, got \(2, -1\)"):
+        npf.eye(2, -1)
     with pytest.raises(npf.DTypeError, match="sizes and dims must be integers"):
         npf.ones(2.5)
     with pytest.raises(npf.ValueRangeError, match="step must lead from start to end"):

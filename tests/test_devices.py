@@ -28,6 +28,8 @@ def no_driver():
 
 FAILURES = {
     "not installed": (None, "CuPy was asked for and is not installed", "pip install 'npformer[cuda]'"),
+    "a folder of that name": (types.ModuleType("cupy"), "is not installed (module 'cupy' has no attribute 'cuda')",
+                              "pip install 'npformer[cuda]'"),
     "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver", "update the driver"),
     "no device": (fake(lambda: 0), "the machine shows no CUDA device", "nvidia-smi and CUDA_VISIBLE_DEVICES"),
 }

@@ -184,6 +184,8 @@ def leaf():
     (lambda: optim.Adam([leaf()]).add_param_group([leaf()]), npf.DTypeError, "a group is a dict with the key 'params'"),
     (lambda: optim.Adam([leaf()]).load_state_dict(optim.Adam([leaf(), leaf()]).state_dict()), npf.ShapeError,
      "the groups have [1] parameters, the state_dict's [2]"),
+    (lambda: optim.SGD([leaf()], lr="fast"), npf.ValueRangeError, "SGD: lr must be >= 0, got 'fast'"),
+    (lambda: optim.Adam(npf.nn.Linear(2, 2)), npf.DTypeError, "give it a list, or model.parameters()"),
     (lambda: optim.Optimizer([leaf()], {}).step(), NotImplementedError, "Optimizer has no update"),
     (lambda: optim.lr_scheduler.StepLR(3, 1), npf.DTypeError, "StepLR(optimizer): got 3, which is no Optimizer"),
 ])

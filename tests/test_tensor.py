@@ -652,6 +652,11 @@ def test_what_is_of_the_wrong_type_is_an_error_with_words(call):
     assert len(str(caught.value)) > 20
 
 
+def test_a_number_where_an_array_must_be():
+    with pytest.raises(npf.DTypeError, match="matmul.a, b.: b must be a Tensor"):
+        npf.ones(2, 3) @ 2
+
+
 @pytest.mark.parametrize("call", [
     lambda x: x.clamp(), lambda x: npf.div(x, x, rounding_mode="up"), lambda x: x.chunk(0), lambda x: x.split(0),
     lambda x: x.var(unbiased=True, correction=0), lambda x: x.norm("nuc"), lambda x: x.long() // 0,

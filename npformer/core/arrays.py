@@ -40,12 +40,13 @@ def cupy() -> ModuleType:
     """The module CuPy, once it is sure to work; otherwise a DeviceError that says what is missing."""
     try:
         module = importlib.import_module("cupy")
-    except ImportError as error:
+        runtime = module.cuda.runtime
+    except (ImportError, AttributeError) as error:     # AttributeError: a folder `cupy` that is not the package
         raise DeviceError(
             f"CuPy was asked for and is not installed ({error}).\n  Install it with: pip install 'npformer[cuda]'"
         ) from None
     try:
-        count = module.cuda.runtime.getDeviceCount()
+        count = runtime.getDeviceCount()
     except RuntimeError as error:                  # CuPy's CUDARuntimeError is one
         raise DeviceError(
             f"CuPy {module.__version__} is installed but finds no working NVIDIA driver: {error}\n"

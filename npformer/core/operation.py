@@ -72,6 +72,9 @@ class Operation:
         kind = (DTypeError if isinstance(error, TypeError) else IndexRangeError if isinstance(error, IndexError)
                 else ShapeError)
         rule = str(error)
+        plain = [name for name, a in operands.items() if not hasattr(a, "dtype")]
+        if plain and isinstance(error, AttributeError):
+            kind, rule = DTypeError, f"{' and '.join(plain)} must be a Tensor"
         if "broadcast" in rule:
             rule = "the shapes do not broadcast: from the last dim on, sizes must be equal, or one of them 1"
         raise kind(complaint(call, rule, operands, self.shapes_line())) from error

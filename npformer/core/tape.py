@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import arrays
-from .errors import DeviceError, GraphError, ShapeError, complaint
+from .errors import DeviceError, DTypeError, GraphError, ShapeError, complaint, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -295,9 +295,18 @@ def leading_to(nodes, targets):
     return way
 
 
+def several(boxes, call):
+    """One Box or several, as a list; DTypeError for anything else."""
+    listed = [boxes] if isinstance(boxes, Box) or not hasattr(boxes, "__iter__") else list(boxes)
+    for x in listed:
+        if not isinstance(x, Box):
+            raise DTypeError(f"{call}: it takes Tensors, got {describe(x)}")
+    return listed
+
+
 def seeds_of(output, grad, create_graph):
     """The (node, gradient) pairs that a walk starts from; GraphError or ShapeError where none can."""
-    outputs = list(output) if isinstance(output, (list, tuple)) else [output]
+    outputs = several(output, "backprop(output)")
     grads = list(grad) if isinstance(grad, (list, tuple)) else [grad] * len(outputs) if grad is None else [grad]
     if len(grads) != len(outputs):
         raise GraphError(f"backprop: {len(outputs)} outputs but {len(grads)} gradients; give one for each")

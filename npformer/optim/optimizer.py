@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Optimizer:
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
-        if isinstance(params, Tensor):
+        if isinstance(params, Tensor) or not hasattr(params, "__iter__"):
             raise DTypeError("an optimiser takes several parameters: give it a list, or model.parameters()")
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -151,7 +152,7 @@ def is_array(value):
 def require_at_least_zero(optimizer, group, *names):
     """Raise unless these options of a group are >= 0."""
     for name in names:
-        if not group[name] >= 0:
+        if not isinstance(group[name], (Real, Tensor)) or not group[name] >= 0:
             raise ValueRangeError(f"{type(optimizer).__name__}: {name} must be >= 0, got {group[name]!r}")
 
 
