@@ -46,7 +46,7 @@ def clean_hands(subject, g):
     """Findings on writes into what belongs to others, on shared memory, and on answers that change when repeated."""
     inputs = [np.array(x) if isinstance(x, np.ndarray) else x for x in subject.inputs]
     upstream = g.copy()
-    first, saved = subject.pull(upstream, inputs)
+    first, written = subject.pull(upstream, inputs)
     found = []
     if not np.array_equal(np.array(subject.forward(subject.inputs)), subject.forward(subject.inputs), equal_nan=True):
         found.append(Finding("not-repeatable", "", "the forward pass gives another output when it is run again: it draws at "
@@ -57,6 +57,9 @@ def clean_hands(subject, g):
     for name, x, before in zip(subject.names, inputs, subject.inputs):
         if isinstance(x, np.ndarray) and not np.array_equal(x, before, equal_nan=x.dtype.kind == "f"):
             found.append(Finding("mutates", name, f"forward or backward writes into its input {name}"))
+    if written and not found:                      # a cache may hold the inputs, or g, themselves
+        found.append(Finding("mutates", "", f"the backward pass writes into {len(written)} of the arrays that forward saved, "
+                                            f"the first of shape {written[0].shape}: a second backward pass would be wrong"))
     given = [(subject.names[i], d) for i, d in enumerate(first) if isinstance(d, np.ndarray) and d.size]
     found += shared(given, list(zip(subject.names, inputs)), upstream)
     kept = [np.array(d) for _, d in given]

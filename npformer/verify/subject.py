@@ -13,7 +13,7 @@ from .traced import trace
 
 @dataclass
 class Subject:
-    """forward(inputs) -> y and pull(g, inputs) -> (gradients, what was saved), both on plain NumPy arrays.
+    """forward(inputs) -> y and pull(g, inputs) -> (gradients, saved arrays that it wrote to), both on plain NumPy arrays.
 
     names, inputs: of all arguments; checked: the places of those whose gradient is asked for. To look at the function at
     another point, write into the arrays of `inputs`: functions of Tensors may read them from outside.
@@ -117,7 +117,10 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
 
     def pull(g, values):
         y = forward(*values)
+        saved = arrays_in(y[1]) if cached else []
+        before = [copied(a) for a in saved]
         sent = backward(g, y[1]) if cached else backward(g, *values)
+        written = [a for a, b in zip(saved, before) if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
         sent = [sent] if isinstance(sent, np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
         if len(sent) == len(checked) != len(values):           # gradients of the floating inputs alone
             spread = [None] * len(values)
@@ -127,9 +130,11 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         if len(sent) != len(values):
             raise ShapeError(f"check_vjp: backward returned {len(sent)} gradients for {len(values)} inputs; return one "
                              "for each input, None where there is none")
-        return sent, arrays_in(y[1]) if cached else ()
+        return sent, written
 
-    names = list(names) if names is not None else names_of(forward, len(arrays))
+    names = names_of(forward, len(arrays)) if names is None else list(names)
+    if len(names) != len(arrays):
+        raise ShapeError(f"check_vjp(..., names={names}): that is {len(names)} names for {len(arrays)} inputs; give one for each")
     return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull,
                    lambda *kind: trace(forward, arrays, checked, *kind), raw)
 

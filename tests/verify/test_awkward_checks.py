@@ -36,6 +36,11 @@ def test_what_cannot_be_judged_is_refused(forward, inputs, options, words):
         check_vjp(forward, square_backward, inputs, **options)
 
 
+def test_each_input_has_one_name():
+    with pytest.raises(npf.ShapeError, match="2 names for 1 inputs"):
+        check_vjp(square, square_backward, [X], names=["x", "y"])
+
+
 def test_a_model_is_checked_at_tensors():
     with pytest.raises(npf.DTypeError, match="input 0 must be a Tensor, got ndarray"):
         check_model(nn.Linear(5, 3), lambda y: y.sum(), [X])
@@ -48,6 +53,21 @@ def test_a_model_is_checked_at_tensors():
 def test_a_forward_pass_that_writes_into_its_input_is_named():
     report = check_vjp(lambda x: np.square(x, out=x), square_backward, [X], names=["x"], raises=False)
     assert report.wrong[0].kind == "mutates" and report.wrong[0].input == "x"
+
+
+def test_a_backward_pass_that_writes_into_its_cache_is_named():
+    """The gradient is right, once."""
+    def backward(g, y):
+        y *= g
+        return y
+
+    def forward(x):
+        y = np.exp(x)
+        return y.copy(), y
+
+    report = check_vjp(forward, backward, [X], raises=False)
+    assert [f.kind for f in report.wrong] == ["mutates"] and "arrays that forward saved" in report.wrong[0].message
+    assert check_vjp(forward, lambda g, y: g * y, [X])
 
 
 def test_a_forward_pass_that_draws_at_random_is_named():
