@@ -1,5 +1,8 @@
 """The judge at its door: what cannot be judged is refused in one sentence, and functions that misbehave are named."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -97,3 +100,13 @@ def test_against_torch_names_its_witness():
     torch = pytest.importorskip("torch", reason="it compares with PyTorch, which is not installed")
     report = against_torch(lambda x: x.sigmoid(), torch.tanh, [X], raises=False)
     assert "PyTorch says" in str(report) and "finite differences" not in str(report)
+
+
+def test_what_loads_on_first_use_is_there():
+    """In a fresh process: here, another test may have loaded it."""
+    program = """
+import npformer as npf
+assert callable(npf.verify.mutants.unnoticed) and callable(npf.verify.golden.golden) and npf.verify.strategies.masks
+assert not hasattr(npf.verify, "nothing")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
