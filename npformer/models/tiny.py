@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import creation, nn
 from ..core.errors import IndexRangeError, ShapeError, ValueRangeError, complaint
 from ..nn import functional as F
+from ..nn.layers.basic import require_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,9 @@ class TinyTransformer(nn.Module):
     def __init__(self, vocab_size: int = 65, context: int = 64, d_model: int = 64, n_heads: int = 2, d_ff: int = 128,
                  depth: int = 1, residual: bool | str = True) -> None:
         super().__init__()
-        check_options(d_model, n_heads, depth, residual)
+        require_size("TinyTransformer", least=1, vocab_size=vocab_size, context=context, d_model=d_model,
+                     n_heads=n_heads, d_ff=d_ff, depth=depth)
+        check_options(d_model, n_heads, residual)
         self.context = context
         self.char_embedding = nn.Embedding(vocab_size, d_model)
         self.pos_embedding = nn.Embedding(context, d_model)
@@ -87,9 +90,10 @@ class TinyTransformer(nn.Module):
 
     def forward(self, characters: Tensor) -> Tensor:
         """characters (B, T) -> logits (B, T, V)"""
-        if characters.ndim != 2:
-            raise ShapeError(complaint("TinyTransformer(characters)", "characters must have 2 dims, (batch, time)",
-                                       {"characters": characters}, "For one sequence, write characters[None]."))
+        if characters.ndim != 2 or not characters.shape[1]:
+            raise ShapeError(complaint(
+                "TinyTransformer(characters)", "characters must have 2 dims, (batch, time), and time 1 or more",
+                {"characters": characters}, "For one sequence, write characters[None]."))
         T = characters.shape[1]
         if T > self.context:
             raise IndexRangeError(complaint(
@@ -110,12 +114,10 @@ class TinyTransformer(nn.Module):
         return super().load_state_dict(state_dict, strict)
 
 
-def check_options(d_model, n_heads, depth, residual):
+def check_options(d_model, n_heads, residual):
     """Raise ValueRangeError where the options of TinyTransformer make no model."""
     if d_model % n_heads:
         raise ValueRangeError(f"TinyTransformer: d_model must be a multiple of n_heads, to be shared out among heads\n"
                               f"  d_model {d_model}\n  n_heads {n_heads}")
-    if depth < 1:
-        raise ValueRangeError(f"TinyTransformer: depth must be an integer >= 1, got {depth!r}")
     if residual is not True and residual is not False and residual != "deleted":
         raise ValueRangeError(f"TinyTransformer: residual must be True, False or 'deleted', got {residual!r}")

@@ -9,7 +9,7 @@ from ..functions.shaping import transpose
 from . import functional as F
 from . import init
 from .functional.checks import require_probability
-from .layers.basic import Linear
+from .layers.basic import Linear, require_size
 from .module import Module
 from .parameter import empty
 
@@ -87,9 +87,7 @@ class MultiheadAttention(Module):
 
 def check_options(embed_dim, num_heads, dropout):
     """Raise ValueRangeError where the options of MultiheadAttention make no layer."""
-    for name, n in (("embed_dim", embed_dim), ("num_heads", num_heads)):
-        if not isinstance(n, int) or n < 1:
-            raise ValueRangeError(f"MultiheadAttention: {name} must be an integer >= 1, got {n!r}")
+    require_size("MultiheadAttention", least=1, embed_dim=embed_dim, num_heads=num_heads)
     if embed_dim % num_heads:
         near = [n for n in range(1, embed_dim + 1) if embed_dim % n == 0]
         raise ValueRangeError("MultiheadAttention: embed_dim must be a multiple of num_heads, to be shared out among "

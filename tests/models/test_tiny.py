@@ -124,6 +124,8 @@ def test_a_short_sequence_works_and_a_long_one_is_refused():
         model(npf.zeros(3, 9, dtype=npf.int64))
     with pytest.raises(ShapeError, match="characters must have 2 dims"):
         model(npf.zeros(8, dtype=npf.int64))
+    with pytest.raises(ShapeError, match="and time 1 or more"):
+        model(npf.zeros(3, 0, dtype=npf.int64))
     with pytest.raises(IndexError):
         model(npf.full((1, 2), 65))
 
@@ -131,6 +133,10 @@ def test_a_short_sequence_works_and_a_long_one_is_refused():
 @pytest.mark.parametrize("options, words", [
     (dict(d_model=64, n_heads=3), "multiple of n_heads"),
     (dict(depth=0), "depth must be an integer >= 1"),
+    (dict(depth=1.5), "depth must be an integer >= 1, got 1.5"),
+    (dict(n_heads=0), "n_heads must be an integer >= 1"),
+    (dict(context=0), "context must be an integer >= 1"),
+    (dict(vocab_size=-1), "vocab_size must be an integer >= 1"),
     (dict(residual="delete"), "must be True, False or 'deleted', got 'delete'"),
     (dict(residual=1), "must be True, False or 'deleted', got 1"),
 ])

@@ -245,3 +245,10 @@ def test_factory_arguments():
 def test_mistakes_are_refused_in_our_words(make):
     with pytest.raises(npf.NpformerError):
         make()
+
+
+def test_sizes_may_come_from_numpy():
+    rows, columns = np.array([3, 2])
+    assert nn.Linear(rows, columns).weight.shape == (2, 3) and nn.Embedding(rows, columns).weight.shape == (3, 2)
+    with pytest.raises(npf.ValueRangeError, match="Linear: in_features must be an integer >= 0, got 2.5"):
+        nn.Linear(2.5, 3)

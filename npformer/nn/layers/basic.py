@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from ...core.errors import ShapeError, ValueRangeError, complaint
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from ...typing import DeviceLike, DType
 
 
-def require_size(call, **sizes):
-    """Raise unless every size is an integer >= 0."""
+def require_size(call, least=0, **sizes):
+    """Raise unless every size is an integer >= least."""
     for name, n in sizes.items():
-        if not isinstance(n, int) or n < 0:
-            raise ValueRangeError(f"{call}: {name} must be an integer >= 0, got {n!r}")
+        if not isinstance(n, Integral) or n < least:
+            raise ValueRangeError(f"{call}: {name} must be an integer >= {least}, got {n!r}")
 
 
 class Linear(Module):
