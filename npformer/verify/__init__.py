@@ -9,7 +9,9 @@ from .judge import check_vjp, gradcheck
 from .models import against_torch, check_model
 
 if TYPE_CHECKING:
-    from . import golden as golden, mutants as mutants, strategies as strategies
+    from . import golden as golden
+    from . import mutants as mutants
+    from . import strategies as strategies
 
 __all__ = ["KINDS", "Comparison", "Finding", "Report", "against_torch", "check", "check_model", "check_vjp", "gradcheck"]
 
