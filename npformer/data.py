@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from .core import arrays
-from .core.errors import InputError
+from .core.errors import IndexRangeError, InputError
 from .tensors import Tensor
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ class CharTokenizer:
 
     def decode(self, numbers: Sequence[int] | np.ndarray) -> str:
         """An array or list of integers as a text."""
-        return "".join(self.vocabulary[int(n)] for n in np.asarray(numbers).reshape(-1))
+        places = [int(n) for n in np.asarray(numbers).reshape(-1)]
+        for n in places:
+            if not 0 <= n < len(self):
+                raise IndexRangeError(f"decode: number {n} is out of range: it must be from 0 to {len(self) - 1}")
+        return "".join(self.vocabulary[n] for n in places)
 
 
 def split(ids: np.ndarray, fraction: float = 0.9) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+import npformer as npf
 from npformer.core.errors import InputError
 from npformer.data import Batches, CharTokenizer, default_text, digest, in_order, read_text, split
 
@@ -67,6 +68,9 @@ def test_tokenizer_goes_there_and_back_and_through_json():
     ids = tokenizer.encode("hello")
     assert ids.tolist() == [3, 2, 4, 4, 5]
     assert CharTokenizer(json.loads(json.dumps(tokenizer.vocabulary))).decode(ids) == "hello"
+    for outside in (-1, len(tokenizer)):
+        with pytest.raises(npf.IndexRangeError, match=f"decode: number {outside} is out of range"):
+            tokenizer.decode([0, outside])
     assert len(tokenizer) == 9
     assert tokenizer.encode("").shape == (0,)
 
