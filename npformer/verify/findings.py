@@ -10,7 +10,7 @@ KINDS = {
     "dtype": "a has another dtype than the input",
     "nan": "a holds NaN or infinity where n is finite",
     "mutates": "the backward pass writes into an input, a saved array or the upstream gradient",
-    "aliases": "a shares its memory with the upstream gradient, an input or another gradient",
+    "aliases": "a shares its memory with an input or with another gradient",
     "not-repeatable": "the same backward pass gives another result the second time",
     "ignores-upstream": "a does not depend on the upstream gradient g",
     "nonlinear": "a is not linear in g",

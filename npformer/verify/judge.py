@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import autograd
-from ..core.errors import GradientError, GraphError
+from ..core.errors import GradientError, GraphError, ValueRangeError
 from ..core.tape import collect
 from ..ops.shape import cat, reshape
 from .diagnose import Evidence, diagnose
@@ -43,14 +43,21 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], *, o
 
     Returns a Report, true if all is right. Raises GradientError, DTypeError (no floating input), GraphError (no graph).
     """
+    if order not in (1, 2):
+        raise ValueRangeError(f"gradcheck(..., order={order!r}): the order is 1 or 2")
+    within_range("gradcheck", seed, eps, rtol, max_entries)
     subject = from_function(fn, inputs)
     report = glance(subject, seed) if fast_mode else judge(subject, seed, eps, rtol, max_entries)
     if fast_mode and not report:                   # now it is worth to look closely
         report = judge(subject, seed, eps, rtol, max_entries)
     if order == 2 and not report.wrong:
         second = judge(from_function(slope_of(fn, inputs, seed), inputs, constant=True), seed + 1, eps, 10 * rtol, max_entries)
+        for comparison in second.comparisons:
+            comparison.name += " (second order)"
         report.comparisons += second.comparisons
         report.findings += second.wrong
+    if report and report.comparisons and all(c.scale <= 1e-13 for c in report.comparisons):
+        report.findings.append(silent("every input", ""))
     return settled(report, raises)
 
 
@@ -63,7 +70,18 @@ def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *, names:
     cache: y, cache = forward(*inputs), gradients = backward(g, cache) (cache=True; found out if None). inputs: arrays
     (floating ones are checked, in float64), masks, indices, numbers. names: of the inputs, for the report.
     """
+    within_range("check_vjp", seed, eps, rtol, max_entries)
     return settled(judge(from_pair(forward, backward, inputs, names, cache), seed, eps, rtol, max_entries), raises)
+
+
+def within_range(call, seed, eps, rtol, max_entries):
+    """Refuse options with which nothing would be looked at."""
+    for name, value, fits, rule in (("seed", seed, isinstance(seed, (int, np.integer)) and seed >= 0, "an integer >= 0"),
+                                    ("eps", eps, 0 < eps < 1, "a step between 0 and 1"),
+                                    ("rtol", rtol, 0 <= rtol < 1, "a number >= 0 and below 1"),
+                                    ("max_entries", max_entries, max_entries >= 1, "an integer >= 1")):
+        if not fits:
+            raise ValueRangeError(f"{call}(..., {name}={value!r}): {name} must be {rule}")
 
 
 def settled(report, raises):
@@ -171,7 +189,7 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
         if not any(f.kind in ("mutates", "not-repeatable") for f in findings):     # else no number means anything
             findings = linearity(subject, g, sent, rng) + findings
     told = {f.input for f in findings if f.kind != "aliases"}
-    if any(f.kind == "mutates" for f in findings):
+    if any(f.kind == "mutates" or f.kind == "not-repeatable" and not f.input for f in findings):
         told |= set(subject.names)
     comparisons = []
     for i, d in zip(subject.checked, sent):
