@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .seq2seq import EncoderDecoder
 
 
-def greedy_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor, max_len: int, start_symbol: int,
+def greedy_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor | None, max_len: int, start_symbol: int,
                   end_symbol: int | None = None, pad: int = 0) -> Tensor:
     """The likeliest next word, again and again.   src (B, S), src_mask (B, 1, S) -> words (B, T), T <= max_len.
 
@@ -30,7 +30,7 @@ def greedy_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor, max_len:
     return words[:, 0]
 
 
-def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor, max_len: int, start_symbol: int, width: int = 4,
+def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor | None, max_len: int, start_symbol: int, width: int = 4,
                 end_symbol: int | None = None, pad: int = 0, alpha: float = 0.0) -> tuple[Tensor, Tensor]:
     """The `width` best texts that are found when each step keeps only so many; best first, with their scores.
 
@@ -43,7 +43,7 @@ def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor, max_len: i
     B = len(src)
     with no_grad(), evaluating(model):
         memory = model.encode(src, src_mask).repeat_interleave(width, 0)     # (B·width, S, C)
-        seen = src_mask.expand(B, *src_mask.shape[1:]).repeat_interleave(width, 0)
+        seen = None if src_mask is None else src_mask.expand(B, *src_mask.shape[1:]).repeat_interleave(width, 0)
         words = creation.full((B * width, 1), start_symbol, device=src.device).array
         total = np.zeros_like(memory.array, shape=(B, width), dtype=arrays.float64)          # Σ ln p
         total[:, 1:] = -math.inf                   # all texts of a row are still the same: one of them is enough
@@ -68,7 +68,7 @@ def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor, max_len: i
     return src.wrap(words.reshape(B, width, -1)), memory.wrap(scores)
 
 
-def next_words(model: EncoderDecoder, words: Tensor, memory: Tensor, seen: Tensor) -> np.ndarray:
+def next_words(model: EncoderDecoder, words: Tensor, memory: Tensor, seen: Tensor | None) -> np.ndarray:
     """ln p of each word that may come next, in float64: sums of them must not tie by rounding.   (N, T) -> (N, V)"""
     mask = subsequent_mask(words.shape[1]).to(words.device)
     logp = model.generator(model.decode(memory, seen, words, mask)[:, -1])

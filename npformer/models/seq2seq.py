@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .. import creation, nn
-from ..core.errors import IndexRangeError, ShapeError, ValueRangeError, complaint
+from ..core.errors import DTypeError, IndexRangeError, ShapeError, ValueRangeError, complaint
 from ..nn import functional as F
 from ..nn import init
 
@@ -76,6 +76,8 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
+            if not hasattr(mask, "unsqueeze"):
+                raise DTypeError(complaint("MultiHeadAttention(mask)", "mask must be a tensor, or None", {"mask": mask}))
             mask = mask.unsqueeze(1)                                         # (B, 1, T, S): the same for each head
         *inputs, output = self.linears
         q, k, v = (linear(x).view(len(x), -1, self.h, self.d_k).transpose(1, 2)

@@ -59,7 +59,10 @@ def plain_array(name, value):
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return value
     if isinstance(value, (bool, int, float, list, tuple)):
-        return np.asarray(value)
+        try:
+            return np.asarray(value)
+        except ValueError:                         # rows of unlike lengths
+            raise DTypeError(f"load_state_dict: entry {name!r} is a list that makes no array") from None
     raise DTypeError(f"load_state_dict: entry {name!r} is no tensor or array but {describe(value)}")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import npformer as npf
 from npformer import optim
-from npformer.core.errors import IndexRangeError, ShapeError, ValueRangeError
+from npformer.core.errors import DTypeError, IndexRangeError, ShapeError, ValueRangeError
 from npformer.models import beam_decode, greedy_decode, make_model
 from npformer.models.seq2seq import (
     LayerNorm,
@@ -291,6 +291,11 @@ def test_a_beam_wider_than_all_texts_marks_the_rest():
     assert npf.isinf(scores[0]).sum() == 3 and sorted(words[0, :TARGET, 1].tolist()) == list(range(TARGET))
 
 
+def test_no_source_mask_hides_nothing():
+    model, src = small_model(), npf.tensor([[4, 7, 2]])
+    assert (greedy_decode(model, src, None, 5, 1) == greedy_decode(model, src, padding_mask(src), 5, 1)).all()
+
+
 def test_decoding_leaves_the_model_in_its_mode_and_repeats():
     npf.manual_seed(0)
     model = make_model(SOURCE, TARGET, **SIZES, dropout=0.5)
@@ -326,6 +331,8 @@ def test_mistakes_are_worded():
         MultiHeadAttention(5, 12)
     with pytest.raises(ShapeError, match=r"mask must broadcast to the scores, \(1, 3, 3, 3\)"):
         model(src, tgt, padding_mask(tgt), target_mask(tgt))
+    with pytest.raises(DTypeError, match="mask must be a tensor, or None"):
+        model(src, tgt, "hidden", None)
     with pytest.raises(ShapeError, match="src must have 2 dims"):
         model(src[0], tgt, None, None)
     with pytest.raises(IndexError):

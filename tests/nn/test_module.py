@@ -210,6 +210,8 @@ def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
         layer.load_state_dict([1, 2])
     with pytest.raises(npf.DTypeError, match="entry '0.bias' is no tensor or array"):
         layer.load_state_dict({"0.bias": "x"}, strict=False)
+    with pytest.raises(npf.DTypeError, match="entry '0.bias' is a list that makes no array"):
+        layer.load_state_dict({"0.bias": [[1], [2, 3]]}, strict=False)
 
 
 def test_loading_is_noticed_by_a_graph():
