@@ -49,7 +49,12 @@ class Operation:
         for a in args:
             if isinstance(a, Box):
                 return record(self, args, options)
-        return self.compute(*args, **options)
+        try:
+            return self.compute(*args, **options)
+        except (TypeError, AttributeError) as error:           # what came is neither a Tensor nor an array
+            if isinstance(error, NpformerError):
+                raise
+            self.fail(error, args)
 
     def name_of(self, i: int) -> str:
         """The name of array argument `i`; those of a variadic operation are numbered."""

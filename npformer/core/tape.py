@@ -295,6 +295,15 @@ def leading_to(nodes, targets):
     return way
 
 
+def require_boxes(call, **operands):
+    """Raise DTypeError where an operand is no Tensor."""
+    for name, x in operands.items():
+        if not isinstance(x, Box):
+            remedy = ("Does a forward before it return nothing?" if x is None else
+                      "Make one with npf.tensor(...) or npf.from_numpy(...).")
+            raise DTypeError(complaint(call, f"{name} must be a Tensor", {name: x}, remedy))
+
+
 def several(boxes, call):
     """One Box or several, as a list; DTypeError for anything else."""
     listed = [boxes] if isinstance(boxes, Box) or not hasattr(boxes, "__iter__") else list(boxes)

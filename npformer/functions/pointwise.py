@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.arrays import is_float, promote
 from ..core.errors import DTypeError, ValueRangeError, complaint
-from ..core.tape import Box
+from ..core.tape import Box, require_boxes
 from ..ops import activation, composites
 from ..ops import elementwise as op
 from ..ops.elementwise import values
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 def of_input(op: Callable) -> Callable[[Tensor], Tensor]:
     """An operation on one array under PyTorch's argument name, `input`."""
     def function(input):
+        if not isinstance(input, Box):
+            require_boxes(f"{op.__name__}(input)", input=input)
         return op(input)
     function.__name__ = function.__qualname__ = op.__name__
     function.__doc__ = op.__doc__

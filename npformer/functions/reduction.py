@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.arrays import int64, is_float
 from ..core.errors import DTypeError, ValueRangeError
-from ..core.tape import Box
+from ..core.tape import Box, require_boxes
 from ..ops import elementwise, shape
 from ..ops import reduce as op
 from ..ops.elementwise import values
@@ -30,6 +30,7 @@ class Chosen(NamedTuple):
 
 def converted(input, dtype, widen=False):
     """input in `dtype`, if one was asked for; `widen`: else bools and integers as int64, in which PyTorch adds up."""
+    require_boxes("a reduction of input", input=input)
     if dtype is None and widen and not is_float(input.dtype):
         dtype = int64
     return input if dtype is None or input.dtype == dtype else cast(input, dtype=dtype)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import DTypeError, IndexRangeError, ShapeError, ValueRangeError, complaint
-from ..core.tape import Box
+from ..core.tape import Box, require_boxes
 from ..ops import shape as op
 from ..ops.elementwise import values
 from ..ops.indexing import getitem
@@ -198,13 +198,22 @@ def roll(input: Tensor, shifts: Dim, dims: Dim | None = None) -> Tensor:
     return input
 
 
+def tensors_of(tensors, call):
+    """The Tensors of a list or tuple, as a tuple."""
+    if not hasattr(tensors, "__iter__"):
+        raise DTypeError(f"{call}: tensors must be a list or tuple of Tensors, got {tensors!r}")
+    tensors = tuple(tensors)
+    require_boxes(call, **{f"tensors[{i}]": t for i, t in enumerate(tensors)})
+    return tensors
+
+
 # ── joining and cutting ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @with_numpy_names
 def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after another along dim; a tensor of shape (0,) adds nothing"""
-    tensors = tuple(tensors)
+    tensors = tensors_of(tensors, "cat(tensors)")
     if not tensors:
         raise ShapeError("cat(tensors): there must be at least one tensor")
     if any(t.ndim == 0 for t in tensors):
@@ -218,7 +227,7 @@ concat = concatenate = cat
 @with_numpy_names
 def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new dim"""
-    tensors = tuple(tensors)
+    tensors = tensors_of(tensors, "stack(tensors)")
     if not tensors:
         raise ShapeError("stack(tensors): there must be at least one tensor")
     if any(t.shape != tensors[0].shape for t in tensors):

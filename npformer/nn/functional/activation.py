@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import ShapeError, ValueRangeError, complaint
+from ...core.tape import require_boxes
 from ...functions.like import drawn
 from ...ops import activation as ops
 from ...ops import elementwise
@@ -159,6 +160,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 def chosen_dim(call, input, dim):
     """dim; where it was left out, what PyTorch takes then, with a warning."""
+    require_boxes(f"{call}(input)", input=input)
     if dim is not None:
         return dim
     dim = 0 if input.ndim in (0, 1, 3) else 1

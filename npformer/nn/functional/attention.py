@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
+from ...core.tape import require_boxes
 from ...ops import attention as ops
 from ...ops.elementwise import add, mul, values, where
 from ...ops.linalg import matmul
@@ -41,6 +42,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     each of them serving several of the query's.   Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
     call = "scaled_dot_product_attention(query, key, value)"
+    require_boxes(call, query=query, key=key, value=value)
     require_probability(call, dropout_p)
     if enable_gqa:
         key, value = (shared_heads(call, query, x, name) for x, name in ((key, "key"), (value, "value")))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import DTypeError, IndexRangeError, ShapeError, complaint
+from ...core.tape import require_boxes
 from ...ops import indexing as ops
 from ...ops.elementwise import values, where
 
@@ -21,6 +22,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     input integers (...), weight (V, C) -> (..., C).
     """
     call = "embedding(input, weight)"
+    require_boxes(call, input=input, weight=weight)
     if weight.ndim != 2:
         raise ShapeError(complaint(call, "weight must be a table (V, C)", {"weight": weight}))
     if input.dtype.kind not in "iu":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
+from ...core.tape import require_boxes
 from ...ops import loss as ops
 from ...ops.activation import log_softmax
 from ...ops.composites import square
@@ -30,6 +31,7 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *
     nowhere. label_smoothing ε: 0 <= ε <= 1, default 0.   Source: Szegedy et al. 2015, arXiv:1512.00567.
     """
     call = "cross_entropy(input, target)"
+    require_boxes(call, input=input, target=target)
     require_reduction(call, reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueRangeError(f"{call}: label_smoothing must be from 0 to 1, got {label_smoothing!r}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import ShapeError, complaint
+from ...core.tape import require_boxes
 from ...ops import normalization as ops
 from ...ops.composites import clamp, rsqrt
 from ...ops.elementwise import add, div, mul, sub, values
@@ -49,6 +50,7 @@ def rms_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = Non
 def checked(call, input, normalized_shape, **parameters):
     """normalized_shape as a tuple, once it is sure that everything fits it."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    require_boxes(f"{call}(input, normalized_shape)", input=input)
     require_float(f"{call}(input, normalized_shape)", "input", input)
     if not shape or tuple(input.shape[-len(shape):]) != shape:
         asked = f"{call}(input, normalized_shape={shape})"

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core import arrays
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
+from ...core.tape import require_boxes
 from ...ops import conv, linalg
 from ...ops.elementwise import add, values, where
 from ...ops.indexing import getitem
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x·Wᵀ + b.   input (..., in), weight (out, in), bias (out,) or None -> (..., out)."""
+    require_boxes("linear(input, weight)", input=input, weight=weight)
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ShapeError(complaint("linear(input, weight)", "input's last dim must equal weight's second",
                                    {"input": input, "weight": weight}, "weight is (out_features, in_features)."))
