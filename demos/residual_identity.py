@@ -3,7 +3,7 @@
 import numpy as np
 
 import npformer as npf
-from npformer import nn
+from npformer import nn, plot
 from npformer.nn import functional as F
 
 DEPTH = 24
@@ -27,6 +27,17 @@ for r in records:
     print(f"    {np.linalg.norm(r.upstream):12.6f}   {np.linalg.norm(r.through_branch):12.6f}   "
           f"{np.linalg.norm(r.total):12.6f}   {r.error:.0e}")
 
+picture = plot.figure(8, 4)
+axes = picture.add_subplot()
+places = np.arange(DEPTH, 0, -1)
+for k, (words, part) in enumerate([("came, and is passed on by the skip", "upstream"),
+                                   ("added by the branch", "through_branch"), ("their sum: dL/dx", "total")]):
+    axes.plot(places, [np.linalg.norm(getattr(r, part)) for r in records], plot.STYLES[k], marker=plot.MARKERS[k],
+              color=plot.COLOURS[k], label=words)
+axes.legend(frameon=False)
+plot.style(axes, "dL/dx = dL/dy + dL/dy·dF/dx at each of 24 additions", "addition", "‖gradient‖")
+plot.save(picture, "runs/demos/residual_identity.png")
+
 norms = {}
 for skip in (True, False):
     d, = npf.autograd.grad(loss_of(x, skip), x)
@@ -37,4 +48,4 @@ if len(records) != DEPTH or max(r.error for r in records) > 1e-12:
     raise SystemExit("the identity does not hold")
 if norms[False] > 1e-3 * norms[True]:
     raise SystemExit("the gradient did not fade without the skip")
-print("The identity holds at every addition.")
+print("The identity holds at every addition. Picture: runs/demos/residual_identity.png")

@@ -3,6 +3,7 @@
 import numpy as np
 
 import npformer as npf
+from npformer import plot
 from npformer.nn import functional as F
 
 npf.manual_seed(0)
@@ -37,4 +38,14 @@ for name, found, true in [("dW", W.grad, dlogits.T @ x.numpy()), ("db", b.grad, 
         raise SystemExit(f"{name} is not what it is on paper")
 if not np.array_equal(by_hand["linear", "weight"], W.grad.numpy()):
     raise SystemExit("the step's gradient is not the one that W got")
-print("Every step is what it is on paper.")
+picture = plot.figure(8, 3.5)
+parts = [("dlogits = (p − one-hot)/3", by_hand["cross_entropy", "logits"]),
+         ("dW = dlogitsᵀ·x", W.grad.numpy()), ("db = Σ dlogits", b.grad.numpy()[None])]
+for axes, (words, values) in zip(picture.subplots(1, 3), parts):
+    shown = axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1)
+    for place in np.ndindex(*values.shape):
+        axes.text(*place[::-1], f"{values[place]:.2f}", ha="center", va="center", fontsize=7)
+    axes.set_title(words, fontsize=9)
+    axes.set_axis_off()
+plot.save(picture, "runs/demos/step_through_backward.png")
+print("Every step is what it is on paper. Picture: runs/demos/step_through_backward.png")

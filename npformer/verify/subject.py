@@ -48,6 +48,10 @@ def named(function):
 def from_function(fn, inputs, constant=False):
     """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
     them. constant: a result without a graph behind it is no error, its gradients are zero."""
+    if not callable(fn):
+        raise DTypeError(f"gradcheck(fn, inputs): fn must be a function of Tensors, got {fn!r}")
+    if not hasattr(inputs, "__iter__"):
+        raise DTypeError(f"gradcheck(fn, inputs): inputs must be a Tensor, or a list of Tensors, got {inputs!r}")
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
@@ -94,6 +98,8 @@ def result_of(y):
     """What fn returned, if it is one Tensor."""
     if not isinstance(y, Tensor):
         raise GraphError(f"gradcheck(fn, inputs): fn must return a Tensor, it returned {type(y).__name__}")
+    if not is_float(y.dtype):
+        raise DTypeError(f"gradcheck(fn, inputs): fn must return a floating Tensor, it returned {y.dtype}")
     return y
 
 

@@ -106,3 +106,9 @@ def test_what_cannot_be_checked_is_said():
         npf.gradcheck(lambda x: npf.ones(3), npf.randn(3, dtype=npf.float64))
     with pytest.raises(npf.GraphError, match="fn must return a Tensor, it returned float"):
         npf.gradcheck(lambda x: 1.0, npf.randn(3, dtype=npf.float64))
+    with pytest.raises(npf.DTypeError, match="fn must be a function of Tensors, got 3"):
+        npf.gradcheck(3, npf.randn(3))
+    with pytest.raises(npf.DTypeError, match="inputs must be a Tensor, or a list of Tensors, got 4"):
+        npf.gradcheck(lambda x: x, 4)
+    with pytest.raises(npf.DTypeError, match="fn must return a floating Tensor, it returned int64"):
+        npf.gradcheck(lambda x: x.long(), npf.randn(3))
