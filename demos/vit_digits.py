@@ -92,19 +92,22 @@ print("read right with 3 of 16 patches erased: " + ", ".join(f"{name} {share:.1%
 shown = [int(np.flatnonzero(test_y == digit)[0]) for digit in (0, 2, 3, 4, 6, 7)]
 picture = plot.figure(1.6 * len(shown) + 0.6, 5.2)
 grid = picture.subplots(3, len(shown))
-over = dict(cmap="viridis", alpha=0.75, extent=(-0.5, 7.5, 7.5, -0.5))
 for column, i in enumerate(shown):
+    grid[0, column].imshow(test_x[i], cmap="gray_r")
+    grid[0, column].set_title(f"a {test_y[i]}, read as {answers[i]}", fontsize=11)
+    for axes, values in ((grid[1, column], attended[i]), (grid[2, column], relevant[i])):
+        map_of = axes.imshow(values.reshape(4, 4) / values.max(), cmap="cividis", vmin=0, vmax=1,
+                             extent=(-0.5, 7.5, 7.5, -0.5))
+        axes.contour(test_x[i], levels=[test_x[i].max() / 2], colors="white", linewidths=1)      # where the digit is
     for axes in grid[:, column]:
-        axes.imshow(test_x[i], cmap="gray_r")
         axes.set(xticks=[], yticks=[])
-    grid[0, column].set_title(f"read as {answers[i]}", fontsize=11)
-    grid[1, column].imshow(attended[i].reshape(4, 4), **over)
-    grid[2, column].imshow(relevant[i].reshape(4, 4), **over)
+picture.colorbar(map_of, ax=grid[1:, :], label="share of the largest patch", fraction=0.02)
 for axes, title in zip(grid[:, 0], ("image", "attention,\nlast block", "attention × gradient,\nall blocks")):
     axes.set_ylabel(title)
 path = f"runs/demos/vit_digits{'_small' if SMALL else ''}.png"
 plot.save(picture, path)
-print(f"{path}: bright patches were looked at (middle row), and spoke for the answer (bottom row)")
+print(f"{path}: bright patches were looked at (middle row), and spoke for the answer (bottom row); "
+      "the white line is the digit")
 
 if curve[-1] < TO_REACH:
     raise SystemExit(f"only {curve[-1]:.1%} of the held-out images are read right, not {TO_REACH:.0%}")
