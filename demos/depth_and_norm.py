@@ -97,27 +97,31 @@ for depth in TRAINED:
 print(f"{time.time() - began:.0f} s")
 
 deepest = DEPTHS[-1]
-picture = plot.figure(13, 8)
-panels = picture.subplots(2, 2).ravel()
+picture = plot.figure(15, 9)
+above, below = picture.subfigures(2, 1)
+by_layer = above.subplots(1, len(DEPTHS), sharey=True)
+moves, likeness, training = below.subplots(1, 3)
 for i, a in enumerate(ARRANGEMENTS):
     line = dict(color=plot.COLOURS[i], linestyle=plot.STYLES[i % 4], label=a)
     marks = dict(line, marker=plot.MARKERS[i])
-    panels[0].plot(range(1, deepest + 1), seen[deepest, a][0], **line)
-    panels[1].plot(DEPTHS, [seen[depth, a][1] for depth in DEPTHS], **marks)
-    panels[2].plot(DEPTHS, [seen[depth, a][2] for depth in DEPTHS], **marks)
-    panels[3].plot(plot.smooth(losses[TRAINED[-1], a], 20), **line)
-panels[3].axhline(unigram, color="grey", linewidth=0.8)
-for axes in panels[:2]:
+    for axes, depth in zip(by_layer, DEPTHS):
+        axes.plot(range(1, depth + 1), seen[depth, a][0], **(marks if depth < 3 else line))
+    moves.plot(DEPTHS, [seen[depth, a][1] for depth in DEPTHS], **marks)
+    likeness.plot(DEPTHS, [seen[depth, a][2] for depth in DEPTHS], **marks)
+    training.plot(plot.smooth(losses[TRAINED[-1], a], 20), **line)
+training.axhline(unigram, color="grey", linewidth=0.8)
+for axes, depth in zip(by_layer, DEPTHS):
     axes.set_yscale("log")
-for axes in panels[1:3]:
+    plot.style(axes, f"depth {depth}", "layer", "‖gradient‖ of the layer" if depth == DEPTHS[0] else "")
+moves.set_yscale("log")
+for axes in (moves, likeness):
     axes.set_xscale("log", base=2)
     axes.set_xticks(DEPTHS, DEPTHS)
-plot.style(panels[0], f"Before training: gradient of each layer, depth {deepest}", "layer", "‖gradient‖")
-plot.style(panels[1], "Before training: the logits move when each matrix changes by 1 %", "depth", "relative square")
-plot.style(panels[2], "Before training: how alike the positions are", "depth", "mean cosine")
-plot.style(panels[3], f"Training, depth {TRAINED[-1]} (grey: counting characters)", "step", "loss (nats per character)")
-for axes in panels:
-    axes.legend(frameon=False)
+plot.style(moves, "The logits move when each matrix changes by 1 %", "depth", "‖change‖² / variance")
+plot.style(likeness, "How alike the positions are", "depth", "mean cosine")
+plot.style(training, f"Training, depth {TRAINED[-1]} (grey: counting characters)", "step", "loss (nats per character)")
+above.suptitle("Before training: the gradient of each layer", fontsize=12)
+above.legend(*by_layer[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ARRANGEMENTS), frameon=False)
 plot.save(picture, "runs/demos/depth_and_norm.png")
 
 for a in ("post", "none"):
