@@ -45,9 +45,8 @@ def named(function):
 # ── functions of Tensors ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def from_function(fn, inputs, constant=False):
-    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
-    them. constant: a result without a graph behind it is no error, its gradients are zero."""
+def doubled(fn, inputs):
+    """The inputs in float64, those that are it already as they are; DTypeError where they, or fn, are something else."""
     if not callable(fn):
         raise DTypeError(f"gradcheck(fn, inputs): fn must be a function of Tensors, got {fn!r}")
     if not hasattr(inputs, "__iter__"):
@@ -57,8 +56,14 @@ def from_function(fn, inputs, constant=False):
         if not isinstance(x, Tensor):
             raise DTypeError(f"gradcheck(fn, inputs): input {i} must be a Tensor, got {type(x).__name__}.\n"
                              "  For plain arrays there is npf.verify.check_vjp(forward, backward, inputs).")
-    tensors = [x if not is_float(x.dtype) or x.dtype == float64 else x.detach().double().requires_grad_(x.requires_grad)
-               for x in inputs]
+    return [x if not is_float(x.dtype) or x.dtype == float64 else x.detach().double().requires_grad_(x.requires_grad)
+            for x in inputs]
+
+
+def from_function(fn, inputs, constant=False):
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
+    them. constant: a result without a graph behind it is no error, its gradients are zero."""
+    tensors = doubled(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
     if not checked:
