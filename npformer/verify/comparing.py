@@ -8,11 +8,11 @@ import numpy as np
 
 from ..core.arrays import float16, float32, float64
 from ..core.errors import InputError, NpformerError
+from ..core.numeric import true_gradient
 from ..core.operation import REGISTRY
 from .diagnose import Evidence, diagnose
 from .findings import Finding
 from .golden import COMPUTED, FORMAT
-from .numeric import true_gradient
 
 # What each dtype may be off by, relative to a tensor's largest entry, beside the rounding that was measured.
 TOLERANCE = {float64: 1e-9, float32: 2e-5, float16: 2e-2}

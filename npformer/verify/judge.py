@@ -9,11 +9,11 @@ import numpy as np
 
 from .. import autograd
 from ..core.errors import GradientError, GraphError, ValueRangeError
+from ..core.numeric import STEP, directional, extrapolated, one_sided, true_gradient
 from ..core.tape import collect
 from ..ops.shape import cat, reshape
 from .diagnose import Evidence, diagnose
 from .findings import Comparison, Finding, Report
-from .numeric import STEP, directional, extrapolated, one_sided, true_gradient
 from .properties import clean_hands, linearity, structure
 from .subject import from_function, from_pair
 from .vacuous import hazards, silent, warn

@@ -8,12 +8,12 @@ import numpy as np
 from ..core import tape
 from ..core.arrays import float64, is_float, to_numpy
 from ..core.errors import DTypeError, GraphError, InputError
+from ..core.numeric import true_gradient
 from ..extras import extra
 from ..tensors import Tensor
 from .diagnose import Evidence, diagnose
 from .findings import Comparison, Finding, Report
 from .judge import STEP, judge, settled
-from .numeric import true_gradient
 from .subject import Subject, from_function
 
 ENTRIES = 40                                       # of each parameter, and of each input of a step
