@@ -1,7 +1,7 @@
 """The tape: what operations leave behind, and the one backward walk over it.
 
 Reading order: `Box` is what a user holds, `Node` is what an operation leaves behind (`core.operation` says what that
-is), `backprop` walks the nodes backwards and yields one `Step` for each.
+is), `backprop` walks the nodes backwards and yields one `Step` (`core.step`) for each.
 
 A Box knows its Node; a Node knows the nodes it came from; nothing points the other way. So a graph is freed by
 reference count alone, as soon as nobody holds its last Box.
@@ -18,6 +18,7 @@ import numpy as np
 
 from . import arrays
 from .errors import DeviceError, DTypeError, GraphError, ShapeError, complaint, describe
+from .step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,13 +28,15 @@ class State(threading.local):
     """What a thread is doing: whether it records, and inside which module's forward (a chain of weak references).
 
     check_nan: whether a backward pass stops at the first NaN that it makes. observer: None, or what is called as
-    observer(node, arguments, y) for each operation that is recorded.
+    observer(node, arguments, y) for each operation that is recorded. watcher: None, or what is called as watcher(seeds)
+    when a backward walk begins; it returns None, or what is called as watch(node, g, sent) for each node of the walk.
     """
 
     grad_enabled = True
     check_nan = False
     scope: Any = None
     observer: Any = None
+    watcher: Any = None
 
 
 state = State()
@@ -98,76 +101,6 @@ class Node:
 # ── backward: the walk ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Step:
-    """One operation of a backward pass, as `backprop` yields it: what arrived, the rule, what was sent on.
-
-    `upstream` is dL/d(output); `gradients` has dL/d(input) by argument name. `inputs` and `output` are there where
-    the gradient rule reads their values, else None: memory is part of the design. `saved` is what the forward pass
-    left for the backward pass, by name.
-    """
-
-    __slots__ = ("node", "kept", "output", "saved", "upstream", "sent", "parents")
-
-    def __init__(self, node, upstream, sent):
-        self.node, self.upstream, self.sent = node, upstream, sent
-        self.kept, self.output, self.saved, self.parents = node.kept, node.y, node.saved, node.parents
-
-    @property
-    def op(self) -> str:
-        """The operation's name: 'softmax'."""
-        return self.node.op.name
-
-    @property
-    def formula(self) -> str:
-        """What the operation computes."""
-        return self.node.op.formula
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the call: `{'dim': -1}`."""
-        return self.node.options
-
-    @property
-    def inputs(self) -> dict[str, np.ndarray | None]:
-        """The arguments by name, where their values were kept."""
-        return {self.node.op.name_of(i): a for i, a in enumerate(self.kept)}
-
-    @property
-    def gradients(self) -> dict[str, np.ndarray]:
-        """dL/d(input) for each input that needs it, by argument name."""
-        return {self.node.op.name_of(i): d for i, d in enumerate(self.sent) if d is not None}
-
-    @property
-    def where(self) -> str:
-        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any module."""
-        return self.node.scope.path() if self.node.scope else ""
-
-    @property
-    def source(self) -> tuple[str, int] | None:
-        """The user's line of code that made it: (file, line number)."""
-        return self.node.line
-
-    def jacobian(self, argument: int | str) -> np.ndarray:
-        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape; `argument`: number or name."""
-        node = self.node
-        i = argument if isinstance(argument, int) else list(self.inputs).index(argument)
-        if self.parents[i] is None:
-            raise GraphError(f"{self.op}: no gradient flows to {node.op.name_of(i)}, so it has no Jacobian here")
-        view = Node(node.op, node.options, self.parents, node.wrap)
-        view.kept, view.y, view.saved, view.shapes = self.kept, self.output, self.saved, node.shapes
-        one_hot = np.zeros_like(self.upstream, shape=(self.upstream.size,))
-        rows = []
-        for k in range(one_hot.size):
-            one_hot[k] = 1
-            rows.append(node.op.gradients(view, one_hot.reshape(node.shape))[i].copy())
-            one_hot[k] = 0
-        return np.stack(rows).reshape(node.shape + node.shapes[i])
-
-    def __repr__(self):
-        sent = ", ".join(f"d{name} {d.shape}" for name, d in self.gradients.items())
-        return f"Step({self.op} at {self.where or 'top level'}: g {self.node.shape} -> {sent})"
-
-
 def backprop(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
              retain_graph: bool | None = None, create_graph: bool = False) -> Iterator[Step]:
     """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
@@ -198,6 +131,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. Leave no_grad() first.")
     pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
     on_the_way = None if found is None else leading_to([node for node, _ in seeds], found)
+    watch = None if state.watcher is None else state.watcher(seeds)
 
     def deliver(node, gradient):
         if node in pending:
@@ -219,6 +153,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         elif node in found:
             found[node] = g
         if node.op is None or (on_the_way is not None and not on_the_way[node]):
+            if watch is not None:
+                watch(node, g, ())
             continue
         sent = send(node, g, create_graph)
         if state.check_nan:
@@ -226,6 +162,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
         for parent, d in zip(node.parents, sent):
             if d is not None:
                 deliver(parent, d)
+        if watch is not None:
+            watch(node, g, sent)
         step = Step(node, g, sent)
         if not retain_graph:
             node.free()

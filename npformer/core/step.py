@@ -1,0 +1,95 @@
+"""One step of a backward pass: what arrived at an operation, its rule, and what was sent on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from .inside import StepCheck, Term
+
+
+class Step:
+    """One operation of a backward pass, as `backprop` yields it: what arrived, the rule, what was sent on.
+
+    `upstream` is dL/d(output); `gradients` has dL/d(input) by argument name. `inputs` and `output` are there where
+    the gradient rule reads their values, else None: memory is part of the design. `saved` is what the forward pass
+    left for the backward pass, by name.
+    """
+
+    __slots__ = ("node", "kept", "output", "saved", "upstream", "sent", "parents")
+
+    def __init__(self, node, upstream, sent):
+        self.node, self.upstream, self.sent = node, upstream, sent
+        self.kept, self.output, self.saved, self.parents = node.kept, node.y, node.saved, node.parents
+
+    @property
+    def op(self) -> str:
+        """The operation's name: 'softmax'."""
+        return self.node.op.name
+
+    @property
+    def formula(self) -> str:
+        """What the operation computes."""
+        return self.node.op.formula
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the call: `{'dim': -1}`."""
+        return self.node.options
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray | None]:
+        """The arguments by name, where their values were kept."""
+        return {self.node.op.name_of(i): a for i, a in enumerate(self.kept)}
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """dL/d(input) for each input that needs it, by argument name."""
+        return {self.node.op.name_of(i): d for i, d in enumerate(self.sent) if d is not None}
+
+    @property
+    def where(self) -> str:
+        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any module."""
+        return self.node.scope.path() if self.node.scope else ""
+
+    @property
+    def source(self) -> tuple[str, int] | None:
+        """The user's line of code that made it: (file, line number)."""
+        return self.node.line
+
+    @property
+    def arguments(self) -> tuple:
+        """What the operation was called with, in order; None where the value was not kept."""
+        return self.kept
+
+    def jacobian(self, argument: int | str, rows: Any = None, columns: Any = None) -> np.ndarray:
+        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape; `argument`: number or name.
+
+        rows, columns: an index into the output and into the argument that chooses a part: `rows=(0, 3)` is one entry of
+        a 2-d output. Raises ValueRangeError for more than 4,000,000 entries at once.
+        """
+        from .inside import jacobian
+        return jacobian(self, argument, rows, columns)
+
+    def into(self) -> Sequence[Step]:
+        """The steps of a fused operation's definition in primitives, on the recorded values, for this upstream."""
+        from .inside import steps_inside
+        return steps_inside(self)
+
+    def terms(self) -> dict[str, list[Term]]:
+        """The additive terms of each gradient, by argument: what each way through the definition adds to it."""
+        from .inside import terms
+        return terms(self)
+
+    def check(self) -> StepCheck:
+        """This step alone against finite differences of its operation."""
+        from .inside import check
+        return check(self)
+
+    def __repr__(self):
+        sent = ", ".join(f"d{name} {d.shape}" for name, d in self.gradients.items())
+        return f"Step({self.op} at {self.where or 'top level'}: g {self.node.shape} -> {sent})"
