@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from .core import tape
+from .core.anomaly import refuse_nan
 from .core.errors import GraphError, ShapeError, complaint
 from .core.source import calling_line
 from .ops.indexing import getitem
@@ -44,18 +45,19 @@ class set_grad_enabled:
 class set_detect_anomaly:
     """Stop a backward pass of this thread at the first NaN that it makes, naming the operation and its line (True).
 
-    From here on; in a `with` block, until its end. check_nan=False: do not look for NaN.
+    From here on; in a `with` block, until its end. check_nan=False: do not look for NaN. (`npf.debug.detect_anomaly` looks
+    at the forward pass and for infinities as well.)
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        self.before = tape.state.check_nan
-        tape.state.check_nan = bool(mode and check_nan)
+        self.before = tape.state.check
+        tape.state.check = refuse_nan if mode and check_nan else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc):
-        tape.state.check_nan = self.before
+        tape.state.check = self.before
 
 
 def detect_anomaly(check_nan: bool = True) -> set_detect_anomaly:

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 class State(threading.local):
     """What a thread is doing: whether it records, and inside which module's forward (a chain of weak references).
 
-    check_nan: whether a backward pass stops at the first NaN that it makes. observer: None, or what is called as
-    observer(node, arguments, y) for each operation that is recorded. watcher: None, or what is called as watcher(seeds)
-    when a backward walk begins; it returns None, or what is called as watch(node, g, sent) for each node of the walk.
+    check: None, or what is called as check(node, g, sent) for each node of a backward walk, and may refuse what is sent
+    (`core.anomaly`). observer: None, or what is called as observer(node, arguments, y) for each operation that is recorded.
+    watcher: None, or what is called as watcher(seeds) when a backward walk begins; it returns None, or what is called as
+    watch(node, g, sent) for each node of the walk.
     """
 
     grad_enabled = True
-    check_nan = False
+    check: Any = None
     scope: Any = None
     observer: Any = None
     watcher: Any = None
@@ -124,13 +125,13 @@ def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | Non
     return [found[x.node] for x in inputs]
 
 
-def walk(seeds, found=None, *, retain_graph, create_graph):
+def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
     """The backward walk. seeds: (node, gradient) pairs. found: if given, a dict of nodes that are to be filled with
-    gradients; only what lies on the way to them is walked, and no leaf is touched."""
+    gradients; only what lies on the way to them is walked, and no leaf is touched. stop: nothing passes a node of found."""
     if create_graph and not state.grad_enabled:
         raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. Leave no_grad() first.")
     pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
-    on_the_way = None if found is None else leading_to([node for node, _ in seeds], found)
+    on_the_way = None if found is None else leading_to([node for node, _ in seeds], found, stop)
     watch = None if state.watcher is None else state.watcher(seeds)
 
     def deliver(node, gradient):
@@ -157,8 +158,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph):
                 watch(node, g, ())
             continue
         sent = send(node, g, create_graph)
-        if state.check_nan:
-            refuse_nan(node, sent)
+        if state.check is not None:
+            state.check(node, g, sent)
         for parent, d in zip(node.parents, sent):
             if d is not None:
                 deliver(parent, d)
@@ -181,15 +182,6 @@ def send(node, g, create_graph):
     sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
     return [None if parent is None or d is None else fitted(node, i, d)
             for i, (parent, d) in enumerate(zip(node.parents, sent))]
-
-
-def refuse_nan(node, sent):
-    """Raise GraphError where a node sends NaN to one of its parents."""
-    for i, d in enumerate(sent):
-        if d is not None and np.isnan(d.array if isinstance(d, Box) else d).any():
-            raise GraphError(f"{node.op.name}: its backward gave {node.op.name_of(i)} a gradient with NaN in it\n"
-                             f"  {node.op.name_of(i)} {node.dtypes[i]} {node.shapes[i]}, recorded at "
-                             f"{node.line_text()}")
 
 
 def fitted(node, i, d):
@@ -216,18 +208,21 @@ def accumulate(node, g):
         node.grad = node.wrap(solid(node.grad.array + g))
 
 
-def leading_to(nodes, targets):
-    """Which of the nodes behind `nodes` lead to `targets`: a dict of those on the way; True where one goes on below."""
+def leading_to(nodes, targets, stop=False):
+    """Which of the nodes behind `nodes` lead to `targets`: a dict of those on the way; True where one goes on below.
+    stop: no way leads through a target."""
+    ends = targets if stop else ()
     oldest = min((target.order for target in targets), default=0)      # what came before it cannot lead to it
     reached, stack = set(nodes), list(nodes)
     while stack:
-        for parent in stack.pop().parents:
+        node = stack.pop()
+        for parent in node.parents if node not in ends else ():
             if parent is not None and parent not in reached and parent.order >= oldest:
                 reached.add(parent)
                 stack.append(parent)
     way = {}
     for node in sorted(reached, key=lambda n: n.order):
-        below = any(parent in way for parent in node.parents)
+        below = node not in ends and any(parent in way for parent in node.parents)
         if below or node in targets:
             way[node] = below
     return way

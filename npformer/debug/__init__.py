@@ -1,5 +1,4 @@
 """Seeing the backward pass: viewers and probes over the steps of `npf.backprop`."""
 
-from .probe import Residual, residuals
-
-__all__ = ["Residual", "residuals"]
+from .anomaly import detect_anomaly as detect_anomaly
+from .residual import Residual as Residual, Residuals as Residuals, residuals as residuals

@@ -1,0 +1,213 @@
+"""The residual identity, observed: for y = x + F(x), dL/dx by way of y is dL/dy · (1 + dF/dx)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import plot
+from ..core import tape
+from ..core.arrays import to_numpy
+from ..core.errors import GraphError
+from .tables import line_of, table
+from .watching import unwatched
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+    from ..typing import StrPath
+
+
+# ── finding the additions ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Addition:
+    """One y = x + F(x) in a graph, by its nodes. y = x + F₁(x) + F₂(x) is one of two branches; skip may be α·x."""
+
+    node: tape.Node                                # y
+    x: tape.Node
+    skip: tape.Node                                # the operand that bypasses the branches: x, or α·x
+    branches: tuple[tape.Node, ...]                # F(x)
+
+
+def additions_in(nodes) -> dict[tape.Node, Addition]:
+    """Each addition y = x + F(x) among `nodes`, by its node, oldest first."""
+    found: dict[tape.Node, Addition] = {}
+    for node in sorted(nodes, key=lambda node: node.order):
+        addition = addition_at(node, found)
+        if addition is not None:
+            found[node] = addition
+    return found
+
+
+def addition_at(node, earlier):
+    """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was computed from x."""
+    if node.op is None or node.op.name != "add" or None in node.parents or node.shapes[0] != node.shapes[1]:
+        return None
+    first, second = node.parents
+    if first is second:
+        return None
+    both_ways = (first, second), (second, first)
+    for skip, branch in both_ways:
+        if is_ancestor(skip, branch):
+            return Addition(node, skip, skip, (branch,))
+    for skip, branch in both_ways:
+        x = unscaled(skip)
+        if is_ancestor(x, branch):
+            return Addition(node, x, skip, (branch,))
+    for inner, branch in both_ways:
+        before = earlier.get(inner)
+        if before is not None and is_ancestor(before.x, branch):
+            return Addition(node, before.x, before.skip, (*before.branches, branch))
+    return None
+
+
+def unscaled(node):
+    """x, where `node` is α·x and α is one number or a learned weight (Admin, DeepNorm); else the node itself."""
+    if node.op is not None and node.op.name == "mul":
+        for x, factor, shape in zip(node.parents, node.parents[::-1], node.shapes[::-1]):
+            if x is not None and x.op is not None and (shape == () if factor is None else factor.op is None):
+                return x
+    return node
+
+
+def is_ancestor(old, new):
+    """Whether `new` was computed from `old`. A node older than `old` cannot lead to it, so none is looked at."""
+    seen, stack = set(), [new]
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is old:
+                return True
+            if parent is not None and parent.order > old.order and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return False
+
+
+def graph_of(loss, call):
+    """Every node behind `loss`; GraphError where there is no graph, or not any more. `call` is for the message."""
+    tape.require_boxes(call, loss=loss)
+    if loss.node is None:
+        raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a gradient")
+    if loss.node.freed:
+        name = call.partition("(")[0]
+        raise GraphError(f"{call}: the graph was freed by a backward pass; call {name} before backward(), or pass "
+                         "retain_graph=True there")
+    found, stack = {loss.node}, [loss.node]
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return found
+
+
+def gradients_at(seeds, nodes, stop=False, create_graph=False):
+    """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of `nodes` is left out."""
+    found = dict.fromkeys(nodes)
+    with unwatched():
+        for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph, stop=stop):
+            pass
+    return found
+
+
+# ── the probe ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Residual:
+    """One addition y = x + F(x), and the numbers of the identity: through_skip + through_branch = total."""
+
+    where: str                                     # the path of the module that adds
+    source: tuple                                  # (file, line) of the addition
+    upstream: np.ndarray                           # dL/dy: what came
+    through_skip: np.ndarray                       # what the skip passes on: upstream itself (of y = α·x + F(x): α·upstream)
+    through_branch: np.ndarray                     # dL/dy · dF/dx: what the branch adds
+    total: np.ndarray                              # dL/dx by way of y, as the backward pass finds it
+
+    @property
+    def norms(self) -> tuple[float, float, float]:
+        """|dL/dy|, |dL/dy·dF/dx|, |dL/dx|"""
+        return norm(self.upstream), norm(self.through_branch), norm(self.total)
+
+    @property
+    def error(self) -> float:
+        """|total − (through_skip + through_branch)|, relative to |total|."""
+        return norm(self.total - (self.through_skip + self.through_branch)) / max(
+            norm(self.total), float(np.finfo(self.total.dtype).tiny))
+
+    @property
+    def cosine(self) -> float:
+        """The cosine of the angle between what the skip passes on and what the branch adds; NaN if either is zero."""
+        lengths = norm(self.through_skip) * norm(self.through_branch)
+        return float((self.through_skip * self.through_branch).sum() / lengths) if lengths else float("nan")
+
+    @property
+    def angle(self) -> float:
+        """That angle, in degrees: below 90 the branch strengthens what the skip passes on, above it works against it."""
+        return float(np.degrees(np.arccos(np.clip(self.cosine, -1, 1))))
+
+    def __str__(self):
+        came, branch, total = self.norms
+        return (f"{self.where or line_of(self.source)}: |dL/dy| {came:.4g}  + |dL/dy·dF/dx| {branch:.4g}  = |dL/dx| "
+                f"{total:.4g}   (cosine {self.cosine:+.3f}, error {self.error:.1e})")
+
+
+def norm(array) -> float:
+    """√(Σ a²)"""
+    return float(np.linalg.norm(array.reshape(-1)))
+
+
+class Residuals(list):
+    """The list of `Residual` records, the last addition first. str() is a table."""
+
+    def __str__(self):
+        if not self:
+            return "no addition y = x + F(x) in this graph"
+        rows = [(r.where or "top level", line_of(r.source), *r.norms, f"{r.angle:.1f}°", f"{r.error:.0e}") for r in self]
+        return table(("module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error"), rows, left=2)
+
+    def plot(self, path: StrPath, title: str = "dL/dx = dL/dy + dL/dy·dF/dx at each addition") -> None:
+        """The three norms from the first addition to the last, and the angle between the two parts below."""
+        picture = plot.figure(8, 5.5)
+        above, below = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        places = np.arange(len(self), 0, -1)
+        for k, words in enumerate(("came: dL/dy, which the skip passes on", "the branch adds: dL/dy·dF/dx",
+                                   "the sum: dL/dx")):
+            above.plot(places, [r.norms[k] for r in self], plot.STYLES[k], color=plot.COLOURS[k],
+                       marker=plot.MARKERS[k], label=words)
+        above.set_yscale("log")
+        above.legend(frameon=False)
+        below.plot(places, [r.angle for r in self], color=plot.COLOURS[4], marker="v")
+        below.axhline(90, color="grey", linewidth=0.8)
+        below.set_yticks((0, 45, 90, 135, 180))
+        plot.style(above, title, "", "‖gradient‖")
+        plot.style(below, "Angle between the two: above 90° the branch works against the skip", "addition", "degrees")
+        plot.save(picture, path)
+
+
+def residuals(loss: Tensor, grad: Tensor | None = None) -> Residuals:
+    """The identity dL/dx = dL/dy · (1 + dF/dx) at every addition y = x + F(x) behind `loss`, last first.
+
+    The additions are found in the graph: one operand is an ancestor of the other, and neither was broadcast. x + F(x) +
+    G(x) counts as one, with the branch F + G; so does α·x + F(x), α a number or a learned weight. grad: dL/d(loss), where
+    loss is not one number. The graph stays as it was, and no `.grad` is touched; call it before `loss.backward()`.
+
+    Returns a list of `Residual`: print it for a table, `.plot(path)` for a picture. Raises GraphError where there is no
+    graph, or it was freed.
+    """
+    additions = additions_in(graph_of(loss, "residuals(loss)"))
+    upstream = gradients_at(tape.seeds_of(loss, grad, False), additions)
+    records = Residuals()
+    for node, a in reversed(additions.items()):
+        g = upstream[node]
+        if g is None:
+            continue
+        total = gradients_at([(node, g)], [a.x])[a.x]
+        through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
+        skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]
+        records.append(Residual(node.scope.path() if node.scope else "", node.line,
+                                *(to_numpy(d) for d in (g, skip, through, total))))
+    return records

@@ -1,0 +1,28 @@
+"""Tables in plain text: columns aligned, numbers to the right, for any screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence], left: int = 1) -> str:
+    """A line for the header and one for each of `rows`; the first `left` columns stand at the left edge."""
+    lines = [list(header), *([cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join("  ".join(text.ljust(width) if i < left else text.rjust(width)
+                               for i, (text, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def cell(value) -> str:
+    """A number with four digits that count, '-' for None, anything else as its text."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def line_of(source) -> str:
+    """A line of code as a table shows it: 'model.py:12'."""
+    return f"{source[0].replace(chr(92), '/').rpartition('/')[2]}:{source[1]}" if source else "-"
