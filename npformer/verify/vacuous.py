@@ -1,33 +1,66 @@
-"""Test points that hide mistakes: what they hide, and a better point near by."""
+"""Test points that hide mistakes: what they hide, and a better point near by.
+
+What other values show is looked at with other values (`hazards`). What hides in the sizes alone no value can show: that
+is said, and no more, since a batch of one may be meant (`blind_spots`).
+"""
+
+from dataclasses import replace
 
 import numpy as np
 
 from .findings import Finding
+from .subject import changed
+
+SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small shows whether the function goes on at 0
 
 
 def hazards(subject):
     """(place, words, a better value or None) for each input whose value would let a wrong gradient pass."""
-    rng = np.random.default_rng(12345)
-    for i, (name, x) in enumerate(zip(subject.names, subject.inputs)):
-        if not isinstance(x, np.ndarray):
-            if isinstance(x, float) and x == 0.5:
-                yield i, f"{name} = 0.5: dividing by {name} and by 1 − {name} look alike", None
-        elif x.dtype == bool and x.size > 1:
-            if x.all() or not x.any():
-                yield i, (f"{name} is all {bool(x.all())}: a backward pass that ignores it would pass"), some_hidden(x, rng)
-        elif x.dtype.kind in "iu" and x.size > 1 and len(np.unique(x)) == x.size:
-            better = x.copy()
-            better.reshape(-1)[-1] = better.reshape(-1)[0]
-            yield i, f"no index in {name} is repeated: a backward pass that assigns instead of adding would pass", better
-        elif x.dtype.kind == "f" and x.size > 1:
-            better = x + rng.uniform(0.2, 0.6, x.shape) * max(np.abs(x).max(), 0.5) * rng.choice([-1, 1], x.shape)
-            if (x == x.flat[0]).all():
-                yield i, (f"{name} is {x.flat[0]:g} in all entries: a factor or term of {name} that is left out, or that "
-                          "stands in the wrong place, would pass"), better
-            elif x.ndim == 2 and x.shape[0] == x.shape[1] and np.array_equal(x, x.T):
-                yield i, f"{name} is symmetric: a missing transpose would pass", better
-            elif twin := next((known for known, other in earlier(subject, i) if np.array_equal(x, other)), None):
-                yield i, f"{twin} and {name} are equal: a backward pass that takes one for the other would pass", better
+    rng, better = np.random.default_rng(12345), {}
+    for i, x in enumerate(subject.inputs):
+        words, value = doubt(subject, i, rng)
+        if value is not None and not stands(subject, {**better, i: value}):
+            value = None
+        if one_signed(x) and not walled(subject, i):
+            turned = (x if value is None else value) * signs(x.shape, rng)
+            if stands(subject, {**better, i: turned}):
+                words = words or (f"all entries of {subject.names[i]} are {'positive' if x.max() > 0 else 'negative'}: a "
+                                  "backward pass that forgets a kink at 0, as relu has, would pass")
+                value = turned
+        if value is not None:
+            better[i] = value
+        if words:
+            yield i, words, value
+
+
+def doubt(subject, i, rng):
+    """(what an input hides by its value, a better value or None); (None, None) if it hides nothing."""
+    name, x = subject.names[i], subject.inputs[i]
+    if not isinstance(x, np.ndarray):
+        return (f"{name} = 0.5: dividing by {name} and by 1 − {name} look alike", 0.3) if is_half(x) else (None, None)
+    if x.size < 2:
+        return None, None
+    if x.dtype == bool and (x.all() or not x.any()):
+        return f"{name} is all {bool(x.all())}: a backward pass that ignores it would pass", some_hidden(x, rng)
+    if x.dtype.kind in "iu" and len(np.unique(x)) == x.size:
+        better = x.copy()
+        better.reshape(-1)[-1] = better.reshape(-1)[0]
+        return f"no index in {name} is repeated: a backward pass that assigns instead of adding would pass", better
+    if x.dtype.kind == "f":
+        better = x + rng.uniform(0.2, 0.6, x.shape) * max(np.abs(x).max(), 0.5) * rng.choice([-1, 1], x.shape)
+        if (x == x.flat[0]).all():
+            return (f"{name} is {x.flat[0]:g} in all entries: a factor or term of {name} that is left out, or that stands in "
+                    "the wrong place, would pass"), better
+        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and np.array_equal(x, np.swapaxes(x, -1, -2)):
+            return f"{name} is symmetric: a missing transpose would pass", better
+        if twin := next((known for known, other in earlier(subject, i) if np.array_equal(x, other)), None):
+            return f"{twin} and {name} are equal: a backward pass that takes one for the other would pass", better
+    return None, None
+
+
+def is_half(x):
+    """Whether x is the number 0.5."""
+    return isinstance(x, float) and x == 0.5
 
 
 def earlier(subject, i):
@@ -42,6 +75,102 @@ def some_hidden(mask, rng):
     if better.all():
         better[..., -1] = False
     return better
+
+
+# ── inputs of one sign ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def one_signed(x):
+    """Whether x is on one side of 0, and not for a reason: no mask of noughts and ones, no probabilities, no sorted line."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.size < 2 or not np.isfinite(x).all():
+        return False
+    if x.min() < 0 < x.max() or not x.all() and len(np.unique(x)) < 3:
+        return False
+    if any(np.allclose(x.sum(axis=k), 1) for k in range(x.ndim)):
+        return False
+    return not (x.ndim == 1 and x.size > 2 and (np.diff(x) > 0).all())
+
+
+def signs(shape, rng):
+    """1 and −1 at random, both of them."""
+    drawn = rng.choice([-1.0, 1.0], shape)
+    drawn.flat[0], drawn.flat[-1] = 1, -1
+    return drawn
+
+
+def walled(subject, i):
+    """Whether the function ends in a wall as an input shrinks to 0, as log and the root do: it knows no other sign."""
+    x, slopes = subject.inputs[i], []
+    for scale in (1, *SHRUNK):
+        near, far = (value_with(subject, {i: k * scale * x}) for k in (1, 2))
+        if near is None or far is None:
+            return True
+        slopes.append(float(np.abs(far - near).max(initial=0)) / scale)
+    return max(slopes) > 8 * slopes[0]
+
+
+def value_with(subject, values):
+    """The output with other values for some inputs; None where it is not finite, or where they are refused."""
+    with changed(subject, values), np.errstate(all="ignore"):
+        try:
+            y = np.array(subject.forward(subject.inputs), dtype=float)
+        except Exception:                          # noqa: BLE001  (anything may go wrong at a point nobody promised)
+            return None
+    return y if np.isfinite(y).all() else None
+
+
+def stands(subject, values):
+    """Whether the forward pass gives numbers with those values."""
+    return value_with(subject, values) is not None
+
+
+# ── what the sizes hide ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def blind_spots(subject):
+    """The findings on what hides in the sizes: "possible", for the sizes may be those that are meant."""
+    arrays = [(i, x) for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray)]
+    thin = [i for i, x in arrays if i in subject.checked and 1 in x.shape and any(
+        n == 1 and not stretched(subject, i, k) for k, n in enumerate(x.shape))]
+    found = []
+    if thin:
+        shown = ", ".join(f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin[:4])
+        found.append(f"of size 1 along a dim: {shown}{', ...' if len(thin) > 4 else ''}. A mean there in place of a sum, or a "
+                     "factor of the size that is left out (1/n, 1/√n), would pass")
+    found += [f"{subject.names[i]} holds one index: a backward pass that assigns instead of adding would pass"
+              for i, x in arrays if x.dtype.kind in "iu" and x.ndim and x.size == 1]
+    return [Finding("vacuous", "", f"{words}; sizes above 1 would tell", certainty="possible") for words in found]
+
+
+def stretched(subject, i, k):
+    """Whether input i has size 1 along dim k to be broadcast there: against an array that is larger, with the same output
+    if it is as large. (A function of Tensors cannot be asked that, so the shapes must do.)"""
+    x, y = subject.inputs[i], np.asarray(subject.forward(subject.inputs))
+    for z in [y, *(z for z in subject.inputs if isinstance(z, np.ndarray))]:
+        at = k - x.ndim + z.ndim
+        if at < 0 or z.shape[at] == 1 or any(1 not in (m, n) and m != n for m, n in zip(x.shape[::-1], z.shape[::-1])):
+            continue
+        if subject.raw is None:
+            return True
+        with np.errstate(all="ignore"):
+            try:
+                wide = subject.raw([*subject.inputs[:i], np.repeat(x, z.shape[at], axis=k), *subject.inputs[i + 1:]])
+            except Exception:                      # noqa: BLE001  (nobody promised that it takes that shape)
+                continue
+        if z is y and np.ndim(wide) == y.ndim:     # one that repeats its input, as expand does, gives more of the same
+            wide = wide[tuple(slice(n) for n in y.shape)]
+        if np.shape(wide) == y.shape and np.allclose(wide, y, equal_nan=True):
+            return True
+    return False
+
+
+# ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def elsewhere(findings, names):
+    """The findings of another point, with the word that it is another."""
+    return [replace(f, message=f"{f.message} (seen with other values of {', '.join(names)}: those given hide it)")
+            for f in findings]
 
 
 def warn(words):

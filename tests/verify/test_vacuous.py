@@ -1,0 +1,157 @@
+"""What a test point hides: mended with other values where they can show it, said where the sizes hide it."""
+
+import numpy as np
+import pytest
+
+import npformer as npf
+from npformer.verify import check_vjp
+
+RNG = np.random.default_rng(0)
+POSITIVE = RNG.uniform(0.1, 1, (3, 5))
+
+
+def judged(forward, backward, *inputs):
+    return check_vjp(forward, backward, list(inputs), raises=False)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+@pytest.mark.parametrize("x", [POSITIVE, -POSITIVE, np.ones((3, 5)), np.arange(12.0).reshape(3, 4)],
+                         ids=["positive", "negative", "ones", "counted"])
+def test_a_kink_at_0_is_looked_at_from_both_sides(x):
+    slope = float(x.max() > 0)                     # right at this point, and wrong beyond the kink
+    forgotten = judged(relu, lambda g, x: g * slope, x)
+    assert forgotten.wrong and "(seen with other values of x: those given hide it)" in str(forgotten)
+    assert judged(relu, lambda g, x: g * (x > 0), x)
+
+
+INSIDE = {
+    "log": (np.log, lambda g, x: g / x), "root": (np.sqrt, lambda g, x: g / (2 * np.sqrt(x))),
+    "power": (lambda x: x ** 1.5, lambda g, x: 1.5 * g * np.sqrt(x)),
+    "log, clipped": (lambda x: np.log(np.clip(x, 1e-7, None)), lambda g, x: g / x),
+    "entropy, clipped": (lambda x: x * np.log(np.maximum(x, 1e-12)), lambda g, x: g * (np.log(x) + 1)),
+    "cross entropy, clipped": (lambda p: -np.log(1 - np.clip(p, 1e-7, 1 - 1e-7)) - np.log(np.clip(p, 1e-7, 1)),
+                               lambda g, p: g * (1 / (1 - p) - 1 / p)),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_who_knows_no_other_sign_is_judged_where_he_is(name):
+    report = judged(*INSIDE[name], POSITIVE * 0.9)
+    assert report and not report.findings, str(report)
+
+
+def test_a_refusal_is_no_hazard():
+    def of_positive(x):
+        if (x <= 0).any():
+            raise ValueError("positive numbers only")
+        return x * x
+
+    report = judged(of_positive, lambda g, x: 2 * g * x, POSITIVE)
+    assert report and not report.findings, str(report)
+
+
+def test_probabilities_stay_probabilities():
+    """dx = p·Σt − t is p − t where t sums to one, and nowhere else: many write the latter."""
+    def loss(x, t):
+        return -(t * np.log(softmax(x))).sum(-1)
+
+    def backward(g, x, t):
+        return g[:, None] * (softmax(x) - t), -g[:, None] * np.log(softmax(x))
+
+    assert judged(loss, backward, RNG.standard_normal((3, 5)), softmax(RNG.standard_normal((3, 5))))
+
+
+def test_two_positive_inputs_are_turned_as_far_as_both_allow():
+    report = judged(lambda a, b: np.sqrt(a + b), lambda g, a, b: (g / (2 * np.sqrt(a + b)),) * 2, POSITIVE, POSITIVE + 1)
+    assert {f.kind for f in report.findings} <= {"aliases"}, str(report)
+
+
+def dropped(x, mask, p):
+    return x * mask / (1 - p)
+
+
+def test_half_is_looked_at_with_another_number():
+    x, mask = RNG.standard_normal((3, 5)), RNG.random((3, 5)) < 0.6
+    report = judged(dropped, lambda g, x, mask, p: (g * mask / p, None, None), x, mask, 0.5)
+    assert report.wrong and "other values of p" in str(report)
+    report = judged(dropped, lambda g, x, mask, p: (g * mask / (1 - p), None, None), x, mask, 0.5)
+    assert report and not report.findings, str(report)
+
+
+def test_symmetric_matrices_of_a_batch_are_noticed():
+    a = RNG.standard_normal((2, 3, 3))
+    a = a + np.swapaxes(a, -1, -2)
+    b = RNG.standard_normal((2, 3, 4))
+    report = judged(lambda a, b: a @ b, lambda g, a, b: (g @ np.swapaxes(b, -1, -2), a @ g), a, b)
+    assert [f.kind for f in report.wrong] == ["transposed"], str(report)
+
+
+def test_square_shapes_hide_no_transpose_since_values_are_compared():
+    a, b = RNG.standard_normal((4, 4)), RNG.standard_normal((4, 4))
+    report = judged(lambda a, b: a @ b, lambda g, a, b: (g @ b, a.T @ g), a, b)
+    assert [f.kind for f in report.wrong] == ["transposed"], str(report)
+
+
+# ── what hides in the sizes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def attend(q, k, v):
+    return softmax(q @ k.T / np.sqrt(q.shape[-1])) @ v
+
+
+def attend_backward(g, q, k, v):
+    a = softmax(q @ k.T / np.sqrt(q.shape[-1]))
+    da = g @ v.T
+    ds = a * (da - (da * a).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    return ds @ k, ds.T @ q, a.T @ g
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape)
+
+
+def mean_of_rows(x):
+    return (x * x).mean(0)
+
+
+THIN = {
+    "batch of one": (mean_of_rows, lambda g, x: 2 * g * x, [draw(1, 5)], "x (1, 5)"),
+    "keys of width one": (attend, attend_backward, [draw(5, 1), draw(7, 1), draw(7, 3)], "q (5, 1), k (7, 1)"),
+    "as many queries": (attend, attend_backward, [draw(5, 1), draw(5, 1), draw(5, 3)], "q (5, 1), k (5, 1)"),
+    "one index": (lambda table, ids: table[ids], lambda g, table, ids: (np.eye(6)[ids].T @ g, None),
+                  [draw(6, 3), np.array([2])], "ids holds one index"),
+}
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_sizes_that_hide_are_said_and_are_no_failure(name):
+    forward, backward, inputs, words = THIN[name]
+    report = check_vjp(forward, backward, inputs)
+    finding, = report.findings
+    assert report and (finding.kind, finding.certainty) == ("vacuous", "possible") and words in finding.message
+    assert "gradients are right" in str(report) and "vacuous (possible)" in str(report)
+
+
+@pytest.mark.parametrize("shapes", [[(5, 7), (7,)], [(5, 7), (5, 1)], [(5, 7), (1, 7)], [(2, 3, 4), (1, 3, 1)], [(5, 7), (1,)]])
+def test_what_is_broadcast_has_size_1_for_a_reason(shapes):
+    def summed(g, like):
+        axes = tuple(k for k in range(g.ndim) if k < g.ndim - like.ndim or like.shape[k - g.ndim + like.ndim] == 1)
+        return g.sum(axis=axes).reshape(like.shape)
+
+    report = check_vjp(lambda a, b: a * b, lambda g, a, b: (g * b, summed(g * a, b)), [draw(*s) for s in shapes])
+    assert report and not report.findings, str(report)
+    fn = npf.gradcheck(lambda a, b: a * b, [npf.tensor(draw(*s)) for s in shapes])
+    assert fn and not fn.findings, str(fn)
+
+
+def test_gradcheck_says_a_batch_of_one():
+    report = npf.gradcheck(lambda x: x.softmax(-1), npf.randn(1, 5, dtype=npf.float64))
+    assert report and "of size 1 along a dim: input (1, 5)" in str(report)
