@@ -1,0 +1,220 @@
+"""Recording: the forward pass and one backward walk of any code, copied while they happen.
+
+`core.tape` calls `see` for each operation that is recorded and `begin` when a backward walk starts. What they gather is
+linked into a `Trace` (`debug.trace`): a graph of the same kind, whose nodes keep everything.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from ..core import arrays, tape
+from ..core.operation import Fused
+
+LARGEST = 4_000_000                                # entries of an array that a trace keeps, unless told otherwise
+
+
+class Summary:
+    """Stands for an array that was too large to keep: its shape, dtype and what can be said of its numbers."""
+
+    def __init__(self, array) -> None:
+        self.shape, self.dtype, self.size, self.ndim = array.shape, array.dtype, array.size, array.ndim
+        finite = array[np.isfinite(array)]
+        self.nan, self.inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+        self.zeros = int(array.size - np.count_nonzero(array))
+        self.min, self.max, self.mean, self.norm = (float(f(finite)) if finite.size else float("nan") for f in (
+            np.min, np.max, np.mean, lambda a: np.sqrt((a.astype(float) ** 2).sum())))
+
+    def __repr__(self):
+        return (f"<{self.dtype} {self.shape}, too large to keep: {self.min:.4g} to {self.max:.4g}, mean {self.mean:.4g}, "
+                f"norm {self.norm:.4g}>")
+
+
+class Keeper:
+    """Copies of arrays, each memory once: views of one array become views of one copy.
+
+    So a copy lies in memory as the original did, and a gradient rule gives the same bits on it.
+    """
+
+    def __init__(self, largest) -> None:
+        self.largest = largest
+        self.copies: dict = {}                     # id of an owner -> (weak reference to it, its stamp, the copy)
+
+    def keep(self, value):
+        """A copy of an array, or its Summary; anything else as it is."""
+        if not hasattr(value, "dtype") or isinstance(value, np.generic):
+            return value
+        if not isinstance(value, np.ndarray):
+            return self.keep(arrays.to_numpy(value))
+        if value.size > self.largest:
+            return Summary(value)
+        root = arrays.owner(value)
+        if root.nbytes > 8 * value.nbytes or not root.flags.forc:    # a piece of a data set: the rest is not ours to keep
+            return value.copy(order="K")
+        copied = self.copy_of(root)
+        offset = value.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        return np.ndarray(value.shape, value.dtype, copied, offset, value.strides)
+
+    def copy_of(self, root):
+        """The copy of a whole array as it is now; made anew if somebody wrote into it since."""
+        key, stamp = id(root), arrays.stamp(root)
+        known = self.copies.get(key)
+        if known is None or known[1] != stamp:
+            known = (weakref.ref(root, lambda _: self.copies.pop(key, None)), stamp, root.copy(order="K"))
+            self.copies[key] = known
+        return known[2]
+
+
+class Place:
+    """A module's path that stays when the module is gone; a Node's scope."""
+
+    __slots__ = ("where",)
+
+    def __init__(self, where):
+        self.where = where
+
+    def path(self):
+        """The path."""
+        return self.where
+
+
+class TracedNode(tape.Node):
+    """A node that keeps everything: `values` (its arguments), `value` (its output), what came back and from whom.
+
+    number: its place in the forward pass. name: of a parameter, or module and operation. where: the module's path.
+    gradient: dL/d(value), after hooks; None if no gradient came. contributions: what it was added up from.
+    """
+
+    __slots__ = ("number", "name", "values", "value", "gradient", "contributions")
+
+    def __init__(self, op=None, options=(), parents=(), wrap=tape.Box.wrap, where=""):
+        super().__init__(op, dict(options), parents, wrap)
+        self.number, self.name, self.values, self.value, self.scope = -1, "", (), None, Place(where)
+        self.gradient, self.contributions, self.stamps = None, [], ()
+
+    @property
+    def where(self) -> str:
+        """The path of the module whose forward made it; '' outside any."""
+        return self.scope.path()
+
+    def __repr__(self):
+        return f"<node {self.number}: {self.name} {self.shape}>"
+
+    def free(self):
+        """A trace is walked as often as somebody likes: it is never freed."""
+
+
+class Recorder:
+    """Gathers what happens while it is installed: every operation, and one backward walk.
+
+    which: the number of the walk that is wanted, from 1; None for the last. full: called when that walk is complete.
+    """
+
+    def __init__(self, which=None, largest=LARGEST):
+        self.keeper, self.which, self.count = Keeper(largest), which, 0
+        self.nodes = weakref.WeakKeyDictionary()   # node of the tape -> TracedNode
+        self.paths = weakref.WeakKeyDictionary()   # module -> its path
+        self.seeds: list = []
+        self.events: list = []                     # (node, g, sent) of the wanted walk
+        self.leaves: dict = {}                     # node of a parameter -> its name
+        self.roots = weakref.WeakSet()
+
+    def see(self, node, arguments, y):
+        """Copy an operation that was just recorded."""
+        copied = self.nodes[node] = TracedNode(node.op, node.options, (), node.wrap, self.path_of(node.scope))
+        copied.line = node.line
+        copied.shape, copied.dtype, copied.shapes, copied.dtypes = node.shape, node.dtype, node.shapes, node.dtypes
+        copied.values = tuple(self.keeper.keep(a) for a in arguments)
+        copied.value = self.keeper.keep(y)
+        self.copy_kept(node, copied)
+        for parent, value in zip(node.parents, copied.values):
+            if parent is not None and parent.op is None and parent not in self.nodes:
+                leaf = self.nodes[parent] = TracedNode()
+                leaf.shape, leaf.dtype, leaf.value = parent.shape, parent.dtype, value
+
+    def copy_kept(self, node, copied):
+        """What the gradient rule reads, taken from what was copied already where it is the same array."""
+        if isinstance(node.op, Fused):
+            copied.kept = copied.values
+        elif len(node.kept) == len(copied.values):
+            copied.kept = tuple(None if k is None else v for k, v in zip(node.kept, copied.values))
+        else:                                      # a user's Function keeps what it likes
+            copied.kept = tuple(self.keeper.keep(k) for k in node.kept)
+        copied.y = None if node.y is None else copied.value
+        copied.saved = node.saved and {name: self.keeper.keep(v) for name, v in node.saved.items()}
+
+    def path_of(self, scope):
+        """The module's path, looked up once for each module."""
+        module = scope and scope.module()
+        if not module:
+            return ""
+        root = scope.root()
+        if root is not None:
+            self.roots.add(root)
+        if module not in self.paths:
+            self.paths[module] = scope.path()
+        return self.paths[module]
+
+    def begin(self, seeds):
+        """A backward walk starts: gather it if it is wanted."""
+        self.count += 1
+        if self.which is not None and self.count != self.which:
+            return None
+        self.seeds, self.events = [(node, plain(g)) for node, g in seeds], []
+        self.leaves = self.names_of_leaves()
+        return lambda node, g, sent: self.events.append((node, plain(g), [plain(d) for d in sent]))
+
+    def names_of_leaves(self):
+        """The parameters' names, with the model's class in front where several models are at work."""
+        roots = list(self.roots)
+        kinds = [type(root).__name__ for root in roots]
+        prefixes = [f"{kind}." if len(roots) > 1 else "" for kind in kinds]
+        return {p.node: prefix + name for root, prefix in zip(roots, prefixes) for name, p in root.named_parameters()}
+
+    def __enter__(self):
+        self.before = tape.state.observer, tape.state.watcher
+        tape.state.observer, tape.state.watcher = self.see, self.begin
+        return self
+
+    def __exit__(self, *exc):
+        tape.state.observer, tape.state.watcher = self.before
+
+
+def plain(g):
+    """A gradient as a NumPy array, whatever it came in."""
+    return None if g is None else arrays.to_numpy(g.array if isinstance(g, tape.Box) else g)
+
+
+# ── a graph that was recorded before anybody watched ─────────────────────────────────────────────────────────────────
+
+
+def see_again(recorder, graph):
+    """Copy the nodes of `graph`, oldest first, with what the tape kept; what it did not keep is computed again."""
+    kept = {}                                      # node -> its output, where a consumer or itself kept it
+    for node in graph:
+        if node.op is not None:
+            if node.y is not None:
+                kept[node] = node.y
+            if len(node.kept) == len(node.parents):
+                kept.update((p, a) for p, a in zip(node.parents, node.kept) if p is not None and a is not None)
+    for node in graph:
+        if node.op is None:
+            if node not in recorder.nodes:
+                leaf = recorder.nodes[node] = TracedNode()
+                leaf.shape, leaf.dtype, leaf.value = node.shape, node.dtype, recorder.keeper.keep(kept.get(node))
+            continue
+        whole = node.kept if len(node.kept) == len(node.parents) else (None,) * len(node.parents)
+        arguments = tuple(a if a is not None else kept.get(p) for a, p in zip(whole, node.parents))
+        if node not in kept and known(node, arguments):
+            with np.errstate(all="ignore"):
+                kept[node] = np.asarray(node.op.compute(*arguments, **node.options), like=arguments[0])
+        recorder.see(node, arguments, kept.get(node))
+
+
+def known(node, arguments):
+    """Whether all arguments of a node are there, so that its output can be computed."""
+    return hasattr(node.op, "compute") and all(
+        a is not None or (p is None and node.dtypes[i] is None and isinstance(node.op, Fused))
+        for i, (a, p) in enumerate(zip(arguments, node.parents)))
