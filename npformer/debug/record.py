@@ -148,13 +148,13 @@ class Recorder:
     def path_of(self, scope):
         """The module's path, looked up once for each module."""
         module = scope and scope.module()
-        if not module:
+        root = scope and scope.root()
+        if not module or not root:
             return ""
-        root = scope.root()
-        if root is not None:
-            self.roots.add(root)
         if module not in self.paths:
-            self.paths[module] = scope.path()
+            outer = next((path for other in self.roots if other is not root and (path := path_in(other, root))), "")
+            self.paths[module] = ".".join(part for part in (outer, scope.path()) if part)
+            self.roots.add(root)
         return self.paths[module]
 
     def begin(self, seeds):
@@ -166,11 +166,14 @@ class Recorder:
         self.leaves = self.names_of_leaves()
         return lambda node, g, sent: self.events.append((node, plain(g), [plain(d) for d in sent]))
 
+    def outermost(self):
+        """The models at work that are no part of another."""
+        return [root for root in self.roots if not any(path_in(other, root) for other in self.roots if other is not root)]
+
     def names_of_leaves(self):
         """The parameters' names, with the model's class in front where several models are at work."""
-        roots = list(self.roots)
-        kinds = [type(root).__name__ for root in roots]
-        prefixes = [f"{kind}." if len(roots) > 1 else "" for kind in kinds]
+        roots = self.outermost()
+        prefixes = [f"{type(root).__name__}." if len(roots) > 1 else "" for root in roots]
         return {p.node: prefix + name for root, prefix in zip(roots, prefixes) for name, p in root.named_parameters()}
 
     def __enter__(self):
@@ -180,6 +183,11 @@ class Recorder:
 
     def __exit__(self, *exc):
         tape.state.observer, tape.state.watcher = self.before
+
+
+def path_in(outer, module):
+    """The dotted name of a module inside another; '' if it is not in it."""
+    return next((name for name, m in outer.named_modules() if m is module), "")
 
 
 def plain(g):

@@ -303,7 +303,7 @@ def linked(recorder):
         events.append((copied, g, sent))
     there = {node: n for node, n in numbers.items()}
     unreached = [name for node, name in recorder.leaves.items() if node is not None and node not in there]
-    title = ", ".join(sorted({type(root).__name__ for root in recorder.roots}))
+    title = ", ".join(sorted({type(root).__name__ for root in recorder.outermost()}))
     made = Trace(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=title, unreached=unreached,
                  notes=notes_on(nodes))
     replay.compare(made)
