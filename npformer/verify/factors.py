@@ -22,6 +22,11 @@ def bare_upstream(e):
     if e.g.shape == e.a.shape and e.jacobian is not None and e.used.sum() > e.x.size:
         return e.says("missing-term", f"d{e.name} is g itself, in all {e.a.size} entries: the other terms are missing. The "
                                       f"output mixes the entries of {e.name}, and that must come back too")
+    if e.g.shape == e.a.shape and e.jacobian is not None and np.allclose(e.jacobian[e.used], 1, atol=1e-6):
+        return e.says("permuted", f"d{e.name} is g itself, in its order; but the output takes its entries from other places of "
+                                  f"{e.name}, and each g belongs to where its entry came from", "certain",
+                      "what is looked up forward is added at the same places backward",
+                      f"d{e.name} = zeros; np.add.at(d{e.name}, where, g)")
     words = next((w for w, t in inverses(e) if e.same(e.a * t, e.n)), "dy/dx")
     return e.says("missing-factor", f"d{e.name} is g itself: the factor {words} is missing in all {e.a.size} entries", "certain",
                   "the chain rule: dL/dx = dL/dy · dy/dx", f"d{e.name} = g · {words}")

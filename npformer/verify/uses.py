@@ -84,6 +84,24 @@ def wrong_axis(e):
                                         "sum over the dims that were broadcast, and no others")
 
 
+def other_copies(e):
+    """x is repeated along a dim, and a adds up the wrong copies: those side by side for those a length apart, or vice versa"""
+    if not e.broadcast or e.y.ndim != e.x.ndim:
+        return None
+    each = e.contributions.reshape(-1, e.x.size).sum(axis=1).reshape(e.y.shape)
+    for axis, (n, many) in enumerate(zip(e.x.shape, e.y.shape)):
+        if n < 2 or many == n or many % n or e.y.shape != e.x.shape[:axis] + (many,) + e.x.shape[axis + 1:]:
+            continue
+        copies, line = many // n, np.moveaxis(each, axis, -1)
+        for form, total in ((f"({n}, {copies}).sum(1)", line.reshape(*line.shape[:-1], n, copies).sum(-1)),
+                            (f"({copies}, {n}).sum(0)", line.reshape(*line.shape[:-1], copies, n).sum(-2))):
+            if e.same(np.moveaxis(total, -1, axis), e.a):
+                right = f"({copies}, {n}).sum(0)" if form.endswith("(1)") else f"({n}, {copies}).sum(1)"
+                return e.says("wrong-axis", f"d{e.name} adds up the wrong copies: along dim {axis} g is taken as {form}, where "
+                                            f"it must be {right}", "certain", "tile puts copies of the whole one after another, "
+                            "repeat puts the copies of each entry side by side", f"d{e.name} = g.reshape{right} along dim {axis}")
+
+
 def factor_inside(e):
     """x is used entry by entry, and a = Σ g·t where n = Σ g·dy/dx: another factor inside the sum"""
     if not e.broadcast or e.y.ndim < e.x.ndim:
