@@ -15,7 +15,7 @@ import numpy as np
 from . import arrays
 from .errors import DeviceError, DTypeError, GraphError, IndexRangeError, NpformerError, ShapeError, complaint
 from .source import calling_line
-from .tape import Box, Node, collect, state
+from .tape import Box, Node, collect, state, unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +225,8 @@ class Fused(Operation):
         inputs = [a if p is None else identity(node.wrap(a, p)) for a, p in zip(node.kept, node.parents)]
         y = self.definition(*inputs, **node.options)
         boxes = [x for x, p in zip(inputs, node.parents) if p is not None]
-        found = collect(y, g, boxes, create_graph=True)
+        with unwatched():                          # a part of the walk that is under way, and no walk of its own
+            found = collect(y, g, boxes, create_graph=True)
         return [None if p is None else found.pop(0) for p in node.parents]
 
 

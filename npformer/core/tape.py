@@ -9,6 +9,7 @@ reference count alone, as soon as nobody holds its last Box.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -42,6 +43,16 @@ class State(threading.local):
 
 state = State()
 _order = itertools.count()                         # a node made later has a higher number: numbers sort the graph
+
+
+@contextlib.contextmanager
+def unwatched():
+    """Inside, no watcher is told of walks."""
+    before, state.watcher = state.watcher, None
+    try:
+        yield
+    finally:
+        state.watcher = before
 
 
 class Box:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -106,34 +108,60 @@ class Path:
     __repr__ = __str__
 
 
+class Ways(list):
+    """Some of the Paths between two values, the shortest first; `count` is how many there are in all."""
+
+    count = 0
+
+    def __str__(self):
+        rest = self.count - len(self)
+        return "\n".join([*map(str, self), *([f"and {rest:,} longer ways"] if rest else [])])
+
+
 def paths(trace, a, b, most):
     """Up to `most` Paths from b back to a, the shortest first: what came by each is the product of the rules on it."""
-    leads = leading(a, b)
-    found: list[Path] = []
-    ways = [(b, b.gradient, (b.name,))] if b in leads and b.gradient is not None else []
-    while ways and len(found) < most:              # breadth first: the shortest ways come out first
-        node, g, names = ways.pop(0)
+    left = steps_left(a, b)
+    found = Ways()
+    if b not in left or b.gradient is None:
+        return found
+    found.count = left[b][1]
+    tie = itertools.count()
+    heap = [(left[b][0], next(tie), b, b.gradient, (b.name, None))]
+    while heap and len(found) < most:              # the shortest way in all is followed first, so nothing is tried in vain
+        length, _, node, g, names = heapq.heappop(heap)
         if node is a:
-            found.append(Path(list(names), to_numpy(g)))
+            found.append(Path(unrolled(names), to_numpy(g)))
             continue
-        sent = tape.send(node, g, False)
-        ways += [(p, d, (*names, p.name)) for p, d in zip(node.parents, sent) if p in leads and d is not None]
+        walked = length - left[node][0] + 1
+        for parent, d in zip(node.parents, tape.send(node, g, False)):
+            if d is not None and parent in left:
+                heapq.heappush(heap, (walked + left[parent][0], next(tie), parent, d, (parent.name, names)))
     return found
 
 
-def leading(a, b):
-    """The nodes on a way from b back to a."""
+def unrolled(names):
+    """A list out of (last, (the one before, ...))."""
+    found = []
+    while names is not None:
+        found.append(names[0])
+        names = names[1]
+    return found[::-1]
+
+
+def steps_left(a, b):
+    """{node on a way from b back to a: (steps to a by the shortest way, how many ways there are)}"""
     reached, stack = {b}, [b]
     while stack:
         for parent in stack.pop().parents:
             if parent is not None and parent.number >= a.number and parent not in reached:
                 reached.add(parent)
                 stack.append(parent)
-    way = {a} if a in reached else set()
+    left = {a: (0, 1)}
     for node in sorted(reached, key=lambda n: n.number):
-        if any(parent in way for parent in node.parents):
-            way.add(node)
-    return way
+        nearer = [left[parent] for parent in node.parents if parent in left]
+        if nearer and node is not a:
+            left[node] = (1 + min(steps for steps, _ in nearer), sum(count for _, count in nearer))
+    return left
 
 
 # ── why ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ def stopped_by(step, i):
     values = {name: v for name, v in step.inputs.items()}
     x = step.node.values[i] if i < len(step.node.values) else None
     name = step.node.op.name_of(i)
-    others = {n: v for n, v in values.items() if n != name and isinstance(v, np.ndarray)}
+    others = {n: np.asarray(v) for n, v in values.items() if n != name and isinstance(v, (np.ndarray, int, float))}
     if not isinstance(x, np.ndarray):
         return f"its rule gives zero for {name}"
     if step.op == "relu":

@@ -119,7 +119,7 @@ class Recorder:
         self.seeds: list = []
         self.events: list = []                     # (node, g, sent) of the wanted walk
         self.leaves: dict = {}                     # node of a parameter -> its name
-        self.roots = weakref.WeakSet()
+        self.roots, self.title = weakref.WeakSet(), ""
 
     def see(self, node, arguments, y):
         """Copy an operation that was just recorded."""
@@ -163,7 +163,8 @@ class Recorder:
         if self.which is not None and self.count != self.which:
             return None
         self.seeds, self.events = [(node, plain(g)) for node, g in seeds], []
-        self.leaves = self.names_of_leaves()
+        self.leaves = self.names_of_leaves()       # now: the models may be gone when the trace is linked
+        self.title = ", ".join(sorted({type(root).__name__ for root in self.outermost()}))
         return lambda node, g, sent: self.events.append((node, plain(g), [plain(d) for d in sent]))
 
     def outermost(self):

@@ -160,8 +160,9 @@ class Trace(Sequence):
         """All contributions to the gradient of x, in the order in which they came, with the running sum."""
         return ledger.of(self, self.find(x))
 
-    def paths(self, a, b=None, most: int = 20) -> list[ledger.Path]:
-        """The ways by which gradient travelled from b (default: the loss) back to a, each with what came by it."""
+    def paths(self, a, b=None, most: int = 20) -> ledger.Ways:
+        """The ways by which gradient travelled from b (default: the loss) back to a, each with what came by it: the
+        `most` shortest; `.count` says how many there are."""
         return ledger.paths(self, self.find(a), self.nodes[self.seeds[0][0]] if b is None else self.find(b), most)
 
     def why_zero(self, x) -> ledger.Reason:
@@ -303,8 +304,7 @@ def linked(recorder):
         events.append((copied, g, sent))
     there = {node: n for node, n in numbers.items()}
     unreached = [name for node, name in recorder.leaves.items() if node is not None and node not in there]
-    title = ", ".join(sorted({type(root).__name__ for root in recorder.outermost()}))
-    made = Trace(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=title, unreached=unreached,
+    made = Trace(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=recorder.title, unreached=unreached,
                  notes=notes_on(nodes))
     replay.compare(made)
     return made
