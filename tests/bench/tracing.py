@@ -1,0 +1,81 @@
+"""What the debugger costs: a plain training step before and after a trace was made, a step that is recorded, a trace.
+
+A plain backward pass asks twice for each operation whether somebody watches, and nothing else; so the first ratio should
+be 1.00. The steps are taken in turn, in one process. Traces of a larger GPT and of a graph of 50,000 nodes follow.
+Run: python tests/bench/tracing.py [--rounds N]
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from step import VOCABULARY, batches, ours  # noqa: E402
+
+
+def timed(function):
+    """How many milliseconds a call takes."""
+    start = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - start)
+
+
+def step_costs(rounds):
+    """Medians of a plain step, of one after a trace was made, and of one inside recording(), taken in turn."""
+    import npformer as npf
+
+    npf.set_num_threads(1)
+    (x, y), = batches(1, 32)
+    step, _ = ours(1)
+    for _ in range(3):
+        step(x, y)
+    before = [timed(lambda: step(x, y)) for _ in range(rounds)]
+    loaded = "npformer.debug" in sys.modules
+    with npf.debug.recording() as r:
+        step(x, y)
+    print(f"  before: debug loaded: {loaded}; then recorded: {r.trace}")
+
+    def recorded():
+        with npf.debug.recording():
+            step(x, y)
+
+    after, inside = [], []
+    for _ in range(rounds):
+        after.append(timed(lambda: step(x, y)))
+        inside.append(timed(recorded))
+    plain = statistics.median(before)
+    print(f"  one training step (32 x 64)        {plain:8.2f} ms")
+    print(f"  the same after a trace was made    {statistics.median(after):8.2f} ms   ratio {statistics.median(after) / plain:.2f}")
+    print(f"  the same while it is recorded      {statistics.median(inside):8.2f} ms   ratio {statistics.median(inside) / plain:.2f}")
+
+
+def large():
+    """A GPT of 12 layers, width 128, context 64; and a chain of 50,000 nodes."""
+    import npformer as npf
+    from npformer.nn import functional as F
+
+    model = npf.models.GPT(VOCABULARY, context=64, n_layer=12, n_head=4, d_model=128)
+    (x, y), = batches(1, 2)
+    loss = lambda: F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY), npf.as_tensor(y).view(-1))
+    loss().backward()
+    print(f"  GPT, 12 layers: forward and backward {timed(lambda: loss().backward()):8.0f} ms,"
+          f"  traced {timed(lambda: npf.debug.trace(loss)):8.0f} ms")
+    w = npf.ones(3).requires_grad_()
+
+    def chain():
+        y = w
+        for _ in range(25_000):
+            y = y * 1.0001 + 0.0001
+        return y.sum()
+    chain().backward()
+    print(f"  50,000 nodes:   forward and backward {timed(lambda: chain().backward()):8.0f} ms,"
+          f"  traced {timed(lambda: npf.debug.trace(chain)):8.0f} ms")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60)
+    step_costs(parser.parse_args().rounds)
+    large()
