@@ -31,7 +31,7 @@ class State(threading.local):
     check: None, or what is called as check(node, g, sent) for each node of a backward walk, and may refuse what is sent
     (`core.anomaly`). observer: None, or what is called as observer(node, arguments, y) for each operation that is recorded.
     watcher: None, or what is called as watcher(seeds) when a backward walk begins; it returns None, or what is called as
-    watch(node, g, sent) for each node of the walk.
+    watch(node, g, sent) for each node of the walk, and as watch(None, None, ()) when it is complete.
     """
 
     grad_enabled = True
@@ -180,6 +180,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
         if not retain_graph:
             node.free()
         yield step
+    if watch is not None:
+        watch(None, None, ())
 
 
 @np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings

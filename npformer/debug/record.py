@@ -112,8 +112,8 @@ class Recorder:
     which: the number of the walk that is wanted, from 1; None for the last. full: called when that walk is complete.
     """
 
-    def __init__(self, which=None, largest=LARGEST):
-        self.keeper, self.which, self.count = Keeper(largest), which, 0
+    def __init__(self, which=None, largest=LARGEST, full=None):
+        self.keeper, self.which, self.count, self.full = Keeper(largest), which, 0, full
         self.nodes = weakref.WeakKeyDictionary()   # node of the tape -> TracedNode
         self.paths = weakref.WeakKeyDictionary()   # module -> its path
         self.seeds: list = []
@@ -165,7 +165,14 @@ class Recorder:
         self.seeds, self.events = [(node, plain(g)) for node, g in seeds], []
         self.leaves = self.names_of_leaves()       # now: the models may be gone when the trace is linked
         self.title = ", ".join(sorted({type(root).__name__ for root in self.outermost()}))
-        return lambda node, g, sent: self.events.append((node, plain(g), [plain(d) for d in sent]))
+        return self.gather
+
+    def gather(self, node, g, sent):
+        """Note what arrived at a node and what it sent; without a node, that the walk is complete."""
+        if node is not None:
+            self.events.append((node, plain(g), [plain(d) for d in sent]))
+        elif self.full is not None:
+            self.full()
 
     def outermost(self):
         """The models at work that are no part of another."""
@@ -227,3 +234,27 @@ def known(node, arguments):
     return hasattr(node.op, "compute") and all(
         a is not None or (p is None and node.dtypes[i] is None and isinstance(node.op, Fused))
         for i, (a, p) in enumerate(zip(arguments, node.parents)))
+
+
+# ── names and notes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plain_name(node):
+    """Module path and operation; of a leaf, that it is one."""
+    return ".".join(part for part in (node.where, node.op.name) if part) if node.op else "leaf"
+
+
+def unique(name, taken):
+    """The name, with a number from the second time on."""
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}#{taken[name]}"
+
+
+def notes_on(nodes):
+    """What is missing from the trace, in words."""
+    large = [node for node in nodes if isinstance(node.value, Summary)]
+    lost = [node for node in nodes if node.value is None]
+    return ([f"{len(large)} arrays were too large to keep and are summarised, {large[0].name} {large[0].shape} first"]
+            if large else []) + (
+        [f"{len(lost)} values were not kept by the tape ({lost[0].name} first): record the forward pass too, with "
+         "npf.debug.recording() or npf.debug.trace(function)"] if lost else [])

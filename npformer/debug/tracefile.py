@@ -109,23 +109,16 @@ def rebuilt(content):
     nodes: list[TracedNode] = []
     for facts in content["nodes"]:
         nodes.append(node_of(facts, nodes, memory))
-    events, arrived = [], {}
+    events = []
     for k, event in enumerate(content["events"]):
         node, g = at(nodes, event["node"]), value_of(event["g"], memory)
         sent = [value_of(d, memory) for d in event["sent"]]
         if len(sent) != len(node.parents) or any(d is not None and d.shape != s for d, s in zip(sent, node.shapes)):
             raise InputError(f"step {k} does not fit its operation.")
         events.append((node, g, sent))
-        for i, (parent, d) in enumerate(zip(node.parents, sent)):
-            if parent is not None and d is not None:
-                arrived.setdefault(parent.number, []).append(tracing.Contribution(k, i, d))
     seeds = [(at(nodes, n).number, value_of(g, memory)) for n, g in content["seeds"]]
-    for n, g in reversed(seeds):
-        arrived.setdefault(n, []).insert(0, tracing.Contribution(-1, -1, g))
-    for n, contributions in arrived.items():
-        nodes[n].contributions = contributions
-    trace = tracing.Trace(nodes, seeds, events, title=str(content["title"]),
-                          unreached=map(str, content["unreached"]), notes=map(str, content["notes"]))
+    trace = tracing.joined(nodes, seeds, events, title=str(content["title"]), unreached=map(str, content["unreached"]),
+                           notes=map(str, content["notes"]))
     settle(trace)
     return trace
 

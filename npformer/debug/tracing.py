@@ -20,7 +20,7 @@ from ..core.inside import unfolded
 from ..core.step import Step
 from ..tensors import Tensor
 from . import ledger, replay
-from .record import LARGEST, Recorder, Summary, TracedNode, see_again
+from .record import LARGEST, Recorder, Summary, TracedNode, notes_on, plain_name, see_again, unique
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -250,7 +250,7 @@ def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None 
     recorder = Recorder(largest=largest)
     with recorder:
         if callable(loss) and not isinstance(loss, tape.Box):
-            loss = loss()
+            _held, loss = loss, loss()             # its models, until the walk has taken the names from them
         if not isinstance(loss, tape.Box):
             raise GraphError(f"trace(loss): it takes a Tensor, or a function that returns one; got {type(loss).__name__}")
         seeds = tape.seeds_of(loss, grad, False)
@@ -290,45 +290,27 @@ def linked(recorder):
         copied.wrap = Tensor.wrap
         copied.name = unique(recorder.leaves.get(node) or plain_name(copied), taken)
         copied.gradient, copied.contributions = None, []
-    for node, g in recorder.seeds:
-        nodes[numbers[node]].contributions.append(Contribution(-1, -1, g))
     events = []
     for node, g, sent in recorder.events:
         copied = nodes[numbers[node]]
         copied.gradient = g
-        if node.op is None:
-            continue
-        for i, (parent, d) in enumerate(zip(copied.parents, sent)):
-            if parent is not None and d is not None:
-                parent.contributions.append(Contribution(len(events), i, d))
-        events.append((copied, g, sent))
-    there = {node: n for node, n in numbers.items()}
-    unreached = [name for node, name in recorder.leaves.items() if node is not None and node not in there]
-    made = Trace(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=recorder.title, unreached=unreached,
-                 notes=notes_on(nodes))
+        if node.op is not None:
+            events.append((copied, g, sent))
+    made = joined(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=recorder.title, notes=notes_on(nodes),
+                  unreached=[name for node, name in recorder.leaves.items() if node is not None and node not in numbers])
     replay.compare(made)
     return made
 
 
-def plain_name(node):
-    """Module path and operation; of a leaf, that it is one."""
-    return ".".join(part for part in (node.where, node.op.name) if part) if node.op else "leaf"
-
-
-def unique(name, taken):
-    """The name, with a number from the second time on."""
-    taken[name] += 1
-    return name if taken[name] == 1 else f"{name}#{taken[name]}"
-
-
-def notes_on(nodes):
-    """What is missing from the trace, in words."""
-    large = [node for node in nodes if isinstance(node.value, Summary)]
-    lost = [node for node in nodes if node.value is None]
-    return ([f"{len(large)} arrays were too large to keep and are summarised, {large[0].name} {large[0].shape} first"]
-            if large else []) + (
-        [f"{len(lost)} values were not kept by the tape ({lost[0].name} first): record the forward pass too, with "
-         "npf.debug.recording() or npf.debug.trace(function)"] if lost else [])
+def joined(nodes, seeds, events, **facts):
+    """The Trace of these nodes, with every contribution in its place."""
+    for n, g in seeds:
+        nodes[n].contributions.append(Contribution(-1, -1, g))
+    for k, (node, _, sent) in enumerate(events):
+        for i, (parent, d) in enumerate(zip(node.parents, sent)):
+            if parent is not None and d is not None:
+                parent.contributions.append(Contribution(k, i, d))
+    return Trace(nodes, seeds, events, **facts)
 
 
 def inside(step):
