@@ -1,12 +1,13 @@
 """What the debugger costs: a plain training step before and after a trace was made, a step that is recorded, a trace.
 
 A plain backward pass asks twice for each operation whether somebody watches, and nothing else; so the first ratio should
-be 1.00. The steps are taken in turn, in one process. Traces of a larger GPT and of a graph of 50,000 nodes follow.
+be 1.00. Each runs in a process of its own, in turn. Traces of a larger GPT and of a graph of 50,000 nodes follow.
 Run: python tests/bench/tracing.py [--rounds N]
 """
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,33 +23,35 @@ def timed(function):
     return 1000 * (time.perf_counter() - start)
 
 
-def step_costs(rounds):
-    """Medians of a plain step, of one after a trace was made, and of one inside recording(), taken in turn."""
+def steps(way, count=40):
+    """The median of `count` training steps (32 x 64): plain; after a trace was made; or each inside recording()."""
     import npformer as npf
 
     npf.set_num_threads(1)
     (x, y), = batches(1, 32)
     step, _ = ours(1)
-    for _ in range(3):
-        step(x, y)
-    before = [timed(lambda: step(x, y)) for _ in range(rounds)]
-    loaded = "npformer.debug" in sys.modules
-    with npf.debug.recording() as r:
-        step(x, y)
-    print(f"  before: debug loaded: {loaded}; then recorded: {r.trace}")
+    if way != "plain":
+        with npf.debug.recording() as r:
+            step(x, y)
+        r.trace.why_nan()
 
     def recorded():
         with npf.debug.recording():
             step(x, y)
 
-    after, inside = [], []
-    for _ in range(rounds):
-        after.append(timed(lambda: step(x, y)))
-        inside.append(timed(recorded))
-    plain = statistics.median(before)
-    print(f"  one training step (32 x 64)        {plain:8.2f} ms")
-    print(f"  the same after a trace was made    {statistics.median(after):8.2f} ms   ratio {statistics.median(after) / plain:.2f}")
-    print(f"  the same while it is recorded      {statistics.median(inside):8.2f} ms   ratio {statistics.median(inside) / plain:.2f}")
+    return statistics.median(timed(recorded if way == "recorded" else lambda: step(x, y)) for _ in range(count))
+
+
+def in_turn(rounds):
+    """The three ways, each in a process of its own, in turn."""
+    found = {way: [] for way in ("plain", "after a trace", "recorded")}
+    for k in range(rounds):
+        for way in sorted(found, reverse=k % 2):
+            done = subprocess.run([sys.executable, __file__, "--way", way], capture_output=True, text=True, check=True)
+            found[way].append(float(done.stdout))
+    for way, times in found.items():
+        ratios = [a / b for a, b in zip(times, found["plain"])]
+        print(f"  one training step, {way:14} {statistics.median(times):8.2f} ms   ratio {statistics.median(ratios):.2f}")
 
 
 def large():
@@ -76,6 +79,11 @@ def large():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=60)
-    step_costs(parser.parse_args().rounds)
-    large()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        print(steps(arguments.way))
+    else:
+        in_turn(arguments.rounds)
+        large()
