@@ -13,7 +13,7 @@ from ..core.arrays import to_numpy
 from ..core.errors import GraphError
 from .residual import norm
 from .tables import table
-from .watching import observing
+from .watching import observing, paths_of
 
 if TYPE_CHECKING:
     from ..nn import Module
@@ -38,7 +38,7 @@ class GradientFlow:
     """What `gradient_flow` returns. records: for each step {layer: LayerFlow}. str() is a table, `.plot` a picture."""
 
     def __init__(self, model: Module) -> None:
-        self.names = {module: path for path, module in model.named_modules()}
+        self.names = paths_of("gradient_flow(model)", model)
         own = ((module, [p for p in module.parameters(recurse=False) if p.requires_grad]) for module in self.names)
         self.parameters = {self.names[module]: params for module, params in own if params}
         if not self.parameters:

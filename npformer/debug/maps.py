@@ -13,7 +13,7 @@ from ..core.errors import GraphError, IndexRangeError, ShapeError
 from ..ops.shape import unbroadcast
 from .residual import norm
 from .tables import table
-from .watching import observing
+from .watching import observing, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ class AttentionMaps:
     """What `attention` returns: the maps in the order in which they were computed, by number or by the module's path."""
 
     def __init__(self, model: Module) -> None:
-        self.names = {module: path for path, module in model.named_modules()}
+        self.names = paths_of("attention(model)", model)
         self.maps: list[AttentionMap] = []
         self.softmaxes: set = set()                # nodes that are a softmax, or one under a mask, dropout or a scale
         self.watch: Any = None
@@ -182,7 +182,12 @@ class AttentionMaps:
         """
         if part not in PARTS:
             raise IndexRangeError(f"attention.plot: part must be one of {', '.join(PARTS)}, got {part!r}")
-        rows = [(m, m.as_heads(m.part(part))[batch]) for m in self.require(None)]
+        wholes = [(m, m.as_heads(m.part(part))) for m in self.require(None)]
+        samples = min(len(values) for _, values in wholes)
+        if not 0 <= batch < samples:
+            raise IndexRangeError(f"attention.plot: there are {samples} samples, so batch must be in 0 .. {samples - 1}, "
+                                  f"got {batch!r}")
+        rows = [(m, values[batch]) for m, values in wholes]
         columns = max(len(values) for _, values in rows)
         picture = plot.figure(1.7 * columns + 1.4, 1.7 * len(rows) + 0.7)
         grid = picture.subplots(len(rows), columns, squeeze=False)

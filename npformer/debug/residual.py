@@ -54,9 +54,9 @@ def addition_at(node, earlier):
         if is_ancestor(skip, branch):
             return Addition(node, skip, skip, (branch,))
     for skip, branch in both_ways:
-        x = unscaled(skip)
-        if is_ancestor(x, branch):
-            return Addition(node, x, skip, (branch,))
+        for x in unscaled(skip):
+            if is_ancestor(x, branch):
+                return Addition(node, x, skip, (branch,))
     for inner, branch in both_ways:
         before = earlier.get(inner)
         if before is not None and is_ancestor(before.x, branch):
@@ -65,12 +65,11 @@ def addition_at(node, earlier):
 
 
 def unscaled(node):
-    """x, where `node` is α·x and α is one number or a learned weight (Admin, DeepNorm); else the node itself."""
-    if node.op is not None and node.op.name == "mul":
-        for x, factor, shape in zip(node.parents, node.parents[::-1], node.shapes[::-1]):
-            if x is not None and x.op is not None and (shape == () if factor is None else factor.op is None):
-                return x
-    return node
+    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin): its parents, or none of them."""
+    if node.op is None or node.op.name != "mul":
+        return []
+    both = zip(node.parents, node.parents[::-1], node.shapes[::-1])
+    return [x for x, factor, shape in both if x is not None and (shape == () if factor is None else factor.op is None)]
 
 
 def is_ancestor(old, new):
@@ -200,14 +199,13 @@ def residuals(loss: Tensor, grad: Tensor | None = None) -> Residuals:
     """
     additions = additions_in(graph_of(loss, "residuals(loss)"))
     upstream = gradients_at(tape.seeds_of(loss, grad, False), additions)
-    records = Residuals()
-    for node, a in reversed(additions.items()):
-        g = upstream[node]
-        if g is None:
-            continue
-        total = gradients_at([(node, g)], [a.x])[a.x]
-        through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
-        skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]
-        records.append(Residual(node.scope.path() if node.scope else "", node.line,
-                                *(to_numpy(d) for d in (g, skip, through, total))))
-    return records
+    return Residuals(identity_at(a, upstream[node]) for node, a in reversed(additions.items()) if upstream[node] is not None)
+
+
+def identity_at(a: Addition, g: np.ndarray) -> Residual:
+    """The identity at one addition, for the gradient g = dL/dy that arrives there."""
+    total = gradients_at([(a.node, g)], [a.x])[a.x]
+    through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
+    skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]
+    return Residual(a.node.scope.path() if a.node.scope else "", a.node.line,
+                    *(to_numpy(d) for d in (g, skip, through, total)))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..typing import StrPath
 
 EXACT = 1024                                       # entries of the smaller of x and y up to which all values are computed
-ACCURACY = 1e-6                                    # of the values that Lanczos finds, relative to the largest
+ACCURACY = 1e-6                                    # of the values that the iteration finds, relative to the largest
 
 
 @dataclass
@@ -52,12 +52,11 @@ class Spectrum:
         picture = plot.figure()
         axes = picture.add_subplot()
         places = np.arange(1, len(self.values) + 1)
-        axes.plot(places[:rank(self.values)], self.values[:rank(self.values)], color=plot.COLOURS[0],
-                  label="dy/dx" if self.branches is None else "with the skips")
-        if self.branches is not None:
-            known = rank(self.branches)
-            axes.plot(places[:known], self.branches[:known], color=plot.COLOURS[2], linestyle="--",
-                      label=f"skips cut, {known} of {len(places)} above rounding")
+        lines = [("dy/dx" if self.branches is None else "with the skips", self.values), ("skips cut", self.branches)]
+        for k, (label, values) in enumerate(lines):
+            if values is not None:                 # far below the largest there is nothing but rounding
+                axes.plot(places, np.where(values > 1e-9 * values[0], values, np.nan), plot.STYLES[k],
+                          color=plot.COLOURS[2 * k], label=label)
         axes.axhline(1, color="grey", linewidth=0.8)
         axes.set_yscale("log")
         axes.legend(frameon=False)
@@ -71,12 +70,7 @@ def summary(values):
         middle = float(np.exp(np.log(values).mean()))
     return {"largest": float(values[0]), "median": float(np.median(values)), "smallest": float(values[-1]),
             "geometric mean": middle, "from 1/2 to 2": f"{((values >= 0.5) & (values <= 2)).mean():.0%}",
-            "rank": rank(values)}
-
-
-def rank(values):
-    """How many of them are more than what rounding makes of 0."""
-    return int((values > values[0] * len(values) * np.finfo(values.dtype).eps).sum())
+            "below 1e-6 of largest": str(int((values <= 1e-6 * values[0]).sum()))}
 
 
 def leading(values):
@@ -91,10 +85,9 @@ def jacobian_spectrum(block: Callable[[Tensor], Tensor], x: Tensor, count: int =
     block(x) = x + F(x) these are the spectra of 1 + dF/dx and of dF/dx. block: a module or function of one Tensor; in
     training mode dropout is drawn once. x: a floating Tensor; a batch of one sample is enough, since samples do not mix.
 
-    Up to 1,024 entries of x or y: all values, from the whole Jacobian. Above: the `count` largest, by Golub-Kahan-Lanczos
-    bidiagonalisation, which may miss copies of a value that occurs more than once. Raises DTypeError, ValueRangeError,
-    GraphError (y does not depend on x).
-    Source: Golub and Kahan 1965, SIAM J. Numer. Anal. 2, 205.
+    Up to 1,024 entries of x or y: all values, from the whole Jacobian. Above: the `count` largest, by a block Krylov
+    iteration. Raises DTypeError, ValueRangeError, GraphError (y does not depend on x).
+    Source: Musco and Musco 2015, arXiv:1504.05477, algorithm 2.
     """
     call = "jacobian_spectrum(block, x)"
     tape.require_boxes(call, x=x)
@@ -123,8 +116,8 @@ def jacobian_spectrum(block: Callable[[Tensor], Tensor], x: Tensor, count: int =
     if min(shape) <= EXACT:
         found, method = tuple(dense(pull, x, y) for pull in pulls), "all of them, from the whole Jacobian"
     else:
-        found, steps, bounds = zip(*(lanczos(pull, x, y, min(count, *shape)) for pull in pulls))
-        method = f"the largest, by {max(steps)} steps of Lanczos, each within {max(bounds):.0e}"
+        found, bounds, products = zip(*(krylov(pull, x, y, min(count, *shape)) for pull in pulls))
+        method = f"the largest, each within {max(bounds):.0e}, from {max(products)} products with dy/dx and its transpose"
     return Spectrum(found[0], found[1] if additions else None, shape, method)
 
 
@@ -140,12 +133,12 @@ def dense(pull, x, y):
     return np.linalg.svd(J, compute_uv=False)
 
 
-def lanczos(pull, x, y, count):
-    """(the `count` largest singular values of J, how many steps it took, the largest error that they may have).
+def krylov(pull, x, y, count):
+    """(the `count` largest singular values of J, the largest error that they may have, how many products it took).
 
-    J·V = U·B, B bidiagonal, whose singular values come near J's. J·v comes out of pull as well: Jᵀg is linear in g, so its
-    own backward pass is v ↦ J·v. U and V are made orthogonal to all earlier columns again, because rounding spoils that.
-    β·|last entries of B's left vectors| bounds the errors.
+    Q spans J·Ω, (J·Jᵀ)·J·Ω, ..., for a random Ω with more columns than values are wanted, so that a value which occurs
+    several times is found as often; the singular values of Qᵀ·J come near J's. J·v comes out of pull as well: Jᵀg is linear
+    in g, so its own backward pass is v ↦ J·v. What J·z leaves outside of Q bounds the error of z's value.
     """
     g = y.detach().requires_grad_()
     with enable_grad():
@@ -157,39 +150,28 @@ def lanczos(pull, x, y, count):
     def JT(u):
         return to_numpy(pull(np.asarray(u.reshape(y.shape), like=y.array))).reshape(-1)
 
-    rng, size = np.random.default_rng(0), min(x.array.size, y.array.size)
-    V, U, alphas, betas = [], [], [], [0.0]
-    for k in range(1, min(size, 10 * count + 100) + 1):
-        if betas[-1] == 0:                         # the first step; or what was begun with is used up, and one starts anew
-            v = orthogonal(rng.standard_normal(x.array.size).astype(x.array.dtype), V)
-            V.append(v / np.linalg.norm(v))
-        u, alpha = unit(orthogonal(J(V[-1]) - (betas[-1] * U[-1] if U else 0), U), alphas)
-        U.append(u)
-        alphas.append(alpha)
-        v, beta = unit(orthogonal(JT(u) - alpha * V[-1], V), alphas)
-        betas.append(beta)
-        if k >= count and (k % 10 == 0 or k == size or beta == 0):
-            left, values, _ = np.linalg.svd(np.diag(alphas) + np.diag(betas[1:-1], 1))
-            bound = float(beta * np.abs(left[-1, :count]).max())
-            if bound <= ACCURACY * values[0]:
+    size = min(x.array.size, y.array.size)
+    wide = np.random.default_rng(0).standard_normal((min(count + 8, size), x.array.size)).astype(x.array.dtype)
+    Q, rows = np.zeros((0, y.array.size), x.array.dtype), np.zeros((0, x.array.size), x.array.dtype)
+    values, bound, products = np.zeros(0), np.inf, 0
+    while True:
+        R = np.array([J(v) for v in wide])
+        products += len(wide)
+        for _ in range(2):                         # twice: once leaves what rounding made of the parts along Q
+            R = R - (R @ Q.T) @ Q
+        if len(values):
+            left = np.linalg.norm(W[-len(wide):, :count].T @ R, axis=1)
+            bound = float((left / np.maximum(values[:count], np.finfo(R.dtype).tiny)).max())
+            if bound <= ACCURACY * values[0] or len(Q) >= 20 * (count + 8):
                 break
-        if beta:
-            V.append(v)
-    return values[:count].astype(x.array.dtype), k, bound
-
-
-def unit(v, scales):
-    """v / |v| and |v|; zeros and 0 where nothing but rounding is left of v, at the scale of the numbers before."""
-    length = float(np.linalg.norm(v))
-    if length <= 100 * np.finfo(v.dtype).eps * max(scales, default=0.0):
-        return np.zeros_like(v), 0.0
-    return v / (length or 1), length
-
-
-def orthogonal(v, basis):
-    """v without its parts along `basis`, taken away twice: once leaves what rounding made of them."""
-    if basis:
-        Q = np.array(basis)
-        for _ in range(2):
-            v = v - Q.T @ (Q @ v)
-    return v
+        _, lengths, new = np.linalg.svd(R, full_matrices=False)
+        new = new[lengths > 100 * np.finfo(R.dtype).eps * max(lengths.max(), values.max(initial=0))][:size - len(Q)]
+        if not len(new):
+            bound = 0.0
+            break
+        wide = np.array([JT(u) for u in new])
+        products += len(new)
+        Q, rows = np.concatenate([Q, new]), np.concatenate([rows, wide])
+        W, values, _ = np.linalg.svd(rows, full_matrices=False)
+    found = np.pad(values, (0, max(0, count - len(values))))[:count]       # what was not found is 0
+    return found.astype(x.array.dtype), bound, products

@@ -5,10 +5,19 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from ..core.errors import DTypeError, complaint
 from ..core.tape import state
+from ..nn import Module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def paths_of(call: str, model: Module) -> dict[Module, str]:
+    """The dotted path of each module in a model; DTypeError where it is none. `call` is for the message."""
+    if not isinstance(model, Module):
+        raise DTypeError(complaint(call, "model must be a Module", {"model": model}))
+    return {module: path for path, module in model.named_modules()}
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from residual_models import CASES, COUNTS
 
 import npformer as npf
 import npformer.nn.functional as F
@@ -40,6 +41,41 @@ def test_every_residual_addition_is_found_and_the_identity_holds():
     np.testing.assert_array_equal(records[-1].total, x.grad.numpy())
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_identity_holds_in_every_model(name):
+    case = CASES[name]()
+    records = npf.debug.residuals(case.loss())
+    assert len(records) == COUNTS[name]
+    for r in records:
+        assert r.error <= 1e-14, r
+        assert min(r.norms) > 0 and 0 < r.angle < 180
+        if "admin" not in name and "deepnorm" not in name:
+            np.testing.assert_array_equal(r.through_skip, r.upstream)
+
+
+def test_a_scaled_skip_passes_on_its_share():
+    """y = α·x + F(x), as DeepNorm and Admin have it: the skip passes on α·dL/dy."""
+    x = npf.randn(4, 3, dtype=npf.float64, requires_grad=True)
+    weight = npf.randn(3, dtype=npf.float64, requires_grad=True)
+    for alpha in (1.7, weight):
+        record, = npf.debug.residuals((x * alpha + x.tanh()).exp().sum())
+        np.testing.assert_array_equal(record.through_skip, record.upstream * (alpha.detach().numpy() if alpha is weight else 1.7))
+        assert record.error < 1e-15
+    # rotary positions multiply with an array that is no weight: x·cos + turned(x)·sin is no residual
+    cos = npf.randn(4, 3, dtype=npf.float64)
+    assert npf.debug.residuals((x * cos + x.flip(1) * cos).exp().sum()) == []
+
+
+def test_two_branches_side_by_side_are_one_addition():
+    x = npf.randn(4, 3, dtype=npf.float64, requires_grad=True)
+    h = x.clone()
+    for y in (h + h.sin() + h.exp(), h + (h.sin() + h.exp()), h.sin() + h + h.exp()):
+        record = npf.debug.residuals((y ** 2).sum())[0]
+        slopes = np.cos(x.detach().numpy()) + np.exp(x.detach().numpy())
+        np.testing.assert_allclose(record.through_branch, record.upstream * slopes, rtol=1e-13)
+        assert record.error < 1e-15
+
+
 def test_the_branch_term_is_dF_dx_transposed_times_upstream():
     model = stack(1)
     x = npf.randn(6, dtype=npf.float64, requires_grad=True)
@@ -69,9 +105,38 @@ def test_the_graph_is_left_as_it_was():
         npf.debug.residuals(loss)
     with pytest.raises(npf.GraphError, match="no graph behind it"):
         npf.debug.residuals(npf.ones(()))
+    with pytest.raises(npf.DTypeError, match=r"residuals\(loss\): loss must be a Tensor"):
+        npf.debug.residuals(3.0)
+    y = x + x.tanh()
+    with pytest.raises(npf.GraphError, match=r"shape \(3,\), not one number"):
+        npf.debug.residuals(y)
+    g = npf.randn(3)
+    np.testing.assert_array_equal(npf.debug.residuals(y, g)[0].upstream, g.numpy())
+
+
+def test_hooks_of_the_user_see_no_walk_of_a_probe_as_a_trace():
+    x = npf.randn(3, requires_grad=True)
+    with npf.debug.recording() as recorder:
+        loss = (x + x.tanh()).sum()
+        npf.debug.residuals(loss)
+        loss.backward()
+    assert [step.op for step in recorder.trace] == ["sum", "add", "tanh"]
 
 
 def test_a_record_reads_well():
     x = npf.randn(3, dtype=npf.float64, requires_grad=True)
     text = str(npf.debug.residuals((x + x.tanh()).sum())[0])
     assert "|dL/dy| 1.732" in text and "error" in text
+    model = stack(2)
+    records = npf.debug.residuals(model(npf.randn(4, 6, dtype=npf.float64)).sum())
+    head, *lines = str(records).splitlines()
+    assert head.split() == ["module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error"]
+    assert [line.split()[0] for line in lines] == ["1"]          # the first block's x needs no gradient: no way leads there
+    assert len({len(line) for line in lines}) == 1 and "test_probes_residuals.py:" in lines[0]
+    assert str(npf.debug.residuals(x.sum())) == "no addition y = x + F(x) in this graph"
+
+
+def test_the_picture_is_drawn(tmp_path):
+    x = npf.randn(4, 6, dtype=npf.float64, requires_grad=True)
+    npf.debug.residuals(stack(3)(x).sum()).plot(tmp_path / "residuals.png")
+    assert (tmp_path / "residuals.png").stat().st_size > 10_000
