@@ -12,7 +12,7 @@ from .paths import by_path
 from .slips import by_rule, with_another_mask
 from .sums import wrong_products, wrong_sums
 from .terms import wrong_terms
-from .uses import diagonal, factor_inside, left_out, one_use_only, other_copies, other_value, wrong_axis
+from .uses import diagonal, factor_inside, left_out, one_use_only, other_copies, other_value, spread_over, wrong_axis
 
 
 def diagnose(evidence):
@@ -52,31 +52,38 @@ def constant_factor(e):
     if c is None:
         return None
     if abs(c + 1) < 1e-6:
-        return e.says("sign", f"d{e.name} is −1 x the true gradient in all {e.a.size} entries: the sign is wrong", c=-1.0)
+        return e.says("sign", f"d{e.name} is −1 x the true gradient in all {e.a.size} entries: the sign is wrong", "certain",
+                      "the sign of a difference: y = u − v gives dv = −g", f"d{e.name} = −(what you have)", c=-1.0)
     words = e.word_for(c)
     what = f"; {c:.4g} is {words}" if words else ""
     if e.broadcast and c < 1 and any(abs(c * k - 1) < 1e-6 for k in set(e.used.sum(axis=0).tolist())):
         return e.says("averaged-broadcast", f"d{e.name} is {c:.4f} x the true gradient in all {e.a.size} entries{what}: it "
                                              "is the mean over the places where it was used, and should be the sum",
-                    "certain", "what is broadcast forward is summed backward", f"d{e.name} = g.sum(...)", c=c)
+                    "certain", "what is broadcast forward is summed backward",
+                      f"d{e.name} = (g · dy/d{e.name}).sum(axis={spread_over(e)}), not .mean", c=c)
     return e.says("factor", f"d{e.name} is {c:.4f} x the true gradient in all {e.a.size} entries{what}", "certain",
-                  f"a constant factor of {1 / c:.4g} is missing" if c else "", c=c)
+                  f"a constant factor of {1 / c:.4g} is missing", f"d{e.name} = (what you have) / {c:.4g}"
+                  + (f", {c:.4g} being {words}" if words else ""), c=c)
 
 
 def moved(e):
     """a has n's values in other places"""
     a, n = e.a, e.n
     if a.ndim >= 2 and a.shape[-1] == a.shape[-2] and e.same(a, np.swapaxes(n, -1, -2)):
-        return e.says("transposed", f"d{e.name} is the true gradient transposed (its last two dims exchanged)")
+        return e.says("transposed", f"d{e.name} is the true gradient transposed (its last two dims exchanged)", "certain",
+                      "the gradient of a matrix has the matrix's own order of dims",
+                      f"d{e.name} = np.swapaxes(what you have, -1, -2)")
     if np.ptp(n) <= 1e-6 * e.scale or not np.allclose(np.sort(a, axis=None), np.sort(n, axis=None), rtol=0,
                                                       atol=RTOL_OF_SORT * e.scale):
         return None
     for axis in range(a.ndim):
         if e.same(a, np.flip(n, axis)):
-            return e.says("permuted", f"d{e.name} is the true gradient read backwards along dim {axis}")
+            return e.says("permuted", f"d{e.name} is the true gradient read backwards along dim {axis}", "certain",
+                          "a flip is undone by the same flip", f"d{e.name} = np.flip(what you have, {axis})")
         for shift in range(1, a.shape[axis]):
             if e.same(a, np.roll(n, shift, axis)):
-                return e.says("permuted", f"d{e.name} is the true gradient moved by {shift} along dim {axis}")
+                return e.says("permuted", f"d{e.name} is the true gradient moved by {shift} along dim {axis}", "certain",
+                              "a move is undone by the opposite one", f"d{e.name} = np.roll(what you have, {-shift}, {axis})")
     return e.says("permuted", f"d{e.name} has exactly the values of the true gradient, but {int(e.wrong.sum())} of "
                                f"{a.size} stand in other places: a reshape or permutation is undone in the wrong order",
                 "certain", "undo a permutation with its inverse; transpose back before merging dims")
@@ -103,7 +110,9 @@ def at_masked_entries(e):
     dead = np.abs(e.n) <= 10 * e.noise
     if dead.any() and not dead.all() and not np.abs(e.a[~dead]).max() and (e.a[dead] != 0).any():
         return e.says("mask-leak", f"d{e.name} is zero in the {int((~dead).sum())} entries that the output depends on, and not "
-                                    f"in the {int(dead.sum())} others: the mask is the wrong way round")
+                                    f"in the {int(dead.sum())} others: the mask is the wrong way round", "certain",
+                      "where the forward pass stops a value, the backward pass stops its gradient",
+                      f"d{e.name} = np.where(used, g · dy/d{e.name}, 0), not the other way round")
     if dead.any() and not dead.all() and e.wrong.any() and not (e.wrong & ~dead).any():
         relu = ", as a gate at x <= 0 would leave" if (e.x[e.wrong] <= 0).all() and (e.x[~dead] > 0).all() else ""
         return e.says("mask-leak", f"d{e.name} is wrong in {int(e.wrong.sum())} entries, and there alone: the output does "
@@ -117,7 +126,9 @@ def at_masked_entries(e):
                 found = e.gradient_with(name, other)
                 if found is not None and e.same(e.a, found):
                     return e.says("mask-ignored", f"d{e.name} is the gradient with {name} {words}: the backward pass does not "
-                                                   f"apply the {name} of the forward pass")
+                                                   f"apply the {name} of the forward pass", "certain",
+                                  f"where {name} stops a value, the backward pass stops its gradient",
+                                  f"d{e.name} = np.where({name}, ..., 0), with the {name} of the forward pass")
         if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.ndim >= 2:
             rows = mask.all(axis=-1)
             while rows.ndim > 1:

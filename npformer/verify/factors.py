@@ -21,7 +21,9 @@ def bare_upstream(e):
         return None
     if e.g.shape == e.a.shape and e.jacobian is not None and e.used.sum() > e.x.size:
         return e.says("missing-term", f"d{e.name} is g itself, in all {e.a.size} entries: the other terms are missing. The "
-                                      f"output mixes the entries of {e.name}, and that must come back too")
+                                      f"output mixes the entries of {e.name}, and that must come back too", "certain",
+                      "the gradient is the sum over all outputs that an entry reaches",
+                      f"d{e.name}ᵢ = Σₖ gₖ · dyₖ/d{e.name}ᵢ")
     if e.g.shape == e.a.shape and e.jacobian is not None and np.allclose(e.jacobian[e.used], 1, atol=1e-6):
         return e.says("permuted", f"d{e.name} is g itself, in its order; but the output takes its entries from other places of "
                                   f"{e.name}, and each g belongs to where its entry came from", "certain",
@@ -42,9 +44,12 @@ def array_factor(e):
             if np.isfinite(value[alive]).all() and np.ptp(value) > 1e-9 and e.same(
                     np.where(alive, e.n * value, e.a), e.a):
                 verb = "has the factor {} too many" if kind == "extra-factor" else "lacks the factor {}"
+                over = kind == "extra-factor"
                 return e.says(kind, f"d{e.name} {verb.format(words)}: it is the true gradient "
-                                    f"{'times' if kind == 'extra-factor' else 'divided by'} {words} in all "
-                                    f"{int(alive.sum())} entries that say anything")
+                                    f"{'times' if over else 'divided by'} {words} in all "
+                                    f"{int(alive.sum())} entries that say anything", "certain",
+                              "the chain rule: each function on the way gives one factor, its derivative",
+                              f"d{e.name} = (what you have) {'/' if over else '·'} ({words})")
     for axis in range(e.a.ndim):
         if e.a.shape[axis] > 1 and alive.all() and np.ptp(ratio, axis=axis).max(initial=0) < 1e-5:
             return line_factor(e, axis, ratio.mean(axis=axis).reshape(-1))
@@ -54,7 +59,9 @@ def line_factor(e, axis, c):
     """a is n times c, a number for each line along `axis`."""
     if np.isin(np.round(c, 6), (0, 1)).all():
         return e.says("not-accumulated", f"d{e.name} is right in some lines along dim {axis} and zero in "
-                                         f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing")
+                                         f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing", "certain",
+                      "what is used several times gets a gradient from each use",
+                      f"d{e.name} = g · dy/d{e.name} in every line along dim {axis}")
     kind = "missing-factor" if np.abs(c).mean() < 1 else "extra-factor"
     return e.says(kind, f"d{e.name} is the true gradient times a number that is constant along dim {axis} and differs from line "
                         f"to line (from {c.min():.4g} to {c.max():.4g}): a factor of each line, such as 1/σ, is missing, "
@@ -76,7 +83,9 @@ def missing_eps(e):
                 guess = v * (np.abs(c) ** power - 1)
                 if np.ptp(guess) < 1e-3 * np.abs(guess).max() and np.abs(guess).max() > 1e-9:
                     return e.says("missing-eps", f"d{e.name} is the gradient for 1/√{words}, where the forward pass has "
-                                                  f"1/√({words} + {guess.mean():.3g}): eps is left out", "likely")
+                                                  f"1/√({words} + {guess.mean():.3g}): eps is left out", "likely",
+                                  "what the forward pass computed, the backward pass uses as it is",
+                                  f"r = 1/√({words} + {guess.mean():.3g})")
     return None
 
 

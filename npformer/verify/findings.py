@@ -1,48 +1,88 @@
 """What a check says: findings, each of one of a closed list of kinds, and the report that holds them."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..core.errors import ValueRangeError
 
-# Every kind that a finding can have, and what it says of the gradient under test, a. The true gradient is n.
+
+class Kind(NamedTuple):
+    """What a kind of finding says of the gradient under test, and the formula that mends it, x being the input."""
+
+    says: str
+    formula: str
+
+
+# Every kind that a finding can have. The gradient under test is a, the true one n.
 KINDS = {
-    "shape": "a has another shape than the input, or there is not one gradient for each input",
-    "dtype": "a has another dtype than the input",
-    "nan": "a holds NaN or infinity where n is finite",
-    "mutates": "the backward pass writes into an input, a saved array or the upstream gradient",
-    "aliases": "a shares its memory with an input or with another gradient",
-    "not-repeatable": "the same backward pass gives another result the second time",
-    "ignores-upstream": "a does not depend on the upstream gradient g",
-    "nonlinear": "a is not linear in g",
-    "zero": "a is zero where n is not: the path is cut",
-    "sign": "a is −n",
-    "factor": "a is n times a constant",
-    "transposed": "a is n transposed",
-    "permuted": "a has n's values in other places",
-    "unsummed-broadcast": "the input was broadcast, and a was not summed back to its shape",
-    "averaged-broadcast": "the input was broadcast, and a is the mean over its uses, not the sum",
-    "not-accumulated": "an entry is used several times, and a has the gradient of one use only",
-    "path-missing": "one of several paths from the input to the output is left out",
-    "path-doubled": "one of several paths is counted twice",
-    "missing-factor": "a lacks a factor that is an array: an input, the output, or made of them",
-    "extra-factor": "a has a factor too many that is an array",
-    "diagonal-jacobian": "a uses the diagonal of the Jacobian alone",
-    "missing-term": "n is a sum of terms, and a lacks one",
-    "wrong-coefficient": "n is a sum of terms, and one of them has another coefficient in a",
-    "mask-ignored": "a does not stop where a mask stops the forward pass, and is wrong elsewhere for it",
-    "mask-leak": "gradient reaches entries that the forward pass does not use",
-    "only-at-ties": "a differs only where entries tie",
-    "kink": "a differs only where the function has a kink: any value between the two slopes may be meant",
-    "missing-eps": "a leaves out a small constant that the forward pass has, or puts it elsewhere",
-    "wrong-axis": "a is summed or averaged over another axis than the forward pass",
-    "stale-value": "a is the gradient at other values than those of the forward pass",
-    "precision": "a is right but for rounding far above its dtype's",
-    "unexplained": "a is wrong in a way that none of the others describes; where and how much is said",
-    "vacuous": "this test point hides mistakes: a wrong gradient could have passed",
+    "shape": Kind("a has another shape than the input, or there is not one gradient for each input",
+                  "d{x}.shape = {x}.shape: g summed over what was broadcast or repeated, zeros where {x} was cut"),
+    "dtype": Kind("a has another dtype than the input", "d{x} = d{x}.astype({x}.dtype)"),
+    "nan": Kind("a holds NaN or infinity where n is finite",
+                "d{x} = np.where(used, g · dy/d{x}, 0), with no 0/0 and no log 0 where {x} is not used"),
+    "mutates": Kind("the backward pass writes into an input, a saved array or the upstream gradient",
+                    "d{x} = g * dy/d{x}, in an array of its own: not g *= ..., nor out=g"),
+    "aliases": Kind("a shares its memory with an input or with another gradient", "d{x} = g.copy()"),
+    "not-repeatable": Kind("the same backward pass gives another result the second time",
+                           "d{x} = a function of g and of what the forward pass saved: the same mask, = and not +="),
+    "ignores-upstream": Kind("a does not depend on the upstream gradient g", "d{x} = g · dy/d{x}"),
+    "nonlinear": Kind("a is not linear in g", "d{x} = g · dy/d{x}, where dy/d{x} is made of {x} and y, never of g"),
+    "zero": Kind("a is zero where n is not: the path is cut", "d{x} = g · dy/d{x}, summed over all outputs that {x} reaches"),
+    "sign": Kind("a is −n", "d{x} = −(what you have)"),
+    "factor": Kind("a is n times a constant", "d{x} = (what you have) / the constant"),
+    "transposed": Kind("a is n transposed", "y = a@b: da = g@bᵀ, db = aᵀ@g"),
+    "permuted": Kind("a has n's values in other places", "y = {x}.transpose(p): d{x} = g.transpose(np.argsort(p))"),
+    "unsummed-broadcast": Kind("the input was broadcast, and a was not summed back to its shape",
+                               "d{x} = (g · dy/d{x}).sum(the dims that were broadcast)"),
+    "averaged-broadcast": Kind("the input was broadcast, and a is the mean over its uses, not the sum",
+                               "d{x} = (g · dy/d{x}).sum(the dims that were broadcast), not .mean"),
+    "not-accumulated": Kind("an entry is used several times, and a has the gradient of one use only",
+                            "d{x} = Σ over the uses of {x}: d{x} += ..., or np.add.at(d{x}, where, ...)"),
+    "path-missing": Kind("one of several paths from the input to the output is left out",
+                         "y = u({x}) + v({x}): d{x} = g · du/d{x} + g · dv/d{x}"),
+    "path-doubled": Kind("one of several paths is counted twice",
+                         "y = u({x}) + v({x}): d{x} = g · du/d{x} + g · dv/d{x}, each once"),
+    "missing-factor": Kind("a lacks a factor that is an array: an input, the output, or made of them",
+                           "y = u · v: du = g · v; y = f(u): du = g · f'(u)"),
+    "extra-factor": Kind("a has a factor too many that is an array", "y = u · v: du = g · v; y = f(u): du = g · f'(u)"),
+    "diagonal-jacobian": Kind("a uses the diagonal of the Jacobian alone",
+                              "d{x}ᵢ = Σₖ gₖ · dyₖ/d{x}ᵢ, not gᵢ · dyᵢ/d{x}ᵢ alone"),
+    "missing-term": Kind("n is a sum of terms, and a lacks one", "y = u({x}) · v({x}): d{x} = g · (v · du/d{x} + u · dv/d{x})"),
+    "wrong-coefficient": Kind("n is a sum of terms, and one of them has another coefficient in a",
+                              "y = u({x}) · v({x}): d{x} = g · (v · du/d{x} + u · dv/d{x}), each term with coefficient 1"),
+    "mask-ignored": Kind("a does not stop where a mask stops the forward pass, and is wrong elsewhere for it",
+                         "y = np.where(mask, u, c): du = np.where(mask, g, 0)"),
+    "mask-leak": Kind("gradient reaches entries that the forward pass does not use",
+                      "d{x} = np.where(used, g · dy/d{x}, 0), used as in the forward pass; for relu, {x} > 0"),
+    "only-at-ties": Kind("a differs only where entries tie", "y = max {x}: d{x} = g · tie / Σ tie, tie = ({x} == y)"),
+    "kink": Kind("a differs only where the function has a kink: any value between the two slopes may be meant",
+                 "at a kink, d{x} = g · c for any c between the slopes to the left and to the right"),
+    "missing-eps": Kind("a leaves out a small constant that the forward pass has, or puts it elsewhere",
+                        "r = 1/√(variance + eps) in d{x} as in y: keep the forward pass's r"),
+    "wrong-axis": Kind("a is summed or averaged over another axis than the forward pass",
+                       "y = Σ {x} over some dims: d{x} = g, spread over the same dims; y = {x} spread: d{x} = Σ g over those"),
+    "stale-value": Kind("a is the gradient at other values than those of the forward pass",
+                        "y = f({x}): d{x} = g · f'({x}), at the {x} of the forward pass, kept or computed again"),
+    "precision": Kind("a is right but for rounding far above its dtype's",
+                      "d{x} = g · dy/d{x} with every array in between in {x}'s dtype: no np.float32(...)"),
+    "unexplained": Kind("a is wrong in a way that none of the others describes; where and how much is said",
+                        "d{x}ᵢ = Σₖ gₖ · dyₖ/d{x}ᵢ: undo the operations of the forward pass one by one, the last first"),
+    "vacuous": Kind("this test point hides mistakes: a wrong gradient could have passed",
+                    "another {x}: entries all different, of both signs, no dim of size 1, indices that repeat"),
 }
 
 
 SHOWN = 14                                         # lines of comparisons in a printed report
+
+
+def sum_of(words, coefficients=None):
+    """Terms as one sum, with their coefficients; None for one that is not known: "2·g − c·y"."""
+    text = ""
+    for word, c in zip(words, coefficients if coefficients is not None else [None] * len(words)):
+        minus = c is not None and c < 0
+        size = "c·" if c is None else "" if abs(abs(c) - 1) < 1e-5 else f"{abs(c):.4g}·"
+        text += ((" − " if minus else " + ") if text else "−" if minus else "") + size + (f"({word})" if " " in word.split("(")[0] else word)
+    return text
 
 
 @dataclass(frozen=True)
@@ -70,8 +110,10 @@ class Finding:
         return f"{self.kind}{sure}: {self.message}"
 
     def hint(self, tier):
-        """The hint of a tier, 1 to 3; what has none of its own is told by its kind, and at last by its message."""
-        told = (f"look at d{self.input}" if self.input else "look at the whole pass", KINDS[self.kind], self.message)
+        """The hint of a tier, 1 to 3: where, which rule, the formula. What has none of its own is told by its kind."""
+        kind = KINDS[self.kind]
+        told = (f"look at d{self.input}" if self.input else "look at the whole pass", kind.says,
+                kind.formula.format(x=self.input or "x"))
         return (*self.hints, *told[len(self.hints):])[tier - 1]
 
 

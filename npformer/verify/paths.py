@@ -5,6 +5,7 @@ a − n = (c − 1)·(the gradient that flows through that edge): so the differe
 c = 0: forgotten; c = 2: counted twice; c = −1: a sign; others: a factor in one term.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -44,6 +45,14 @@ class Edge:
 def place_of(node):
     """ (file:line) of the user's code that made a node."""
     return f" ({Path(node.line[0]).name}:{node.line[1]})" if node.line else ""
+
+
+def rule_of(op, argument):
+    """An operation's formula and its gradient rule for an argument, as its docstring has them: "div: a / b, da = g / b"."""
+    name, text = op.name_of(argument), op.__doc__ or ""
+    rule = re.search(rf"\bd{re.escape(name)}\s+= .*?(?=,?\s\s|\n|$)", text)
+    said = text.split("    d", 1)[0].strip().split("\n")[0].rstrip(".")
+    return f"{op.name}: {said}{f', {rule[0]}' if rule else ''}"
 
 
 def flow(node, arriving, target):
@@ -109,8 +118,10 @@ def by_path(e):
         return None
     kind, text = verdict(e.name, found)
     return Finding(kind, e.name, text, {"wrong": int(e.wrong.sum()), "coefficients": [c for _, c in found]}, "certain",
-                   (f"look at d{e.name}", "the gradient is the sum over all paths from the output to the input",
-                    "; ".join(edge.words for edge, _ in found)))
+                   (f"look at d{e.name}", "the gradient is the sum over all paths from the output to the input; look at "
+                    + " and ".join(edge.words for edge, _ in found),
+                    f"d{e.name} = Σ over all paths; there, "
+                    + "; ".join(rule_of(edge.node.op, edge.argument) for edge, _ in found)))
 
 
 def verdict(name, mistaken):

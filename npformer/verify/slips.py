@@ -10,7 +10,7 @@ import numpy as np
 from ..core import tape
 from ..ops.shape import unbroadcast
 from .findings import Finding
-from .paths import MOST, flow, place_of
+from .paths import MOST, flow, place_of, rule_of
 from .traced import OneLess, OneMore, Unmasked
 
 
@@ -39,7 +39,7 @@ def told(e, step, i, kind, words):
     at = f"{step.op}'s d{step.node.op.name_of(i)}{place_of(step.node)}"
     return Finding(kind, e.name, f"d{e.name} is what it would be if {at} were wrong: {words}",
                    {"wrong": int(e.wrong.sum()), "operation": step.op}, "certain",
-                   (f"look at d{e.name}", f"look at {at}", f"{step.op}: {step.node.op.__doc__.splitlines()[0]}"))
+                   (f"look at d{e.name}", f"look at {at}", rule_of(step.node.op, i)))
 
 
 def slips(step, i):
@@ -103,6 +103,6 @@ def with_another_mask(e):
         if found is not None and e.same(found, e.a) and not np.array_equal(graph[0].array, e.y):
             return Finding("mask-ignored", e.name, f"d{e.name} is the gradient of the same function with {kind.words}: the "
                            "backward pass works with other values than the forward pass", {"wrong": int(e.wrong.sum())},
-                           "certain", (f"look at d{e.name}", "keep what the forward pass used, after the mask",
-                                       "where the mask says no, the value is a constant: its gradient is zero"))
+                           "certain", (f"look at d{e.name}", "keep what the forward pass used, after the mask; where it says "
+                                       "no, the value is a constant, and its gradient is zero"))
     return None

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from ..ops.erf import erf_values
-from .findings import Finding
+from .findings import Finding, sum_of
 
 
 def wrong_sums(e):
@@ -98,8 +98,9 @@ def compared(e, terms, form):
 
 def verdict(e, chosen, true, found):
     """The first term whose coefficient in a is not what it is in n."""
-    told = " + ".join(f"{c:.4g}·{w}" if abs(c - 1) > 1e-6 else w for c, w in zip(true, chosen))
-    hints = (f"look at d{e.name}", f"the true gradient is {told}")
+    told = sum_of(chosen, true)
+    hints = (f"look at d{e.name}", "every term of the sum rule and of the product rule, each with its own coefficient",
+             f"d{e.name} = {told}")
     for c, d, words in zip(true, found, chosen):
         if abs(d - c) <= 1e-5 * abs(c):
             continue

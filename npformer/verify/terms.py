@@ -11,7 +11,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from .findings import Finding
+from .findings import Finding, sum_of
 
 MOST = 3                                           # terms that n may have
 ONE = "1 (a constant along the line)"
@@ -79,7 +79,7 @@ def along(e, dims):
     chosen, true = fewest(rows, jointly(e.n, dims), e)
     if chosen is None:
         return None
-    hints = (f"look at d{e.name}", f"along {named(e, dims)} the true gradient is {sum_of(chosen)}", formula(e.name, chosen))
+    hints = (f"look at d{e.name}", f"along {named(e, dims)} the true gradient is {sum_of(chosen)}", formula(e.name, chosen, true))
     moved = over_other_dims(e, dims, {w: terms[w] for w in chosen}, true, hints)
     if moved is not None:
         return moved
@@ -116,18 +116,14 @@ def over_other_dims(e, dims, terms, true, hints):
     return None
 
 
-def sum_of(chosen):
-    """The terms as a sum with unknown coefficients, in words."""
-    return " + ".join(f"c·({w})" for w in chosen)
-
-
-def formula(name, chosen):
-    """The gradient that has these terms: its formula where it is known, else their sum."""
+def formula(name, chosen, true):
+    """The gradient that has these terms with these coefficients: its formula where it is known, else their sum."""
     plain = [w.replace(name, "x") if "(" in w or w == name else w for w in chosen]
     known = FORMULAS.get(frozenset("g" if w.startswith("g·") and w[2:] not in ("y", "y²") else
                                    "1 at target" if w.startswith("1 at ") else w for w in plain))
     if known is None:
-        return f"d{name} = {sum_of(chosen)}, each c a number for each line"
+        even = [float(c[0]) if np.ptp(c) <= 1e-5 * np.abs(c).max() else None for c in true.T]
+        return f"d{name} = {sum_of(chosen, even)}" + (", c a number for each line" if None in even else "")
     weight = next((f", with {w} for g" for w in chosen if w.startswith("g·") and w != "g·y"), "")
     return known.replace("dx", f"d{name}") + weight + (f" (x is {name})" if name != "x" and "x" in known[2:] else "")
 

@@ -14,7 +14,7 @@ def diagonal(e):
         return e.says("diagonal-jacobian", f"d{e.name} is g times the diagonal of the Jacobian: the influence of an entry on "
                                             f"the other outputs is left out, in {int(e.wrong.sum())} of {e.a.size} entries",
                     "certain", "softmax and the norms mix the entries of a line, so their Jacobian is a full matrix",
-                    "for softmax: dx = y·(g − Σ g·y), not g·y·(1 − y)")
+                    f"d{e.name}ᵢ = Σₖ gₖ · dyₖ/d{e.name}ᵢ; for softmax that is y·(g − Σ g·y), not g·y·(1 − y)")
 
 
 def one_use_only(e):
@@ -34,11 +34,13 @@ def one_use_only(e):
             return e.says("not-accumulated", f"d{e.name} has the gradient of the {word} use alone in the "
                                               f"{int(e.wrong.sum())} entries that are used several times (up to "
                                               f"{int(count.max())} times): it is assigned where it must be added", "certain",
-                        "a value that is used k times gets k contributions", "np.add.at(dW, ids, g), not dW[ids] = g")
+                        "a value that is used k times gets k contributions",
+                        f"d{e.name} += ..., or np.add.at(d{e.name}, ids, g); not d{e.name}[ids] = g")
     mean = np.where(count > 0, flat.sum(axis=0) / np.maximum(count, 1), 0).reshape(e.a.shape)
     if e.same(e.a, mean):
         return e.says("averaged-broadcast", f"d{e.name} is the mean over the uses of each entry (up to {int(count.max())}), "
-                                             "and must be their sum")
+                                             "and must be their sum", "certain",
+                      "a value that is used k times gets k contributions, added up", f"d{e.name} = (what you have) · (uses)")
 
 
 def left_out(e):
@@ -59,7 +61,9 @@ def left_out(e):
         gone, twice = np.flatnonzero(c == 0), np.flatnonzero(c > 1)
         if len(gone):
             return e.says("not-accumulated", f"d{e.name} leaves out what {len(gone)} of the {len(c)} slices along dim {axis} "
-                                              f"of the output send (indices {gone[:8].tolist()}): it must be added over all")
+                                              f"of the output send (indices {gone[:8].tolist()}): it must be added over all",
+                          "certain", "the gradient is the sum over all outputs that an entry reaches",
+                          f"d{e.name} = (g · dy/d{e.name}).sum over the whole of dim {axis} of the output")
         if len(twice):
             return e.says("path-doubled", f"d{e.name} counts slice {twice[:8].tolist()} along dim {axis} of the output "
                                            f"{c[twice[0]]} times")
@@ -81,7 +85,14 @@ def wrong_axis(e):
                         if e.same(e.a, spread) and not e.same(spread, e.n):
                             return e.says("wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
                                                          f"those along which {e.name} was broadcast", "certain",
-                                        "sum over the dims that were broadcast, and no others")
+                                        "sum over the dims that were broadcast, and no others",
+                                        f"d{e.name} = (g · dy/d{e.name}).sum(axis={spread_over(e)})")
+
+
+def spread_over(e):
+    """The dims of the output along which x was broadcast."""
+    lead = e.y.ndim - e.x.ndim
+    return tuple(k for k in range(e.y.ndim) if k < lead or e.x.shape[k - lead] == 1 < e.y.shape[k])
 
 
 def other_copies(e):
@@ -114,7 +125,8 @@ def factor_inside(e):
         if total.size == e.a.size and e.same(total.reshape(e.a.shape), e.a):
             text = ("the sum of g alone: the factor inside the sum is missing" if words == "nothing" else
                     f"the sum of g·{words}, which is not the factor that belongs there")
-            return e.says("missing-factor", f"d{e.name} is {text}", "certain", "dL/dw = Σ g · dy/dw")
+            return e.says("missing-factor", f"d{e.name} is {text}", "certain", "the factor belongs inside the sum: Σ g · dy/dw",
+                          f"d{e.name} = (g · dy/d{e.name}).sum(axis={axes})")
 
 
 def other_value(e):
@@ -129,4 +141,6 @@ def other_value(e):
             for (here, t), (there, u) in ((("the input", e.x), ("the output", e.y)), (("the output", e.y), ("the input", e.x))):
                 if e.same(e.g * phi(t), e.a) and e.same(e.g * phi(u), e.n):
                     return e.says("stale-value", f"d{e.name} is g·({form.replace('{}', 't')}) with t {here}, but t must be "
-                                                  f"{there}: the right formula at the wrong value")
+                                                  f"{there}: the right formula at the wrong value", "certain",
+                                  "a derivative may be written in the input or in the output, but not in one for the other",
+                                  f"d{e.name} = g·({form.replace('{}', 'y' if there == 'the output' else e.name)})")

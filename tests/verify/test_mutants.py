@@ -129,3 +129,15 @@ def test_right_gradients_at_awkward_points_are_never_called_wrong(name, change):
         assert "NaN or infinity" in str(error)
         return
     assert all(c.ok for c in report.comparisons) and {f.kind for f in report.findings} <= {"vacuous", "kink"}, report
+
+
+@pytest.mark.parametrize("kind", npf.verify.KINDS)
+def test_the_third_hint_is_a_formula(kind):
+    """Of the kind by itself, and of every mutant that gets that name: and not the message again."""
+    bare = npf.verify.Finding(kind, "w", "what is seen")
+    assert ("=" in bare.hint(3) or kind == "vacuous") and "{" not in bare.hint(3)
+    for name in MUTANTS:
+        finding = judged(name).wrong[0]
+        if finding.kind == kind:
+            hints = [finding.hint(tier) for tier in (1, 2, 3)]
+            assert len({*hints, finding.message}) == 4 and "=" in hints[2], (name, hints)
