@@ -169,8 +169,6 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
                 watch(node, g, ())
             continue
         sent = send(node, g, create_graph)
-        if state.check is not None:
-            state.check(node, g, sent)
         for parent, d in zip(node.parents, sent):
             if d is not None:
                 deliver(parent, d)
@@ -193,8 +191,11 @@ def send(node, g, create_graph):
             "  Call the first backward with retain_graph=True, or run the forward pass again.")
     node.check_unchanged()
     sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
-    return [None if parent is None or d is None else fitted(node, i, d)
+    sent = [None if parent is None or d is None else fitted(node, i, d)
             for i, (parent, d) in enumerate(zip(node.parents, sent))]
+    if state.check is not None:
+        state.check(node, g, sent)
+    return sent
 
 
 def fitted(node, i, d):

@@ -153,7 +153,7 @@ def krylov(pull, x, y, count):
     size = min(x.array.size, y.array.size)
     wide = np.random.default_rng(0).standard_normal((min(count + 8, size), x.array.size)).astype(x.array.dtype)
     Q, rows = np.zeros((0, y.array.size), x.array.dtype), np.zeros((0, x.array.size), x.array.dtype)
-    values, bound, products = np.zeros(0), np.inf, 0
+    W, values, bound, products = rows, np.zeros(0), np.inf, 0
     while True:
         R = np.array([J(v) for v in wide])
         products += len(wide)
