@@ -79,6 +79,19 @@ def test_the_gradient_of_the_weights():
         close(maps[0].gradient, d.numpy())
 
 
+def test_weights_are_those_after_dropout():
+    class Dropped(nn.Module):
+        def forward(self, q, v):
+            return F.scaled_dot_product_attention(q, q, v, dropout_p=0.5)
+
+    q, v = (npf.randn(2, 3, 6, 4, dtype=npf.float64, requires_grad=True) for _ in range(2))
+    model = Dropped()
+    with npf.debug.attention(model) as maps:
+        y = model(q, v)
+    close(maps[0].weights @ v.detach().numpy(), y.detach().numpy())
+    assert (maps[0].weights == 0).any()
+
+
 def test_pytorchs_modules_and_shared_heads():
     x = npf.randn(2, 5, 8)
     layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval()

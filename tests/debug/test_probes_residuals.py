@@ -76,6 +76,13 @@ def test_two_branches_side_by_side_are_one_addition():
         assert record.error < 1e-15
 
 
+def test_a_term_from_elsewhere_is_no_branch():
+    x, z = (npf.randn(4, 3, dtype=npf.float64, requires_grad=True) for _ in range(2))
+    record, = npf.debug.residuals(((x + x.sin()) + z.exp()).exp().sum())
+    np.testing.assert_allclose(record.through_branch, record.upstream * np.cos(x.detach().numpy()), rtol=1e-13)
+    assert npf.debug.residuals((x + x.mean(0)).exp().sum()) == []        # broadcast
+
+
 def test_the_branch_term_is_dF_dx_transposed_times_upstream():
     model = stack(1)
     x = npf.randn(6, dtype=npf.float64, requires_grad=True)

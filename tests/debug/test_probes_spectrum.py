@@ -86,6 +86,9 @@ def test_float32_dropout_and_the_users_tensor_stay_as_they_are():
     found = npf.debug.jacobian_spectrum(block, x)
     assert found.values.dtype == np.float32 and x.grad is None
     assert all(p.grad is None for p in block.parameters())
+    fresh = npf.randn(1, 3, 8)
+    npf.debug.jacobian_spectrum(block, fresh)
+    assert not fresh.requires_grad
     with npf.no_grad():
         assert npf.debug.jacobian_spectrum(block.eval(), x).branches is not None
 
