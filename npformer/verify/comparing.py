@@ -137,7 +137,7 @@ class Plan:
     def __init__(self, reference, metadata):
         if metadata.get("format") != FORMAT:
             raise InputError(f"the reference is no file of `npformer golden`: its metadata should say format {FORMAT!r}, it "
-                             f"says {metadata.get('format')!r}.")
+                             f"says {metadata.get('format')!r}.\n  The reference comes second: npformer compare MINE REF.")
         try:
             self.graph, self.backward, self.rounding = (json.loads(metadata[key]) for key in
                                                         ("graph", "backward", "rounding"))

@@ -81,7 +81,8 @@ def sum_of(words, coefficients=None):
     for word, c in zip(words, coefficients if coefficients is not None else [None] * len(words)):
         minus = c is not None and c < 0
         size = "c·" if c is None else "" if abs(abs(c) - 1) < 1e-5 else f"{abs(c):.4g}·"
-        text += ((" − " if minus else " + ") if text else "−" if minus else "") + size + (f"({word})" if " " in word.split("(")[0] else word)
+        word = f"({word})" if " " in word.split("(")[0] else word
+        text += ((" − " if minus else " + ") if text else "−" if minus else "") + size + word
     return text
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from ..tensors import Tensor
 from .diagnose import Evidence, diagnose
 from .findings import Comparison, Finding, Report
 from .judge import STEP, judge, settled
-from .subject import Subject, from_function
+from .subject import Subject, changed, from_function
+from .vacuous import hazards
 
 ENTRIES = 40                                       # of each parameter, and of each input of a step
 KINKED = ("relu", "abs", "maximum", "minimum", "amax", "amin", "where")      # at a kink a few entries may differ
@@ -35,7 +37,7 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
         if not isinstance(x, Tensor):
             raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, got {type(x).__name__}")
     twin = copy.deepcopy(model).double().eval()
-    given = [x.detach().double() if is_float(x.dtype) else x for x in inputs]
+    given = [x.detach().double().clone() if is_float(x.dtype) else x.clone() for x in inputs]
 
     def loss(*_):
         value = loss_fn(twin(*given))
@@ -47,15 +49,18 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
     named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
     if not named:
         raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires a gradient")
-    whole = from_function(loss, [p for _, p in named])
-    subject = Subject(f"check_model({type(model).__name__})", [name for name, _ in named], whole.inputs, whole.checked,
-                      whole.forward, whole.pull)
+    whole = from_function(loss, [*(p for _, p in named), *given])               # the inputs too: they may hide something
+    names = [*(name for name, _ in named), *(f"inputs[{i}]" for i in range(len(given)))]
+    subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked, whole.forward, whole.pull)
     report = judge(subject, seed, STEP, 1e-7, max_entries)
     if report.wrong:
         culprit = first_wrong_step(loss, seed)
-        report.findings = ([culprit] if culprit else []) + report.wrong
-    else:                                          # fresh norms have weight 1: in a whole model that hides nothing
-        report.findings = []
+        if culprit is None:                        # it may only show where the inputs hide nothing
+            with changed(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
+                culprit = first_wrong_step(loss, seed)
+        report.findings = ([culprit] if culprit else []) + report.findings
+    # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is said, and no failure.
+    report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f for f in report.findings]
     return settled(report, raises)
 
 

@@ -14,14 +14,15 @@ from .subject import changed
 SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small shows whether the function goes on at 0
 
 
-def hazards(subject):
-    """(place, words, a better value or None) for each input whose value would let a wrong gradient pass."""
+def hazards(subject, at_zero=True):
+    """(place, words, a better value or None) for each input whose value would let a wrong gradient pass.
+    at_zero: whether to ask after a kink at 0 as well, some ten forward passes for each input of one sign."""
     rng, better = np.random.default_rng(12345), {}
     for i, x in enumerate(subject.inputs):
         words, value = doubt(subject, i, rng)
         if value is not None and not stands(subject, {**better, i: value}):
             value = None
-        if one_signed(x) and not walled(subject, i):
+        if at_zero and one_signed(x) and not walled(subject, i):
             turned = (x if value is None else value) * signs(x.shape, rng)
             if stands(subject, {**better, i: turned}):
                 words = words or (f"all entries of {subject.names[i]} are {'positive' if x.max() > 0 else 'negative'}: a "
@@ -130,7 +131,7 @@ def stands(subject, values):
 def blind_spots(subject):
     """The findings on what hides in the sizes: "possible", for the sizes may be those that are meant."""
     arrays = [(i, x) for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray)]
-    thin = [i for i, x in arrays if i in subject.checked and 1 in x.shape and any(
+    thin = [i for i, x in arrays if 1 in x.shape and (x.dtype.kind == "f" or x.dtype.kind in "iu" and x.size > 1) and any(
         n == 1 and not stretched(subject, i, k) for k, n in enumerate(x.shape))]
     found = []
     if thin:
@@ -144,33 +145,44 @@ def blind_spots(subject):
 
 def stretched(subject, i, k):
     """Whether input i has size 1 along dim k to be broadcast there: against an array that is larger, with the same output
-    if it is as large. (A function of Tensors cannot be asked that, so the shapes must do.)"""
+    if it is as large. A function of Tensors cannot be asked that, so the output's shape must do."""
     x, y = subject.inputs[i], np.asarray(subject.forward(subject.inputs))
-    for z in [y, *(z for z in subject.inputs if isinstance(z, np.ndarray))]:
-        at = k - x.ndim + z.ndim
-        if at < 0 or z.shape[at] == 1 or any(1 not in (m, n) and m != n for m, n in zip(x.shape[::-1], z.shape[::-1])):
-            continue
-        if subject.raw is None:
-            return True
-        with np.errstate(all="ignore"):
-            try:
-                wide = subject.raw([*subject.inputs[:i], np.repeat(x, z.shape[at], axis=k), *subject.inputs[i + 1:]])
-            except Exception:                      # noqa: BLE001  (nobody promised that it takes that shape)
-                continue
-        if z is y and np.ndim(wide) == y.ndim:     # one that repeats its input, as expand does, gives more of the same
-            wide = wide[tuple(slice(n) for n in y.shape)]
-        if np.shape(wide) == y.shape and np.allclose(wide, y, equal_nan=True):
-            return True
-    return False
+    others = [z for j, z in enumerate(subject.inputs) if isinstance(z, np.ndarray) and (subject.raw or j not in subject.checked)]
+    if subject.raw is None and y.size > 1:
+        return wider(y, x, k)
+    if subject.raw is None:                        # a loss: of a model's parameters nothing is known
+        return i in subject.checked or any(wider(z, x, k) for z in others)
+    return any(wider(z, x, k) and as_wide(subject, i, k, z.shape[k - x.ndim], y, z is y) for z in [y, *others])
+
+
+def wider(z, x, k):
+    """Whether x broadcasts against z, and is larger for it along dim k."""
+    return z.ndim >= x.ndim - k and z.shape[k - x.ndim] > 1 and all(
+        1 in (m, n) or m == n for m, n in zip(x.shape[::-1], z.shape[::-1]))
+
+
+def as_wide(subject, i, k, size, y, repeats):
+    """Whether the output stays what it is if input i is as large as that along dim k. repeats: or gives more of the same,
+    as that of a function that repeats its input does."""
+    wide = [*subject.inputs[:i], np.repeat(subject.inputs[i], size, axis=k), *subject.inputs[i + 1:]]
+    with np.errstate(all="ignore"):
+        try:
+            found = np.asarray(subject.raw(wide))
+        except Exception:                          # noqa: BLE001  (nobody promised that it takes that shape)
+            return False
+    if repeats and found.ndim == y.ndim:
+        found = found[tuple(slice(n) for n in y.shape)]
+    return found.shape == y.shape and np.allclose(found, y, equal_nan=True)
 
 
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def elsewhere(findings, names):
-    """The findings of another point, with the word that it is another."""
-    return [replace(f, message=f"{f.message} (seen with other values of {', '.join(names)}: those given hide it)")
-            for f in findings]
+    """The findings of another point; what is wrong there says that it is another."""
+    others = ", ".join([*names[:3], "..."] if len(names) > 4 else names)
+    return [f if f.kind in ("vacuous", "kink") else replace(
+        f, message=f"{f.message} (seen with other values of {others}: those given hide it)") for f in findings]
 
 
 def warn(words):

@@ -312,8 +312,12 @@ def test_golden_of_a_users_model(command):
     (("compare", "bad.npz", "factory.py", "--tolerance", "-1"), "--tolerance must be a number >= 0"),
     (("compare", "bad.npz", "factory.py", "--tolerance", "nan"), "--tolerance must be a number >= 0"),
     (("compare", "factory.py", "factory.py"), "no safetensors file"),
+    (("compare", "some.npz", "some.npz"), "some.npz is an .npz file: arrays alone, without the graph that a reference has"),
+    (("compare", "some.npz", "bare.safetensors"), "The reference comes second: npformer compare MINE REF."),
 ])
 def test_bad_input_is_one_message_and_code_2(command, tmp_path, arguments, words):
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
+    np.savez(tmp_path / "some.npz", loss=1.0)
+    npf.save({"loss": npf.ones(1)}, tmp_path / "bare.safetensors")
     code, out, err = command(*arguments)
     assert code == 2 and words in err and err.startswith("npformer: ") and out == ""

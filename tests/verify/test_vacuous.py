@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import npformer as npf
-from npformer.verify import check_vjp
+from npformer import nn
+from npformer.verify import check_model, check_vjp
 
 RNG = np.random.default_rng(0)
 POSITIVE = RNG.uniform(0.1, 1, (3, 5))
@@ -155,3 +156,64 @@ def test_what_is_broadcast_has_size_1_for_a_reason(shapes):
 def test_gradcheck_says_a_batch_of_one():
     report = npf.gradcheck(lambda x: x.softmax(-1), npf.randn(1, 5, dtype=npf.float64))
     assert report and "of size 1 along a dim: input (1, 5)" in str(report)
+
+
+# ── whole models ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Assigned(npf.autograd.Function):
+    """A look-up whose backward pass assigns where it must add."""
+
+    @staticmethod
+    def forward(ctx, table, ids):
+        ctx.save_for_backward(ids)
+        ctx.rows = table.shape[0]
+        return table[ids]
+
+    @staticmethod
+    def backward(ctx, g):
+        ids, = ctx.saved_tensors
+        d = np.zeros((ctx.rows, g.shape[-1]))
+        d[ids.numpy()] = g.numpy()
+        return npf.tensor(d), None
+
+
+class LookUp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.unused = nn.Parameter(npf.randn(7, 3)), nn.Parameter(npf.randn(3))
+
+    def forward(self, ids):
+        return Assigned.apply(self.table, ids) + 0 * self.unused
+
+
+def test_tokens_that_do_not_repeat_hide_nothing_from_check_model():
+    ids = npf.tensor([[4, 1, 2], [0, 3, 5]])
+    before = ids.clone()
+    report = check_model(LookUp(), lambda y: (y ** 2).sum(), ids, raises=False)
+    first = report.wrong[0]
+    assert (first.kind, first.detail["op"]) == ("not-accumulated", "Assigned") and "test_vacuous.py" in first.message
+    assert npf.equal(ids, before)
+
+
+def test_check_model_says_what_it_could_not_see():
+    npf.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 7), nn.ReLU(), nn.Linear(7, 5))
+    with npf.no_grad():
+        model[0].weight[0], model[0].bias[0] = 0, 0              # its output lies on the kink
+    report = check_model(model, lambda y: (y ** 2).sum(), npf.randn(1, 3))
+    assert report and {f.kind for f in report.findings} == {"vacuous", "kink"}, str(report)
+    assert "vacuous (possible): of size 1 along a dim: inputs[0] (1, 3)" in str(report)
+
+
+def test_a_parameter_without_a_part_is_said_and_is_no_failure():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.dead = nn.Linear(3, 5), nn.Linear(3, 5)
+
+        def forward(self, x):
+            return self.used(x) + 0 * self.dead(x)
+
+    report = check_model(Half(), lambda y: (y ** 2).sum(), npf.randn(2, 3))
+    assert report and {f.input for f in report.findings if f.kind == "vacuous"} == {"dead.weight", "dead.bias"}
