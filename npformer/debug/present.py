@@ -191,7 +191,8 @@ def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
     What was saved and is an input or the output as well comes once.
     """
     yield "arrived", "g", step.upstream
-    yield from (("input", name, value) for name, value in step.inputs.items())
+    yield from (("input", name, v) for (name, v), dtype in zip(step.inputs.items(), step.node.dtypes)
+                if v is not None or dtype is not None)                       # an option that is None is no array
     yield "output", "y", step.value
     known = {place(value) for value in (*step.inputs.values(), step.value)}
     yield from (("saved", name, v) for name, v in (step.saved or {}).items() if v is not None and place(v) not in known)
