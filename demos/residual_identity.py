@@ -1,9 +1,7 @@
 """dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, and what depth does without the skip."""
 
-import numpy as np
-
 import npformer as npf
-from npformer import nn, plot
+from npformer import nn
 from npformer.nn import functional as F
 
 DEPTH = 24
@@ -21,22 +19,8 @@ def loss_of(x, skip):
 
 x = npf.randn(8, 16, dtype=npf.float64, requires_grad=True)
 records = npf.debug.residuals(loss_of(x, skip=True))
-print("y = x + F(x), the last addition first")
-print("    came |dL/dy|   + branch adds   = |dL/dx|    error")
-for r in records:
-    print(f"    {np.linalg.norm(r.upstream):12.6f}   {np.linalg.norm(r.through_branch):12.6f}   "
-          f"{np.linalg.norm(r.total):12.6f}   {r.error:.0e}")
-
-picture = plot.figure(8, 4)
-axes = picture.add_subplot()
-places = np.arange(DEPTH, 0, -1)
-for k, (words, part) in enumerate([("came, and is passed on by the skip", "upstream"),
-                                   ("added by the branch", "through_branch"), ("their sum: dL/dx", "total")]):
-    axes.plot(places, [np.linalg.norm(getattr(r, part)) for r in records], plot.STYLES[k], marker=plot.MARKERS[k],
-              color=plot.COLOURS[k], label=words)
-axes.legend(frameon=False)
-plot.style(axes, "dL/dx = dL/dy + dL/dy·dF/dx at each of 24 additions", "addition", "‖gradient‖")
-plot.save(picture, "runs/demos/residual_identity.png")
+print(f"y = x + F(x), the last addition first\n{records}")
+records.plot("runs/demos/residual_identity.png")
 
 norms = {}
 for skip in (True, False):
