@@ -3,10 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .beside import against_torch
 from .collecting import check
 from .findings import KINDS, Comparison, Finding, Report
 from .judge import check_vjp, gradcheck
-from .models import against_torch, check_model
+from .models import check_model
 
 if TYPE_CHECKING:
     from . import golden as golden

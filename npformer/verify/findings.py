@@ -1,5 +1,6 @@
 """What a check says: findings, each of one of a closed list of kinds, and the report that holds them."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -134,16 +135,14 @@ class Comparison:
     numeric: float = 0.0
     how: str = "entries"                           # "entries", or "directions" for inputs that are too large
     witness: str = "finite differences say"        # before the true value
+    label: str = ""                                # what it is, if it is no gradient
 
     def __str__(self):
-        mark = "ok   " if self.ok else "WRONG"
-        size = 1
-        for n in self.shape:
-            size *= n
-        part = "" if self.how == "entries" and self.entries == size else f" ({self.entries} {self.how} drawn)"
-        where = "" if self.ok else (f"\n         worst at {self.index}: backward says {self.analytic:.10g}, "
-                                    f"{self.witness} {self.numeric:.10g}")
-        return (f"  {mark} d{self.name} {self.shape}{part}: largest error {self.worst:.1e}, beside a largest entry of "
+        mark, name = "ok   " if self.ok else "WRONG", self.label or f"d{self.name}"
+        part = "" if self.how == "entries" and self.entries == math.prod(self.shape) else f" ({self.entries} {self.how} drawn)"
+        where = "" if self.ok else (f"\n         worst at {self.index}: {'yours is' if self.label else 'backward says'} "
+                                    f"{self.analytic:.10g}, {self.witness} {self.numeric:.10g}")
+        return (f"  {mark} {name} {self.shape}{part}: largest error {self.worst:.1e}, beside a largest entry of "
                 f"{self.scale:.1e}{where}")
 
 
@@ -169,15 +168,17 @@ class Report:
         return [f for f in self.findings if f.kind not in ("vacuous", "kink")]
 
     def __str__(self):
-        bad = [c.name for c in self.comparisons if not c.ok]
-        if bad:
-            head = f"gradients of {', '.join(bad)} are wrong"
+        bad = [c.name for c in self.comparisons if not c.ok and not c.label]
+        others = [c.label for c in self.comparisons if not c.ok and c.label]
+        if bad or others:
+            head = " and ".join([f"the {label} is wrong" for label in others]
+                                + ([f"gradients of {', '.join(bad)} are wrong"] if bad else []))
         elif self.wrong:
             head = "the values are right, but not the pass"
         elif not self:
             head = "nothing wrong was seen, but this test point hides mistakes"
         else:
-            head = f"{len(self.comparisons)} gradients are right"
+            head = f"{sum(not c.label for c in self.comparisons)} gradients are right"
         return "\n".join([f"{self.subject}: {head}", *self._lines(), *(f"  {finding}" for finding in self.findings)])
 
     def _lines(self):

@@ -1,4 +1,4 @@
-"""Whole models: their gradients against finite differences, the first operation whose own rule is wrong, and PyTorch."""
+"""Whole models: their gradients against finite differences, and the first operation whose own rule is wrong."""
 
 import contextlib
 import copy
@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import tape
-from ..core.arrays import float64, is_float, to_numpy
-from ..core.errors import DTypeError, GraphError, InputError
+from ..core.arrays import is_float, to_numpy
+from ..core.errors import DTypeError, GraphError
 from ..core.numeric import true_gradient
-from ..extras import extra
 from ..tensors import Tensor
 from .diagnose import Evidence, diagnose
-from .findings import Comparison, Finding, Report
+from .findings import Finding
 from .judge import STEP, judge, settled
 from .subject import Subject, changed, from_function
 from .vacuous import hazards
@@ -126,58 +125,3 @@ def placed(step, i, values, g, places, truth, a):
 def plain(a):
     """An argument as a NumPy array, or as it is."""
     return to_numpy(a) if hasattr(a, "dtype") else a
-
-
-def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
-    """Hold a function, or a module, and its gradients against PyTorch's, in float64.
-
-    fn and torch_fn: functions of Tensors, here and there; or modules, of which torch_fn's weights are copied into fn.
-    inputs: arrays or Tensors; floating ones are compared in their gradients too, for a random upstream.
-    Needs PyTorch. Returns a Report: "output", then a line for each input and parameter.
-    """
-    torch = extra("torch", "against_torch")
-    arrays = [np.array(to_numpy(x.array)) if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
-    arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in arrays]
-    if hasattr(torch_fn, "state_dict") and hasattr(fn, "load_state_dict"):
-        fn, torch_fn = copy.deepcopy(fn).double(), copy.deepcopy(torch_fn).double()
-        fn.load_state_dict({name: value.detach().numpy() for name, value in torch_fn.state_dict().items()})
-    ours = [Tensor.wrap(a.copy()) for a in arrays]
-    theirs = [torch.tensor(a) for a in arrays]
-    for xs in (ours, theirs):
-        for x, a in zip(xs, arrays):
-            if a.dtype.kind == "f":
-                x.requires_grad_()
-    y, expected = fn(*ours), torch_fn(*theirs)
-    if tuple(y.shape) != tuple(expected.shape):
-        raise InputError(f"against_torch: the output has shape {tuple(y.shape)} here and {tuple(expected.shape)} there")
-    g = np.random.default_rng([seed, 2718]).standard_normal(tuple(expected.shape))
-    y.backward(Tensor.wrap(np.array(g)))
-    expected.backward(torch.tensor(g))
-    pairs = [("output", y.detach().array, expected.detach().numpy())]
-    pairs += [(f"inputs[{i}]", x.grad, t.grad) for i, (x, t) in enumerate(zip(ours, theirs)) if x.requires_grad]
-    if hasattr(fn, "named_parameters"):
-        there = dict(torch_fn.named_parameters())
-        pairs += [(name, p.grad, there[name].grad) for name, p in fn.named_parameters() if name in there]
-    report = Report(f"against_torch({getattr(fn, '__name__', type(fn).__name__)})", [])
-    for name, a, n in pairs:
-        a, n = (None if v is None else np.asarray(v.array if isinstance(v, Tensor) else v.numpy() if hasattr(v, "numpy")
-                                                  else v) for v in (a, n))
-        report.comparisons.append(held(name, a, n, rtol))
-        if not report.comparisons[-1].ok:
-            report.findings.append(Finding("unexplained" if a is not None else "zero", name,
-                                           f"{name} differs from PyTorch's by up to {report.comparisons[-1].worst:.3g}"))
-    return settled(report, raises)
-
-
-def held(name, a, n, rtol):
-    """One array against PyTorch's; an absent gradient counts as zero."""
-    shape = (a if a is not None else n if n is not None else np.zeros(())).shape
-    a, n = (np.zeros(shape) if v is None else v for v in (a, n))
-    error = np.abs(a - n)
-    scale = float(max(np.abs(n).max(initial=0), np.abs(a).max(initial=0)))
-    k = int(error.argmax()) if error.size else 0
-    place = tuple(int(v) for v in np.unravel_index(k, shape)) if error.size else ()
-    return Comparison(name, shape, a.size, float(error.max(initial=0)), scale, 0.0,
-                      bool((error <= rtol * max(scale, 1e-12)).all()), place,
-                      float(a.reshape(-1)[k]) if a.size else 0.0, float(n.reshape(-1)[k]) if n.size else 0.0,
-                      witness="PyTorch says")
