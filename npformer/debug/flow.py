@@ -134,9 +134,9 @@ class GradientFlow:
                          number(median(self.over_time(layer, "rms") / reference)), number(weight[-1]),
                          number(median(update)), None if np.isnan(dead[-1]) else f"{dead[-1]:.0f} of {units[-1]:.0f}",
                          self.verdict(layer)))
-        head = ("layer", "|dL/dw| first", "last", "of last layer's", "|w|", "|Δw|/|w|", "dead", "verdict")
-        return (f"{table(head, rows)}\n{len(self.records)} steps; medians over them. 'of last layer's': the gradient per entry, "
-                f"{self.reference}'s being 1.\nvanishing: below {VANISHING:g}, exploding: above {EXPLODING:g}")
+        head = ("layer", "|dL/dw| first", "|dL/dw| last", "relative", "|w|", "|Δw|/|w|", "dead", "verdict")
+        return (f"{table(head, rows)}\n{len(self.records)} steps; medians over them. relative: the gradient per entry, "
+                f"{self.reference}'s being 1.\nvanishing: relative below {VANISHING:g}; exploding: above {EXPLODING:g}")
 
     def plot(self, path: StrPath, title: str = "The flow of gradients over training") -> None:
         """Maps of layer by step: gradient per entry, update ratio, and the share of dead units where relu was seen."""
