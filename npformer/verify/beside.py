@@ -44,7 +44,7 @@ def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
     expected.backward(torch.tensor(g), retain_graph=True)
     report = Report(f"against_torch({getattr(fn, '__name__', type(fn).__name__)})",
                     [held("output", numbers(y.detach()), numbers(expected.detach()), rtol)])
-    report.comparisons[0].label = "output"
+    report.comparisons[0].label = "the output"
     if not report.comparisons[0].ok:
         report.findings += [replace(f, message=f"the output: {f.message}", hints=(
             "look at the forward pass", "it computes another function than PyTorch's", f"output: {f.message}"))

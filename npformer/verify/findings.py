@@ -171,14 +171,15 @@ class Report:
         bad = [c.name for c in self.comparisons if not c.ok and not c.label]
         others = [c.label for c in self.comparisons if not c.ok and c.label]
         if bad or others:
-            head = " and ".join([f"the {label} is wrong" for label in others]
+            head = " and ".join([f"{label} is wrong" for label in others]
                                 + ([f"gradients of {', '.join(bad)} are wrong"] if bad else []))
         elif self.wrong:
             head = "the values are right, but not the pass"
         elif not self:
             head = "nothing wrong was seen, but this test point hides mistakes"
         else:
-            head = f"{sum(not c.label for c in self.comparisons)} gradients are right"
+            count = sum(not c.label for c in self.comparisons)
+            head = f"{count} gradients are right" if count else f"right: {', '.join(c.label for c in self.comparisons)}"
         return "\n".join([f"{self.subject}: {head}", *self._lines(), *(f"  {finding}" for finding in self.findings)])
 
     def _lines(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,8 @@ from .. import autograd
 from ..core.errors import GradientError, GraphError, ValueRangeError
 from ..core.numeric import STEP
 from ..ops.shape import cat, reshape
-from .directions import along, drawn, largest, looked_along, several
-from .entries import entry_by_entry, is_silent
+from .directions import along, bisected, drawn, largest, looked_along, several
+from .entries import WHOLE, entry_by_entry, is_silent
 from .findings import Comparison, Finding, Report
 from .properties import clean_hands, linearity, structure
 from .subject import changed, from_function, from_pair
@@ -123,7 +123,8 @@ def glance(subject, seed, rtol):
             return Report(subject.name, [], point.findings)
         scale = max(map(largest, point.sent.values()))
         slopes = [along(subject, point.sent, point.g, drawn(subject, point.sent, rng), scale, rtol) for _ in range(2)]
-    return Report(subject.name, [compared(f"direction {k}", (), [s], scale) for k, s in enumerate(slopes, 1)])
+    return Report(subject.name, [replace(compared(f"direction {k}", (), [s], scale), label=f"along direction {k}")
+                                 for k, s in enumerate(slopes, 1)])
 
 
 # ── one judgement ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +207,8 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
             comparison = compared(name, a.shape, slopes, largest(a))
             more = [silent(name, a.shape)] if is_silent(subject, point.y, comparison.scale) else []
         else:
-            comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol, max_entries)
+            suspects = bisected(subject, i, a, point.g, rng, rtol) if slopes and a.size > (max_entries or WHOLE) else ()
+            comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol, max_entries, suspects)
             if comparison.ok and slopes and not excused(subject, i, slopes[-1], more, rng, rtol):
                 comparison.ok, more = False, [few_wrong(name, slopes[-1])]
         comparisons.append(comparison)
