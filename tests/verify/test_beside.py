@@ -43,7 +43,7 @@ def test_the_first_wrong_operation_is_named_with_its_line():
     first = report.findings[0]
     assert (first.kind, first.detail["op"]) == ("diagonal-jacobian", "Mine") and "test_beside.py" in first.message
     assert [c.ok for c in report.comparisons] == [True, False]
-    assert str(report).startswith("against_torch(<lambda>): gradients of inputs[0] are wrong\n  ok    output (5, 7)")
+    assert str(report).startswith("against_torch(<lambda>): gradients of inputs[0] are wrong\n  ok    the output (5, 7)")
 
 
 def test_a_modules_parameters_are_diagnosed():
