@@ -173,7 +173,7 @@ class Cursor:
 
     def run(self, accepts: Callable[[TraceStep], object], by: int = 1) -> bool:
         """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; stays where none does."""
-        start = (self.at.last if by > 0 and not self.at.inside_a_step else self.index) + by
+        start = self.index + (by if by < 0 or self.at.step is not None else 0)     # in front of a module: into it
         for index in range(start, len(self.by_index) if by > 0 else -1, by):
             if accepts(self.trace[index]):
                 return self.goto(index)

@@ -52,11 +52,18 @@ def shape_of(value: Any) -> str:
 
 def call(step: TraceStep) -> str:
     """The operation with this step's shapes: 'layer_norm(x (4, 16, 64), weight (64,), eps=1e-05) → (4, 16, 64) float64'."""
-    node = step.node
+    node, usual = step.node, getattr(step.node.op, "options", {})
     arguments = [f"{node.op.name_of(i)} {shape if dtype is not None or shape else describe(value)}"
-                 for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values))]
-    options = [f"{name}={describe(value)}" for name, value in step.options.items()]
+                 for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values))
+                 if value is not None or node.parents[i] is not None]
+    options = [f"{name}={option(value)}" for name, value in step.options.items()
+               if (isinstance(value, float) and value) or repr(value) != repr(usual.get(name))]
     return f"{step.op}({', '.join(arguments + options)}) → {shape_of(node)} {node.dtype}"
+
+
+def option(value: Any) -> str:
+    """The value of an option, floats in four digits."""
+    return number(value) if isinstance(value, float) else describe(value)
 
 
 def rule_lines(step: TraceStep) -> list[str]:
