@@ -101,3 +101,19 @@ def alike(sent):
     for i, a in sent.items():
         groups.setdefault(int(np.log10(top / largest(a))) if largest(a) else None, []).append(i)
     return list(groups.values())
+
+
+def bisected(subject, i, a, g, rng, rtol, looks=80):
+    """Flat places of wrong entries of a, where few are wrong: along a direction, along its halves, along theirs."""
+    v, found, parts = drawn(subject, [i], rng)[i].reshape(-1), [], [np.arange(a.size)]
+    while parts and looks:
+        part, looks = parts.pop(), looks - 1
+        some = np.zeros(a.size)
+        some[part] = v[part]
+        if along(subject, {i: a}, g, {i: some.reshape(a.shape)}, largest(a), rtol).ok:
+            continue
+        if part.size == 1:
+            found.append(int(part[0]))
+        else:
+            parts += np.array_split(part, 2)
+    return found

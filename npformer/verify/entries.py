@@ -12,14 +12,15 @@ from .vacuous import silent
 WHOLE, SAMPLED = 1000, 120                         # of an input with more entries than WHOLE, so many are looked at
 
 
-def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None):
-    """One input's gradient against the true one: (Comparison, findings, whether a kink made a difference).
+def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects=()):
+    """One input's gradient against the true one: (Comparison, findings).
 
-    rtol: the error allowed, of the largest entry; None for what the truth can show. most: how many entries to look at.
+    rtol: the error allowed, of the largest entry; None for what the truth can show. most: how many entries to look at;
+    suspects: flat places to look at, if that is not all.
     """
     name, x = subject.names[i], subject.inputs[i]
     whole = x.size <= (most or WHOLE)
-    places = np.arange(x.size) if whole else chosen(a, rng, min(SAMPLED, most or WHOLE))
+    places = np.arange(x.size) if whole else np.union1d(chosen(a, rng, min(SAMPLED, most or WHOLE)), suspects).astype(int)
     truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
     taken = a.reshape(-1)[places]
     scale = max(np.abs(truth.gradient).max(initial=0), np.abs(taken).max(initial=0))

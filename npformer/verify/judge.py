@@ -209,8 +209,9 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
         else:
             suspects = bisected(subject, i, a, point.g, rng, rtol) if slopes and a.size > (max_entries or WHOLE) else ()
             comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol, max_entries, suspects)
-            if comparison.ok and slopes and not excused(subject, i, slopes[-1], more, rng, rtol):
-                comparison.ok, more = False, [few_wrong(name, slopes[-1])]
+            if comparison.ok and slopes and not slopes[-1].blurred:              # no entry is wrong, but together they are
+                comparison.ok = right_near_by(subject, i, rng, rtol)
+                more = more or [kinked(name)] if comparison.ok else [few_wrong(name, slopes[-1])]
         comparisons.append(comparison)
         findings += [f for f in more if name not in told]
     return comparisons, findings
@@ -226,16 +227,18 @@ def compared(name, shape, slopes, scale):
                       worst.true, "directions")
 
 
-def excused(subject, i, slope, findings, rng, rtol):
-    """Whether a direction may differ although no entry does that was looked at: there are kinks all around, or here."""
-    if slope.blurred:
-        return True
-    if not any(f.kind == "kink" for f in findings):
-        return False
+def right_near_by(subject, i, rng, rtol):
+    """Whether an input is right along all directions where its entries are other numbers, that do not tie."""
     x = subject.inputs[i]
     with changed(subject, {i: x + 0.01 * drawn(subject, [i], rng)[i] * max(largest(x), 0.01)}):
         point = Point.at(subject, rng)
         return i in point.sent and several(subject, point.sent, [i], point.g, rng, rtol, DIRECTIONS)[-1].ok
+
+
+def kinked(name):
+    """The finding on an input where entries that are right alone are not so together."""
+    return Finding("kink", name, f"d{name} is right entry by entry, and right at points near by, but not along a random "
+                                 "direction: entries tie, or lie on a kink together")
 
 
 def few_wrong(name, slope):

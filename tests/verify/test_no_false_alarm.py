@@ -39,7 +39,7 @@ class Attention(nn.Module):
         return self.inner(x, x, x)[0]
 
 
-def check_operation(op, k, seed, dtype):
+def check_operation(op, k, seed, dtype, most):
     args, options = draw(op.examples[k], np.random.default_rng([seed, k]), np.dtype(dtype))
     which = [i for i, a in enumerate(args) if op.differentiable(i) and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
 
@@ -50,25 +50,27 @@ def check_operation(op, k, seed, dtype):
             full[i] = t
         return op(*full, **options)
 
-    return npf.gradcheck(fn, [npf.tensor(args[i], requires_grad=True) for i in which], seed=seed, raises=False)
+    return npf.gradcheck(fn, [npf.tensor(args[i], requires_grad=True) for i in which], seed=seed, max_entries=most, raises=False)
 
 
-def check_layer(name, seed, dtype):
+def check_layer(name, seed, dtype, most):
     make, shape = LAYERS[name]
     npf.manual_seed(seed)
     layer = make().double()
     x = npf.randn(*shape, dtype=getattr(npf, dtype))
     if dtype == "float32":
-        return npf.gradcheck(layer, x, seed=seed, raises=False)
-    return npf.gradcheck(lambda x, *_: layer(x), [x.requires_grad_(), *layer.parameters()], seed=seed, raises=False)
+        return npf.gradcheck(layer, x, seed=seed, max_entries=most, raises=False)
+    return npf.gradcheck(lambda x, *_: layer(x), [x.requires_grad_(), *layer.parameters()], seed=seed, max_entries=most,
+                         raises=False)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.one_of(st.sampled_from(SAMPLES), st.sampled_from(sorted(LAYERS))), st.integers(0, 10**6),
-       st.sampled_from(["float64", "float32"]))
-def test_right_gradients_are_never_accused(what, seed, dtype):
-    report = check_layer(what, seed, dtype) if isinstance(what, str) else check_operation(*what, seed, dtype)
-    assert all(c.ok for c in report.comparisons) and not report.wrong, f"{what} {seed} {dtype}\n{report}"
+       st.sampled_from(["float64", "float32"]), st.sampled_from([None, 1]))
+def test_right_gradients_are_never_accused(what, seed, dtype, most):
+    """most 1: along random directions, as large inputs are looked at."""
+    report = check_layer(what, seed, dtype, most) if isinstance(what, str) else check_operation(*what, seed, dtype, most)
+    assert all(c.ok for c in report.comparisons) and not report.wrong, f"{what} {seed} {dtype} {most}\n{report}"
 
 
 def test_a_loss_with_many_random_upstreams():
