@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Only root may install Debian's packages; others are told what is missing.
+INSTALL = sh -c 'test "$$(id -u)" = 0 || { echo "As root: apt-get install $$*" >&2; exit 1; }; apt-get update -qq && apt-get install -y -qq --no-install-recommends "$$@"' sh
 
-.PHONY: demo test test-gpu lint bench clean
+.PHONY: demo test test-gpu lint bench browser page clean
 
 demo: $(VENV)/.cli            ## train, prove the gradients, step through the last backward pass
 	$(BIN)/npformer demo
@@ -21,6 +23,18 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test          ## one training step here beside PyTorch's
 	$(BIN)/python tests/bench/step.py
+
+browser:                      ## what the tests of the debugger's page need: Debian's Chromium, Node, and npm's packages
+	@command -v chromium >/dev/null || $(INSTALL) chromium
+	@command -v npm >/dev/null || $(INSTALL) nodejs npm
+	@$(MAKE) --no-print-directory web/node_modules
+
+page: web/node_modules        ## build the debugger's page from web/src; the same source gives the same bytes
+	cd web && npm run --silent build
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

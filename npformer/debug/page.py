@@ -1,0 +1,81 @@
+"""The page: a trace as one self-contained HTML file, to step through in a browser.
+
+The data is JSON (`pagedata`), the script and style are built from `web/` by `make page` and ship with npformer. The file
+asks for nothing from anywhere: its own policy forbids it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import GraphError
+from ..files import write_whole
+from .colours import DARK, LIGHT
+from .pagedata import of_trace
+from .pagestore import Store
+from .pagesummary import of_large
+
+if TYPE_CHECKING:
+    from ..typing import StrPath
+    from .tracing import Trace
+
+MOST_STEPS = 2_000                                 # beyond which steps are put together by module
+BUILT = Path(__file__).parent / "built"
+
+
+def to_html(trace: Trace, f: StrPath | None = None) -> str:
+    """The page of a trace. f: where to write it, whole or not at all. Returns the text.
+
+    Raises GraphError for a trace without steps, InputError where f cannot be written.
+    """
+    if not len(trace):
+        raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is nothing to step through")
+    text = page(f"{trace.title or 'a graph'} · npformer", data_of(trace))
+    if f is not None:
+        write_whole(f, text.encode(errors="replace"))
+    return text
+
+
+def data_of(trace: Trace) -> dict:
+    """All that the page knows, for JSON."""
+    store = Store()
+    told = (of_large if len(trace) > MOST_STEPS else of_trace)(trace, store)
+    arrays = store.encoded()
+    return {"palette": {"dark": DARK._asdict(), "light": LIGHT._asdict()}, "trace": told, "arrays": arrays,
+            "texts": list(store.texts), "blobs": list(store.blobs)}
+
+
+def page(title: str, data: dict) -> str:
+    """The HTML file. Whatever users named cannot end the script or begin a tag: < is written as \\u003c."""
+    style, script = ((BUILT / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    told = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    policy = f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; script-src {fingerprint(script)}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{html.escape(title)}</title>
+<style>{style}</style>
+</head>
+<body>
+<noscript>This page needs JavaScript: it draws the trace from the data inside this file.</noscript>
+<div id="app"></div>
+<script type="application/json" id="data">{told}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def fingerprint(text: str) -> str:
+    """What a page's policy calls a style or script of its own."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,158 @@
+// The graph, collapsed by module: a click opens a module or closes it. Laid out by dagre.
+
+import { Graph, layout as arrange } from "@dagrejs/dagre";
+import { svg } from "./el.js";
+
+const START = 36; // boxes that a graph begins with, at most
+const MOST = 220; // boxes that are shown at once; of more, those around the current step
+const PER_CHARACTER = 7.3;
+
+const prefixes = (path) => (path ? path.split(".").map((_, k, parts) => parts.slice(0, k + 1).join(".")) : []);
+
+// What belongs to a trace's graph whatever is open: where each node lives, and which steps a module has.
+export class Modules {
+  constructor(data) {
+    this.data = data;
+    this.open = new Set();
+    const known = new Set(data.nodes.filter((node) => node.op).map((node) => node.where));
+    this.homes = data.nodes.map((node) => {
+      const path = node.op ? node.where : node.name.includes(".") ? node.name.slice(0, node.name.lastIndexOf(".")) : "";
+      return prefixes(path).filter((part) => known.has(part));
+    });
+    this.steps = new Map(); // module -> numbers of the steps inside
+    data.nodes.forEach((node, n) => {
+      if (node.step == null) return;
+      for (const path of this.homes[n]) this.steps.set(path, [...(this.steps.get(path) ?? []), node.step]);
+    });
+    this.additions = new Map((data.additions ?? []).map((addition) => [addition.node, addition]));
+    for (const path of new Set(this.homes.flatMap((home) => home.slice(0, 1)))) { // as much open as is easily taken in
+      if ((this.steps.get(path) ?? []).length < 2) continue;
+      this.open.add(path);
+      if (new Set(data.nodes.map((_, n) => this.box(n))).size > START) this.open.delete(path);
+    }
+  }
+
+  // The box that shows a node: the outermost closed module around it, or itself.
+  box(n) {
+    return this.homes[n].find((path) => !this.open.has(path)) ?? n;
+  }
+
+  // Boxes and edges as they are to be seen now, for the step `at`.
+  visible(at) {
+    const boxes = new Map();
+    const seen = this.data.nodes.map((_, n) => this.box(n));
+    const lonely = (n) => this.data.nodes[n].op == null && typeof seen[n] === "number";
+    let shown = [...new Set(seen)];
+    const cut = shown.length > MOST;
+    if (cut) {
+      const middle = this.data.steps[at].node;
+      const distance = new Map();
+      seen.forEach((box, n) => distance.set(box, Math.min(distance.get(box) ?? Infinity, Math.abs(n - middle))));
+      shown = shown.sort((a, b) => distance.get(a) - distance.get(b)).slice(0, MOST);
+    }
+    for (const box of shown) boxes.set(box, this.describe(box, typeof box === "number" && lonely(box)));
+    const edges = new Map();
+    this.data.nodes.forEach((node, n) => node.parents.forEach((parent) => {
+      if (parent == null || seen[n] === seen[parent] || !boxes.has(seen[n]) || !boxes.has(seen[parent])) return;
+      const key = `${seen[parent]} ${seen[n]}`;
+      const skip = this.additions.get(n)?.skip === parent;
+      edges.set(key, { from: seen[parent], to: seen[n], skip: skip || Boolean(edges.get(key)?.skip) });
+    }));
+    return { boxes, edges: [...edges.values()], left: cut ? new Set(seen).size - MOST : 0 };
+  }
+
+  describe(box, leaf) {
+    if (typeof box === "string") {
+      const outer = prefixes(box).slice(0, -1).reverse().find((path) => this.steps.has(path));
+      return { label: outer ? box.slice(outer.length + 1) : box, kind: "module", home: outer, steps: this.steps.get(box) ?? [] };
+    }
+    const node = this.data.nodes[box];
+    const home = this.homes[box].at(-1);
+    const name = leaf ? (home ? node.name.slice(home.length + 1) : node.name) : node.op;
+    const kind = leaf ? "leaf" : this.additions.has(box) ? "addition" : "op";
+    return { label: kind === "addition" ? "x + F(x)" : name, kind, home, steps: node.step == null ? [] : [node.step], node };
+  }
+}
+
+function layout({ boxes, edges }, open) {
+  const graph = new Graph({ compound: true });
+  graph.setGraph({ rankdir: "TB", nodesep: 18, ranksep: 26, marginx: 12, marginy: 12 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  const clusters = new Set();
+  for (const [key, box] of boxes) {
+    graph.setNode(String(key), { width: Math.max(34, (box.label.length + (box.kind === "module" ? 2 : 0)) * PER_CHARACTER + 20), height: box.kind === "leaf" ? 22 : 30 });
+  }
+  for (const [key, box] of boxes) {
+    let child = String(key);
+    for (const path of (box.home ? prefixes(box.home) : []).filter((p) => open.has(p)).reverse()) {
+      const name = `module ${path}`;
+      if (!clusters.has(name)) graph.setNode(name, {});
+      graph.setParent(child, name);
+      child = name;
+      if (clusters.has(name)) break;
+      clusters.add(name);
+    }
+  }
+  for (const edge of edges) graph.setEdge(String(edge.from), String(edge.to), edge);
+  arrange(graph);
+  return { graph, clusters };
+}
+
+const curve = (points) => points.map((p, k) => {
+  if (!k) return `M${p.x},${p.y}`;
+  const before = points[k - 1];
+  return `C${before.x},${(before.y + p.y) / 2} ${p.x},${(before.y + p.y) / 2} ${p.x},${p.y}`;
+}).join("");
+
+// The drawing. on.module(path) and on.step(number) are called for clicks; returns { node, update(step), width, height }.
+export function drawing(modules, at, on) {
+  const seen = modules.visible(at);
+  const { graph, clusters } = layout(seen, modules.open);
+  const { width, height } = graph.graph();
+  const act = (action) => ({ onclick: action, tabindex: 0, role: "button",
+    onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); event.stopPropagation(); action(); } } });
+  const shapes = [];
+  for (const name of clusters) {
+    const path = name.slice(7);
+    const { x, y, width: w, height: h } = graph.node(name);
+    shapes.push(svg("g", { class: "cluster", "data-path": path, "aria-expanded": "true", "aria-label": `close ${path}`, ...act(() => on.module(path)) },
+      svg("rect", { x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 10 }),
+      svg("text", { x: x - w / 2 + 4, y: y - h / 2 - 5 }, `${path} −`)));
+  }
+  const edges = graph.edges().map((e) => {
+    const edge = graph.edge(e);
+    const path = svg("path", { class: edge.skip ? "edge skip" : "edge", d: curve(edge.points), "marker-end": "url(#arrow)" });
+    return { ...edge, path };
+  });
+  const boxes = [...seen.boxes].map(([key, box]) => {
+    const { x, y, width: w, height: h } = graph.node(String(key));
+    const module = box.kind === "module";
+    const known = box.steps.length > 0;
+    const action = module ? act(() => on.module(key)) : known ? act(() => on.step(box.steps[0])) : {};
+    const hint = module ? `${key}: ${box.steps.length} steps; open it` : `${box.node.name} ${box.node.shape}`;
+    const bar = svg("rect", { class: "done", x: x - w / 2, y: y + h / 2 - 3, width: 0, height: 3 });
+    const node = svg("g", { class: `box ${box.kind}`, "data-key": key, "aria-label": hint, "aria-expanded": module ? "false" : null, ...action },
+      svg("title", {}, hint), svg("rect", { x: x - w / 2, y: y - h / 2, width: w, height: h, rx: box.kind === "addition" ? h / 2 : box.kind === "leaf" ? 4 : 7 }),
+      module ? bar : null, svg("text", { x, y: y + 4 }, module ? `${box.label} +` : box.label));
+    return { key, box, node, bar, width: w, x, y };
+  });
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "graph", role: "group", "aria-label": "graph of the model" },
+    svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" },
+      svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" }))),
+    shapes, edges.map((edge) => edge.path), boxes.map((each) => each.node));
+
+  function update(step) {
+    const here = modules.box(modules.data.steps[step].node);
+    let current = null;
+    for (const each of boxes) {
+      const done = each.box.steps.filter((s) => s <= step).length;
+      each.node.classList.toggle("past", each.box.steps.length > 0 && done === each.box.steps.length);
+      each.node.classList.toggle("here", each.key === here);
+      if (each.box.kind === "module") each.bar.setAttribute("width", (each.width * done) / Math.max(1, each.box.steps.length));
+      if (each.key === here) current = each;
+    }
+    for (const edge of edges) edge.path.classList.toggle("flows", edge.to === here);
+    return current; // {x, y}, or null where the step is out of sight
+  }
+  return { node: picture, update, width, height, left: seen.left };
+}
