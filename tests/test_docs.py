@@ -50,6 +50,20 @@ def test_every_kind_of_finding_is_in_the_table():
     assert [kind for kind in npformer.verify.KINDS if f"| `{kind}` |" not in page] == []
 
 
+def test_the_table_of_findings_says_what_the_judge_says():
+    """Of what is drawn at random, and of lines in a file, all but the number."""
+    page, mutants = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8"), npformer.verify.mutants.mutants()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    for kind, says, example, message in rows:
+        assert says == npformer.verify.KINDS[kind].says
+        if example in mutants:
+            m = mutants[example]
+            found = npformer.verify.check_vjp(m.forward, m.backward, m.inputs(0), names=m.names, raises=False).wrong[0]
+            told = re.sub(r" \(test_docs.py:\d+\)", "", found.message)
+            assert (found.kind, re.sub(r"up to [\d.]+", "", told)) == (kind, re.sub(r"up to [\d.]+", "", message))
+    assert sum(example in mutants for _, _, example, _ in rows) >= len(npformer.verify.KINDS) - 2
+
+
 def test_the_example_of_the_judge_says_what_the_page_says():
     source, told = re.search(r"```python\n(import numpy.*?)```\n\n```text\n(.*?)```",
                              (ROOT / "docs" / "verify.md").read_text(encoding="utf-8"), re.S).groups()
