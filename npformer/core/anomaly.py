@@ -79,12 +79,13 @@ def facts(values):
             unusual = [f"{int(found.sum())} {what}" for what, found in (
                 ("NaN", np.isnan(a)), ("infinite", np.isinf(a)), ("zero", a == 0)) if found.any()]
             finite = a[np.isfinite(a)]
-            span = [f"{finite.min():.4g} to {finite.max():.4g}"] if finite.size else []
+            span = [f"{float(finite.min()):.4g} to {float(finite.max()):.4g}"] if finite.size else []
             lines.append(f"  {name} {a.dtype} {a.shape}: "
                          + ", ".join(["finite"] * (finite.size == a.size) + unusual + span))
     return lines
 
 
+@np.errstate(all="ignore")
 def reason(rules, op, values, kind, result):
     """One sentence: why an operation made what it made of `values`."""
     named = {name: np.asarray(a, like=result) for name, a in values.items() if is_number(a) or isinstance(a, int)}
@@ -97,9 +98,10 @@ def reason(rules, op, values, kind, result):
         names = [name for name, a in named.items() if test(a).any()]
         if names:
             return f"{' and '.join(names)} {words}"
-    largest = np.finfo(result.dtype).max
-    return (f"a result is beyond {largest:.2g}, the largest number of {result.dtype}" if kind == "infinity" else
-            f"on the way a result was beyond {largest:.2g}, the largest number of {result.dtype}, or 0 was divided by 0")
+    beyond = f"beyond {np.finfo(result.dtype).max:.2g}, the largest number of {result.dtype}"
+    if kind == "infinity" and all(a.all() for a in named.values()):
+        return f"a result is {beyond}"
+    return f"a result, or one on the way to it, is {beyond}, or something was divided by 0"
 
 
 # (operation, where its arguments are such, then it is for this reason). A rule names the arguments that it looks at.

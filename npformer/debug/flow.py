@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from .. import plot
 from ..core.arrays import to_numpy
-from ..core.errors import GraphError
+from ..core.errors import DTypeError, GraphError, complaint
 from .residual import norm
 from .tables import table
 from .watching import observing, paths_of
@@ -70,6 +71,9 @@ class GradientFlow:
 
         Call it where optimizer.step() stood. Raises GraphError where no parameter has a gradient.
         """
+        if not hasattr(optimizer, "step"):
+            raise DTypeError(complaint("gradient_flow.step(optimizer)", "optimizer must have a method step",
+                                       {"optimizer": optimizer}))
         if all(p.grad is None for params in self.parameters.values() for p in params):
             raise GraphError("gradient_flow.step(optimizer): no parameter has a gradient.\n"
                              "  Call it after loss.backward() and before zero_grad().")
@@ -82,7 +86,8 @@ class GradientFlow:
             record[path] = LayerFlow(total, None if total is None else total / size ** 0.5, joint_norm(before[path]))
         optimizer.step()
         for path, params in self.parameters.items():
-            moved = joint_norm([to_numpy(p.array) - old for p, old in zip(params, before[path])])
+            with np.errstate(invalid="ignore"):    # weights that have become infinite
+                moved = joint_norm([to_numpy(p.array) - old for p, old in zip(params, before[path])])
             weight = record[path].parameter
             record[path].update = moved / weight if weight else None
         for path, alive in self.alive.items():
@@ -165,7 +170,7 @@ class GradientFlow:
 
 def joint_norm(parts):
     """√(Σ a²) over several arrays."""
-    return float(np.sqrt(sum(norm(a) ** 2 for a in parts)))
+    return math.hypot(*map(norm, parts))
 
 
 def median(values):

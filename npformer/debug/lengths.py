@@ -62,8 +62,8 @@ class PathLengths:
 
     def __str__(self):
         ways, norms = sum(self.paths), self.norms
-        rows = [(k, f"{count:,}", f"{count / ways:.1%}", float(n), f"{n / norms.sum():.1%}" if norms.sum() else None,
-                 f"{round(share, 3) + 0:+.1%}", float(n / count)) for k, (count, n, share) in
+        rows = [(k, f"{count:,}", f"{count / ways:.1%}", float(n), percent(n / norms.sum() if norms.sum() else np.nan),
+                 percent(share, "+"), float(n / count)) for k, (count, n, share) in
                 enumerate(zip(self.paths, norms, self.shares))]
         head = ("branches", "paths", "of all", "|g_k|", "of Σ|g_k|", "along dL/dx", "|g_k| per path")
         return (f"{table(head, rows, left=0)}\n|Σ g_k| = |dL/dx| = {norm(self.total):.4g}, error {self.error:.0e}")
@@ -84,6 +84,11 @@ class PathLengths:
         for axes in (left, right):
             axes.xaxis.get_major_locator().set_params(integer=True)
         plot.save(picture, path)
+
+
+def percent(share, sign=""):
+    """A cell of the table; None for NaN, and no minus before 0."""
+    return None if np.isnan(share) else f"{round(share, 3) + 0:{sign}.1%}"
 
 
 def path_lengths(loss: Tensor, start: Tensor | None = None, grad: Tensor | None = None) -> PathLengths:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..typing import StrPath
 
 PARTS = ("weights", "gradient", "product")         # what `plot` can show
+NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under no_grad(), and with something that "
+             "requires a gradient.")
 
 
 class AttentionMap:
@@ -137,8 +139,7 @@ class AttentionMaps:
     def require(self, paths: Sequence[str] | None) -> list[AttentionMap]:
         """The maps of these modules, or all; GraphError where there are none."""
         if not self.maps:
-            raise GraphError("attention(model): no attention was seen.\n  Call the model inside the `with` block, not under "
-                             "no_grad(), and with something that requires a gradient.")
+            raise GraphError(f"attention(model): {NONE_SEEN}")
         return self.maps if paths is None else [self[path] for path in paths]
 
     def rollout(self, paths: Sequence[str] | None = None) -> np.ndarray:
@@ -161,7 +162,7 @@ class AttentionMaps:
 
     def __str__(self):
         if not self.maps:
-            return "no attention seen"
+            return NONE_SEEN
         rows = []
         for m in self.maps:
             T, S = m.weights.shape[-2:]

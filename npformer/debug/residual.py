@@ -155,8 +155,8 @@ class Residual:
 
 
 def norm(array) -> float:
-    """√(Σ a²)"""
-    return float(np.linalg.norm(array.reshape(-1)))
+    """√(Σ a²), added up in float64."""
+    return float(np.linalg.norm(array.reshape(-1).astype(np.float64, copy=False)))
 
 
 class Residuals(list):
@@ -170,6 +170,8 @@ class Residuals(list):
 
     def plot(self, path: StrPath, title: str = "dL/dx = dL/dy + dL/dy·dF/dx at each addition") -> None:
         """The three norms from the first addition to the last, and the angle between the two parts below."""
+        if not self:
+            raise GraphError(f"residuals(loss).plot: {self}")
         picture = plot.figure(8, 5.5)
         above, below = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         places = np.arange(len(self), 0, -1)
@@ -183,6 +185,7 @@ class Residuals(list):
         below.axhline(90, color="grey", linewidth=0.8)
         below.set_yticks((0, 45, 90, 135, 180))
         plot.style(above, title, "", "‖gradient‖")
+        below.xaxis.get_major_locator().set_params(integer=True)
         plot.style(below, "Angle between the two: above 90° the branch works against the skip", "addition", "degrees")
         plot.save(picture, path)
 

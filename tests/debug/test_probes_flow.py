@@ -132,6 +132,8 @@ def test_what_cannot_be_done_is_worded(tmp_path):
     flow = npf.debug.gradient_flow(Net())
     with pytest.raises(npf.GraphError, match=r"Call it after loss.backward\(\) and before zero_grad\(\)"):
         flow.step(optim.SGD(flow.parameters["first"], lr=0.1))
+    with pytest.raises(npf.DTypeError, match="optimizer must have a method step"):
+        flow.step(None)
     assert str(flow) == "no step recorded: call flow.step(optimizer) where optimizer.step() stood"
     with pytest.raises(npf.GraphError, match="no step recorded"):
         flow.plot(tmp_path / "flow.png")

@@ -147,3 +147,5 @@ def test_the_picture_is_drawn(tmp_path):
     x = npf.randn(4, 6, dtype=npf.float64, requires_grad=True)
     npf.debug.residuals(stack(3)(x).sum()).plot(tmp_path / "residuals.png")
     assert (tmp_path / "residuals.png").stat().st_size > 10_000
+    with pytest.raises(npf.GraphError, match="no addition"):
+        npf.debug.residuals(x.sum()).plot(tmp_path / "empty.png")
