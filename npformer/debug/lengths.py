@@ -50,6 +50,11 @@ class PathLengths:
         return np.array([norm(g) for g in self.gradients])
 
     @property
+    def per_path(self) -> np.ndarray:
+        """|gradients[k]| / paths[k]; NaN where no path is that long."""
+        return self.norms / np.where(self.paths, self.paths, np.nan)
+
+    @property
     def shares(self) -> np.ndarray:
         """gradients[k] · dL/dx₀ / |dL/dx₀|² for each k: what each adds along the whole. They add up to 1."""
         whole = norm(self.total) ** 2
@@ -63,8 +68,8 @@ class PathLengths:
     def __str__(self):
         ways, norms = sum(self.paths), self.norms
         rows = [(k, f"{count:,}", f"{count / ways:.1%}", float(n), percent(n / norms.sum() if norms.sum() else np.nan),
-                 percent(share, "+"), float(n / count)) for k, (count, n, share) in
-                enumerate(zip(self.paths, norms, self.shares))]
+                 percent(share, "+"), float(each) if count else None) for k, (count, n, share, each) in
+                enumerate(zip(self.paths, norms, self.shares, self.per_path))]
         head = ("branches", "paths", "of all", "|g_k|", "of Σ|g_k|", "along dL/dx", "|g_k| per path")
         return (f"{table(head, rows, left=0)}\n|Σ g_k| = |dL/dx| = {norm(self.total):.4g}, error {self.error:.0e}")
 
@@ -77,7 +82,7 @@ class PathLengths:
         left.plot(k, 100 * np.array(self.paths) / sum(self.paths), color=plot.COLOURS[1], marker="o", linestyle="--",
                   label="of the paths")
         left.legend(frameon=False)
-        right.plot(k, norms / self.paths, color=plot.COLOURS[2], marker="s")
+        right.plot(k, self.per_path, color=plot.COLOURS[2], marker="s")
         right.set_yscale("log")
         plot.style(left, title, "branches on the way, k", "share (%)")
         plot.style(right, "Gradient per path of that length", "branches on the way, k", "|g_k| / paths")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..nn import Module
     from ..typing import StrPath
 
-PARTS = ("weights", "gradient", "product")         # what `plot` can show
+PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)", "product": "Weights ⊙ dL/d(weights)"}
 NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under no_grad(), and with something that "
              "requires a gradient.")
 
@@ -207,8 +207,7 @@ class AttentionMaps:
             picture.colorbar(image, ax=list(line), fraction=0.03, pad=0.01)
         for h, axes in enumerate(grid[0]):
             axes.set_title(f"head {h}", fontsize=9)
-        words = {"weights": "Attention weights", "gradient": "dL/d(weights)", "product": "Weights ⊙ dL/d(weights)"}
-        picture.suptitle(f"{words[part]}: queries down, keys across", fontsize=11)
+        picture.suptitle(f"{PARTS[part]}: queries down, keys across", fontsize=11)
         plot.save(picture, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,4 +26,4 @@ def cell(value) -> str:
 
 def line_of(source) -> str:
     """A line of code as a table shows it: 'model.py:12'."""
-    return f"{source[0].replace(chr(92), '/').rpartition('/')[2]}:{source[1]}" if source else "-"
+    return f"{os.path.basename(source[0])}:{source[1]}" if source else "-"

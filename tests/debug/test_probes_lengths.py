@@ -155,9 +155,12 @@ def test_a_gradient_of_zero_has_no_shares():
     assert str(found).splitlines()[1].split() == ["0", "1", "50.0%", "0", "-", "-", "0"]
 
 
-def test_the_picture_is_drawn(tmp_path):
-    x = npf.randn(5, requires_grad=True)
-    npf.debug.path_lengths((x + x.tanh()).sum()).plot(tmp_path / "lengths.png")
+def test_a_length_that_no_way_has(tmp_path):
+    """From the source no way avoids every branch."""
+    found = npf.debug.path_lengths(*CASES["encoder"]().started())
+    assert np.isnan(found.per_path[0]) and not np.isnan(found.per_path[1:]).any()
+    assert str(found).splitlines()[1].split() == ["0", "0", "0.0%", "0", "0.0%", "+0.0%", "-"]
+    found.plot(tmp_path / "lengths.png")
     assert (tmp_path / "lengths.png").stat().st_size > 10_000
 
 
