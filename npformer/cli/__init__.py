@@ -28,7 +28,9 @@ SAVE_EVERY = {"--save-every": dict(type=int, metavar="N", help="steps between ch
 
 def main(argv=None):
     """Run one command. Returns the exit code: 0, 1 if a check fails, 2 for what cannot be used, 130 after Ctrl-C."""
+    argv, rest = divided(sys.argv[1:] if argv is None else list(argv))
     arguments = parser().parse_args(argv)
+    arguments.rest = rest
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")   # a terminal that cannot show · or × gets a question mark
     try:
@@ -48,6 +50,12 @@ def main(argv=None):
     except BrokenPipeError:                        # `npformer demo | head`: nobody reads on, and that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def divided(argv):
+    """(what is npformer's, what stands behind -- and goes to the script that `npformer step` runs)."""
+    end = argv.index("--") if argv[:1] == ["step"] and "--" in argv else len(argv)
+    return argv[:end], argv[end + 1:]
 
 
 def complain(text, code=2):
@@ -83,6 +91,7 @@ def parser():
     demo.add_argument("--seed", type=int, metavar="N", default=0, help="of weights and batches (%(default)s)")
     add_machine(demo)
 
+    add_step(commands)
     add_checks(commands)
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not", description="What npformer runs on.")
     return top
@@ -98,6 +107,22 @@ def add(commands, name, help, options):
         how = {"default": argparse.SUPPRESS, **how, "help": f"{how['help']} ({default})"}
         command.add_argument(option, **how)
     return command
+
+
+def add_step(commands):
+    """The debugger."""
+    step = commands.add_parser("step", help="step through a backward pass, forwards and backwards in time", description=(
+        "Record a backward pass and step through it. Exit code 0; with --do 1: a check or a mismatch found a wrong gradient; "
+        "2: something cannot be used. What stands behind -- goes to the script."))
+    what = step.add_mutually_exclusive_group()
+    what.add_argument("script", nargs="?", metavar="SCRIPT.py", help="is run up to the end of its backward pass")
+    what.add_argument("--model", default="tiny", metavar="NAME", help="a built-in one: tiny, seq2seq, gpt, vit (%(default)s)")
+    what.add_argument("--load", metavar="TRACE", help="a trace that was saved")
+    step.add_argument("--backward", type=int, default=1, metavar="N", help="which backward pass of the script (%(default)s)")
+    step.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (%(default)s)")
+    step.add_argument("--do", metavar="COMMANDS", help="run these and exit: --do 'b nan; c; where'; `help` is one of them")
+    step.add_argument("--html", metavar="PAGE.html", help="write a page to step through in a browser, and exit")
+    step.add_argument("--save", metavar="TRACE", help="write the trace, and exit")
 
 
 def add_checks(commands):

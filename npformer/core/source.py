@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # A model's own lines are what its reader wants to see, so these count as user code.
-USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli"))
+USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli", os.path.join("debug", "examples.py")))
 _machinery: dict[str, bool] = {}                   # file name -> whether it is npformer's machinery
 
 

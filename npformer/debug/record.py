@@ -114,6 +114,7 @@ class Recorder:
 
     def __init__(self, which=None, largest=LARGEST, full=None):
         self.keeper, self.which, self.count, self.full = Keeper(largest), which, 0, full
+        self.seen, self.latest = 0, None           # how many operations were recorded; the last one's name and line
         self.nodes = weakref.WeakKeyDictionary()   # node of the tape -> TracedNode
         self.paths = weakref.WeakKeyDictionary()   # module -> its path
         self.seeds: list = []
@@ -123,6 +124,7 @@ class Recorder:
 
     def see(self, node, arguments, y):
         """Copy an operation that was just recorded."""
+        self.seen, self.latest = self.seen + 1, (node.op.name, node.line)
         copied = self.nodes[node] = TracedNode(node.op, node.options, (), node.wrap, self.path_of(node.scope))
         copied.line = node.line
         copied.shape, copied.dtype, copied.shapes, copied.dtypes = node.shape, node.dtype, node.shapes, node.dtypes

@@ -115,15 +115,16 @@ class Session:
                 return reply
         if not line:
             return ""
-        self.last = line
+        self.last = ""                             # what was refused is not worth repeating
         name, rest = split(line)
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, 3, 0.5)
-            raise InputError(f"there is no command {name!r}" + (f"; is it {' or '.join(near)}?" if near else "")
+            raise InputError(f"there is no command {name!r}" + (f"; is it {' or '.join(near)}?" if near else ".")
                              + " `help` lists them.")
         before = self.frame
         text = COMMANDS[name].run(self, rest)
         self.fresh &= self.frame is before
+        self.last = line
         return text
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
