@@ -145,7 +145,7 @@ def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
         report = Report(subject.name, comparisons, elsewhere(findings, [subject.names[i] for i in better]))
     if not report.wrong:
         report.findings += [warn(words) for i, words, _ in dull if i not in better]
-        report.findings += blind_spots(subject)
+        report.findings += blind_spots(subject, lambda larger: at_this_point(larger, rng, eps, rtol, max_entries))
     return report
 
 

@@ -1,7 +1,7 @@
 """Test points that hide mistakes: what they hide, and a better point near by.
 
 What other values show is looked at with other values (`hazards`). What hides in the sizes alone no value can show: that
-is said, and no more, since a batch of one may be meant (`blind_spots`).
+is said, and no more, since a batch of one may be meant, and the code written for it alone (`blind_spots`).
 """
 
 from dataclasses import replace
@@ -128,19 +128,45 @@ def stands(subject, values):
 # ── what the sizes hide ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def blind_spots(subject):
-    """The findings on what hides in the sizes: "possible", for the sizes may be those that are meant."""
-    arrays = [(i, x) for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray)]
-    thin = [i for i, x in arrays if 1 in x.shape and (x.dtype.kind == "f" or x.dtype.kind in "iu" and x.size > 1) and any(
-        n == 1 and not stretched(subject, i, k) for k, n in enumerate(x.shape))]
-    found = []
-    if thin:
-        shown = ", ".join(f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin[:4])
-        found.append(f"of size 1 along a dim: {shown}{', ...' if len(thin) > 4 else ''}. A mean there in place of a sum, or a "
-                     "factor of the size that is left out (1/n, 1/√n), would pass")
-    found += [f"{subject.names[i]} holds one index: a backward pass that assigns instead of adding would pass"
-              for i, x in arrays if x.dtype.kind in "iu" and x.ndim and x.size == 1]
-    return [Finding("vacuous", "", f"{words}; sizes above 1 would tell", certainty="possible") for words in found]
+def blind_spots(subject, look):
+    """The findings on what hides in the sizes: "possible", for the sizes may be those that are meant.
+
+    look(subject) -> (comparisons, findings). Where the functions take larger arrays as well, those are looked at: what is
+    right there hides nothing, and what is wrong there is told.
+    """
+    arrays = {i: x for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray) and x.dtype.kind in "fiu" and 1 in x.shape}
+    lone = [i for i, x in arrays.items() if x.size == 1 and x.dtype.kind in "iu"]
+    thin = {i: [k for k, n in enumerate(x.shape) if n == 1 and (i in lone or not stretched(subject, i, k))]
+            for i, x in arrays.items()}
+    thin = {i: dims for i, dims in thin.items() if dims}
+    told = wrong_if_larger(subject, thin, look) if thin and subject.raw is not None else ""
+    if told is None:
+        return []
+    found, broad = [], [f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin if i not in lone]
+    if broad:
+        found.append(f"of size 1 along a dim: {', '.join([*broad[:4], *['...'][len(broad) <= 4:]])}. A mean there in place of a "
+                     "sum, or a factor of the size that is left out (1/n, 1/√n), would pass")
+    if lone:
+        found.append(f"{' and '.join(subject.names[i] for i in lone)} holds one index: a backward pass that assigns instead of "
+                     "adding would pass")
+    return [Finding("vacuous", "", words + (told or "; sizes above 1 would tell"), certainty="possible") for words in found]
+
+
+def wrong_if_larger(subject, thin, look):
+    """What is wrong where the thin dims have size 3, in words; None if nothing is, '' if that cannot be known."""
+    rng, inputs = np.random.default_rng(12345), list(subject.inputs)
+    for i, dims in thin.items():
+        for k in dims:
+            inputs[i] = np.repeat(inputs[i], 3, axis=k)
+        if inputs[i].dtype.kind == "f":
+            inputs[i] = inputs[i] * rng.uniform(0.7, 1.3, inputs[i].shape)
+    try:
+        with np.errstate(all="ignore"):
+            comparisons, findings = look(replace(subject, inputs=inputs, follow=None))
+    except Exception:                              # noqa: BLE001  (nobody promised that it takes those shapes)
+        return ""
+    wrong = [f for f in findings if f.kind not in ("vacuous", "kink")]
+    return f". With size 3 there, it does: {wrong[0]}" if wrong else None if all(c.ok for c in comparisons) else ""
 
 
 def stretched(subject, i, k):

@@ -108,37 +108,59 @@ def attend(q, k, v):
     return softmax(q @ k.T / np.sqrt(q.shape[-1])) @ v
 
 
-def attend_backward(g, q, k, v):
+def attend_backward(g, q, k, v, scale=np.sqrt):
     a = softmax(q @ k.T / np.sqrt(q.shape[-1]))
     da = g @ v.T
-    ds = a * (da - (da * a).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    return ds @ k, ds.T @ q, a.T @ g
+    ds = a * (da - (da * a).sum(-1, keepdims=True))
+    return ds @ k / scale(q.shape[-1]), ds.T @ q / np.sqrt(q.shape[-1]), a.T @ g
+
+
+def unscaled(g, q, k, v):
+    return attend_backward(g, q, k, v, lambda n: 1)
 
 
 def draw(*shape):
     return RNG.standard_normal(shape)
 
 
-def mean_of_rows(x):
-    return (x * x).mean(0)
+def looked_up(g, table, ids):
+    return np.eye(6)[ids].T @ g, None
 
 
+def assigned(g, table, ids):
+    d = np.zeros((6, 3))
+    d[ids] = g
+    return d, None
+
+
+# name: (forward, the right backward, one that is right at this size alone, inputs, what hides it, what it is called)
 THIN = {
-    "batch of one": (mean_of_rows, lambda g, x: 2 * g * x, [draw(1, 5)], "x (1, 5)"),
-    "keys of width one": (attend, attend_backward, [draw(5, 1), draw(7, 1), draw(7, 3)], "q (5, 1), k (7, 1)"),
-    "as many queries": (attend, attend_backward, [draw(5, 1), draw(5, 1), draw(5, 3)], "q (5, 1), k (5, 1)"),
-    "one index": (lambda table, ids: table[ids], lambda g, table, ids: (np.eye(6)[ids].T @ g, None),
-                  [draw(6, 3), np.array([2])], "ids holds one index"),
+    "batch of one": (lambda x: (x * x).mean(0), lambda g, x: 2 * g * x / len(x), lambda g, x: 2 * g * x, [draw(1, 5)],
+                     "x (1, 5)", "factor"),
+    "keys of width one": (attend, attend_backward, unscaled, [draw(5, 1), draw(7, 1), draw(7, 3)], "q (5, 1), k (7, 1)",
+                          "factor"),
+    "as many queries": (attend, attend_backward, unscaled, [draw(5, 1), draw(5, 1), draw(5, 3)], "q (5, 1), k (5, 1)",
+                        "factor"),
+    "one index": (lambda table, ids: table[ids], looked_up, assigned, [draw(6, 3), np.array([2])], "ids holds one index",
+                  "not-accumulated"),
 }
 
 
 @pytest.mark.parametrize("name", THIN)
-def test_sizes_that_hide_are_said_and_are_no_failure(name):
-    forward, backward, inputs, words = THIN[name]
-    report = check_vjp(forward, backward, inputs)
+def test_what_a_size_of_1_hides_is_looked_at_with_another_size(name):
+    forward, right, wrong, inputs, words, kind = THIN[name]
+    report = check_vjp(forward, right, inputs)
+    assert report and not report.findings, str(report)
+    report = check_vjp(forward, wrong, inputs)                   # no failure: it may be written for this size alone
     finding, = report.findings
     assert report and (finding.kind, finding.certainty) == ("vacuous", "possible") and words in finding.message
+    assert f"With size 3 there, it does: {kind}: " in finding.message
     assert "gradients are right" in str(report) and "vacuous (possible)" in str(report)
+
+
+def test_what_takes_no_other_size_is_said():
+    report = check_vjp(lambda x: x.reshape(5) ** 2, lambda g, x: 2 * g[None] * x, [draw(1, 5)])
+    assert report and "x (1, 5). A mean there in place of a sum" in str(report) and "sizes above 1 would tell" in str(report)
 
 
 @pytest.mark.parametrize("shapes", [[(5, 7), (7,)], [(5, 7), (5, 1)], [(5, 7), (1, 7)], [(2, 3, 4), (1, 3, 1)], [(5, 7), (1,)]])
