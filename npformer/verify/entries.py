@@ -1,5 +1,7 @@
 """One entry after the other: each entry of a gradient against its own true value; what differs is looked at more closely."""
 
+from functools import partial
+
 import numpy as np
 
 from ..core.numeric import CLOSE, EXACT, extrapolated, one_sided, true_gradient
@@ -79,15 +81,16 @@ def unconfirmed(subject, i, g, bad, places, taken, truth, allowed):
 
 
 def look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack):
-    """Entries that differ are looked at more closely, with a larger step and with a smaller one, since a kink may lie
+    """Entries that differ are looked at more closely, with a larger step and with smaller ones, since a kink may lie
     between. Returns those that lie on a kink, with a value between the two slopes."""
     kinks = []
     for k in bad[:400]:
         place = np.unravel_index(places[k], x.shape)
-        wide, rough, _ = extrapolated(subject.forward, subject.inputs, x, place, g, 10 * eps)
-        near, fine, grain = extrapolated(subject.forward, subject.inputs, x, place, g, eps / 10)
+        look = partial(extrapolated, subject.forward, subject.inputs, x, place, g)
+        (wide, rough, _), (near, fine, grain) = looks = look(10 * eps), look(eps / 10)
+        settled = [found for found in looks if is_settled(found, slack)] or [look(eps / 100)]
         smooth = abs(wide - near) <= 10 * (rough + fine)           # then the wide step is the better one: less rounding
-        closer, noise = (wide, rough) if smooth else (near, fine)
+        closer, noise, _ = settled[0] if is_settled(settled[0], slack) else looks[0] if smooth else looks[1]
         if truth.exact[k] and abs(wide - truth.gradient[k]) <= 3 * rough and abs(near - truth.gradient[k]) <= 3 * grain:
             continue                               # nothing speaks against the complex step
         if truth.exact[k] and abs(taken[k] - truth.gradient[k]) <= slack + 3 * truth.noise[k]:
@@ -100,6 +103,12 @@ def look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack):
             if high - low > 20 * margin and low - margin <= taken[k] <= high + margin:
                 kinks.append(k)
     return kinks
+
+
+def is_settled(look, slack):
+    """Whether no kink lies between the two steps of a look: they differ by rounding, or by next to nothing."""
+    _, noise, grain = look
+    return noise <= 2 * grain + 0.1 * slack
 
 
 def tied_wrong(subject, x, places, a, g):
