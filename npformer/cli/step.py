@@ -90,8 +90,10 @@ def of_script(path, rest, which):
         sys.argv, sys.path[:] = before
     if "complete" not in ended:
         end = ", ".join(ended) or "the script ran to its end"
-        raise InputError(f"{short(path)} has no backward pass number {which}: {end}.\n  {so_far(watching.recorder)}\n"
-                         "  Call loss.backward() in it" + (", or choose an earlier pass with --backward." if watching.recorder.count else "."))
+        remedy = "Call loss.backward() in it."
+        if watching.recorder.count:
+            remedy = "Choose an earlier pass with --backward."
+        raise InputError(f"{short(path)} has no backward pass number {which}: {end}.\n  {so_far(watching.recorder)}\n  {remedy}")
     return watching.trace
 
 
@@ -139,6 +141,7 @@ def talk(session):
             line = input(session.prompt) if person else piped(session.prompt)
             text = session.do(line)
         except EOFError:
+            print()
             break
         except KeyboardInterrupt:
             session.question, text = None, "\n*** stopped; `q` leaves"
