@@ -32,14 +32,16 @@ class AttentionMap:
     gradient: dL/dA, after a backward pass came through; None before.
     """
 
-    def __init__(self, where: str, weights: np.ndarray, v: Any) -> None:
+    def __init__(self, where: str, weights: np.ndarray, v: Any = None) -> None:
         self.where, self.weights, self.v = where, weights, v
         self.gradient: np.ndarray | None = None
 
     def arrived(self, g):
-        """A hook on y: dL/dA = g·vᵀ. What goes on is g as it is."""
-        da = np.matmul(to_numpy(getattr(g, "array", g)), np.swapaxes(to_numpy(self.v), -1, -2))
-        self.gradient = unbroadcast(da, self.weights.shape)
+        """A hook on A; or on y, if v was given: then dL/dA = g·vᵀ. What goes on is g as it is."""
+        da = to_numpy(getattr(g, "array", g))
+        if self.v is not None:
+            da = unbroadcast(np.matmul(da, np.swapaxes(to_numpy(self.v), -1, -2)), self.weights.shape)
+        self.gradient = da
         return g
 
     @property
@@ -112,7 +114,7 @@ class AttentionMaps:
         return self.maps[which]
 
     def see(self, node, arguments, y):
-        """Keep the weights of an attention: fused, or a softmax over the last dim that is multiplied with something."""
+        """Keep the weights of an attention: fused, or a softmax over the last dim that goes into a product."""
         module = node.scope.module() if node.scope else None
         if module not in self.names:
             return
@@ -125,10 +127,13 @@ class AttentionMaps:
         elif node.op.name in ("mul", "where", "identity", "cast"):
             if any(p in self.softmaxes and p.shape == node.shape for p in node.parents):
                 self.softmaxes.add(node)
-        elif node.op.name == "matmul" and node.parents[0] in self.softmaxes and y.ndim > 1 and arguments[1].ndim > 1:
-            self.keep(node, module, arguments[0], arguments[1])
+        elif node.op.name in ("matmul", "einsum"):
+            for parent, a in zip(node.parents[:1] if node.op.name == "matmul" else node.parents, arguments):
+                if parent in self.softmaxes and a.ndim > 1 and y.ndim > 1:
+                    self.keep(parent, module, a)
+                    self.softmaxes.discard(parent)             # one map, however often it is used
 
-    def keep(self, node, module, weights, v):
+    def keep(self, node, module, weights, v=None):
         """A new map, with a hook on `node` that brings it its gradient."""
         found = AttentionMap(self.names[module], to_numpy(weights).copy(), v)
         if node.hooks is None:
@@ -222,7 +227,7 @@ def attention(model: Module) -> AttentionMaps:
         maps.rollout()                             # (B, T, T)
         maps.plot("maps.png")
 
-    Seen is what is recorded: fused attention, and a softmax over the last dim that is multiplied with a matrix; a module
+    Seen is what is recorded: fused attention, and a softmax over the last dim that goes into a matmul or einsum; a module
     that was called twice has two maps. In training the weights are those after dropout: call model.eval() first.
     """
     return AttentionMaps(model)

@@ -92,6 +92,26 @@ def test_weights_are_those_after_dropout():
     assert (maps[0].weights == 0).any()
 
 
+def test_weights_in_an_einsum_and_used_twice():
+    class Relative(nn.Module):
+        """As with relative positions in the values: the weights go into two products."""
+
+        def forward(self, q, v, r):
+            A = npf.einsum("bhtk,bhsk->bhts", q, q).softmax(-1)
+            self.A = A
+            A.retain_grad()
+            return npf.einsum("bhts,bhsk->bhtk", A, v) + npf.einsum("bhts,tsk->bhtk", A, r)
+
+    model = Relative()
+    with npf.debug.attention(model) as maps:
+        y = model(*(npf.randn(*shape, dtype=npf.float64, requires_grad=True) for shape in (
+            (2, 3, 5, 4), (2, 3, 5, 4), (5, 5, 4))))
+    (y ** 2).sum().backward()
+    assert len(maps) == 1
+    np.testing.assert_array_equal(maps[0].weights, model.A.detach().numpy())
+    close(maps[0].gradient, model.A.grad.numpy())
+
+
 def test_pytorchs_modules_and_shared_heads():
     x = npf.randn(2, 5, 8)
     layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval()
