@@ -443,6 +443,23 @@ def test_check_finds_a_planted_mistake():
     assert not step.check() and step.check().wrong == ["b"] and step.check().errors["b"] == pytest.approx(1e-4, rel=0.01)
 
 
+def test_check_of_a_masked_softmax():
+    """Scores of −∞ have no slope; the others are looked at, and a wrong gradient among them is seen."""
+    x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
+    mask = npf.ones(3, 4).tril() > 0
+    trace = debug.trace(lambda: F.softmax(x.masked_fill(~mask, -float("inf")), -1).pow(2).sum())
+    step = next(s for s in trace if s.op == "softmax")
+    assert step.check() and 0 < step.check().errors["x"] < 1e-8
+    step.sent = [step.sent[0] * 1.01]
+    assert not step.check() and step.check().errors["x"] == pytest.approx(0.0099, rel=0.01)
+
+
+def test_a_check_of_nan_is_no_pass():
+    step = debug.trace(small()[2])[0]
+    step.sent = [np.full_like(step.sent[0], np.nan)]
+    assert not step.check()
+
+
 def test_replay_finds_a_changed_gradient():
     trace = debug.trace(small()[2])
     trace[2].sent[0] = np.nextafter(trace[2].sent[0], np.inf)
