@@ -118,9 +118,9 @@ def over_other_dims(e, dims, terms, true, hints):
 
 def formula(name, chosen, true):
     """The gradient that has these terms with these coefficients: its formula where it is known, else their sum."""
-    plain = [w.replace(name, "x") if "(" in w or w == name else w for w in chosen]
+    plain = {name: "x", f"{name} − mean({name})": "x − mean(x)", f"softmax({name})": "softmax(x)"}
     known = FORMULAS.get(frozenset("g" if w.startswith("g·") and w[2:] not in ("y", "y²") else
-                                   "1 at target" if w.startswith("1 at ") else w for w in plain))
+                                   "1 at target" if w.startswith("1 at ") else plain.get(w, w) for w in chosen))
     if known is None:
         even = [float(c[0]) if np.ptp(c) <= 1e-5 * np.abs(c).max() else None for c in true.T]
         return f"d{name} = {sum_of(chosen, even)}" + (", c a number for each line" if None in even else "")

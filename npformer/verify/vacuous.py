@@ -17,21 +17,29 @@ SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small show
 def hazards(subject, at_zero=True):
     """(place, words, a better value or None) for each input whose value would let a wrong gradient pass.
     at_zero: whether to ask after a kink at 0 as well, some ten forward passes for each input of one sign."""
-    rng, better = np.random.default_rng(12345), {}
-    for i, x in enumerate(subject.inputs):
-        words, value = doubt(subject, i, rng)
-        if value is not None and not stands(subject, {**better, i: value}):
-            value = None
-        if at_zero and one_signed(x) and not walled(subject, i):
-            turned = (x if value is None else value) * signs(x.shape, rng)
-            if stands(subject, {**better, i: turned}):
-                words = words or (f"all entries of {subject.names[i]} are {'positive' if x.max() > 0 else 'negative'}: a "
-                                  "backward pass that forgets a kink at 0, as relu has, would pass")
-                value = turned
-        if value is not None:
-            better[i] = value
-        if words:
-            yield i, words, value
+    rng, places = np.random.default_rng(12345), range(len(subject.inputs))
+    doubts = {i: doubt(subject, i, rng) for i in places}
+    said = {i: words for i, (words, _) in doubts.items() if words}
+    better = standing(subject, {i: value for i, (_, value) in doubts.items() if value is not None})
+    for i in (i for i in places if at_zero and one_signed(subject.inputs[i]) and not walled(subject, i)):
+        name, x = subject.names[i], subject.inputs[i]
+        turned = better.get(i, x) * signs(x.shape, rng)
+        if stands(subject, {**better, i: turned}):
+            better[i] = turned
+            said.setdefault(i, f"all entries of {name} are {'positive' if x.max() > 0 else 'negative'}: a backward pass that "
+                               "forgets a kink at 0, as relu has, would pass")
+    return [(i, said[i], better.get(i)) for i in sorted(said)]
+
+
+def standing(subject, values):
+    """As many of those values as the forward pass takes together."""
+    if stands(subject, values):
+        return values
+    kept = {}
+    for i, value in values.items():
+        if stands(subject, {**kept, i: value}):
+            kept[i] = value
+    return kept
 
 
 def doubt(subject, i, rng):
@@ -122,7 +130,7 @@ def value_with(subject, values):
 
 def stands(subject, values):
     """Whether the forward pass gives numbers with those values."""
-    return value_with(subject, values) is not None
+    return not values or value_with(subject, values) is not None
 
 
 # ── what the sizes hide ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -72,3 +72,10 @@ def test_means_over_the_wrong_dims_are_named(name, wrong):
 @pytest.mark.parametrize("name, wrong", [case for case in CASES if NORMS[case[0]][3]])
 def test_one_of_the_two_means_over_the_wrong_dims_is_named(name, wrong):
     assert judged(name, along=wrong).wrong[0].kind == "wrong-axis"
+
+
+def test_the_formula_is_told_in_the_names_of_the_input():
+    forward, backward = of_norm((1,), mean=True, wrong=(0,))
+    report = check_vjp(forward, backward, [RNG.standard_normal((5, 7)), RNG.uniform(0.5, 2, 7), RNG.standard_normal(7)],
+                       names=["a", "w", "b"], raises=False)
+    assert report.hints(3) == ["da = r·(g − mean(g) − x̂·mean(g·x̂)), x̂ = (x − mean(x))·r, with g·w for g (x is a)"]
