@@ -24,9 +24,9 @@ KINKED = ("relu", "abs", "maximum", "minimum", "amax", "amin", "where")      # a
 def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=True):
     """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite differences.
 
-    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. Of a
-    parameter with more than `max_entries` entries, so many are looked at, and all of it along random directions. inputs:
-    a Tensor or several. A failure is traced to the first operation, in backward order, whose own rule is wrong on the
+    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. All
+    parameters are looked at along random directions, and where these differ entry by entry, or in `max_entries` places if
+    there are more. inputs: a Tensor or several. A failure is traced to the first operation, in backward order, whose own rule is wrong on the
     values and the upstream gradient that it got; the finding names it, its module and the user's line.
 
     Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
