@@ -30,6 +30,7 @@ CPU_ONLY = {
     "core/inside.py:jacobian": "the same",
     "core/inside.py:check": "finite differences of a step are taken on the CPU",
     "core/inside.py:spread": "the same",
+    "core/numeric.py": "finite differences are taken on the CPU: who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",
     "ops/erf.py:polynomials": "the coefficients are fitted once, as Python floats",
     "core/arrays.py:checksum": "only NumPy's memory can be written behind our back",
