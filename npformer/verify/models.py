@@ -26,8 +26,8 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
 
     The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. All
     parameters are looked at along random directions, and where these differ entry by entry, or in `max_entries` places if
-    there are more. inputs: a Tensor or several. A failure is traced to the first operation, in backward order, whose own rule is wrong on the
-    values and the upstream gradient that it got; the finding names it, its module and the user's line.
+    there are more. inputs: a Tensor or several. A failure is traced to the first operation, in backward order, whose own
+    rule is wrong on the values and the upstream gradient that it got; the finding names it, its module and the user's line.
 
     Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
     """
@@ -57,7 +57,9 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
         if culprit is None:                        # it may only show where the inputs hide nothing
             with changed(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
                 culprit = first_wrong_step(loss, seed)
-        report.findings = ([culprit] if culprit else []) + report.findings
+        if culprit is not None:                    # what is guessed of the parameters is but its consequence
+            report.findings = [culprit, *(f for f in report.findings if f.kind in ("vacuous", "kink")
+                                          or f.certainty == "certain" and f.kind != "unexplained")]
     # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is said, and no failure.
     report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f for f in report.findings]
     return settled(report, raises)
