@@ -94,22 +94,18 @@ def disagrees(step):
 FACTS: dict[str, Callable[[TraceStep], Any]] = {
     "op": lambda step: step.op, "where": lambda step: step.where, "index": lambda step: step.index,
     "name": lambda step: f"{step.name} {step.where}", "fanout": lambda step: len(step.node.contributions),
-    "nan": lambda step: any(nan_or_inf(v, "nan", np.isnan) for v in made_at(step)),
-    "inf": lambda step: any(nan_or_inf(v, "inf", np.isinf) for v in made_at(step)), "mismatch": mismatch,
+    "nan": lambda step: holding(step, "nan", np.isnan), "inf": lambda step: holding(step, "inf", np.isinf), "mismatch": mismatch,
 }
 
 
-def made_at(step):
-    """What was computed: not what was put in, since a mask may hold −∞ by right."""
-    flowing = [value for value, parent in zip(step.node.values, step.node.parents) if parent is not None]
-    return [step.upstream, *flowing, step.value, *step.gradients.values()]
+def holding(step, fact, test):
+    """Whether a gradient at a step holds such numbers, or its output does though no input did: a mask may hold −∞ by right."""
+    def holds(value):
+        return bad(value) and bool(getattr(value, fact) if isinstance(value, Summary) else test(value).any())
 
-
-def nan_or_inf(value, fact, test):
-    """Whether an array, or what a Summary says of one, holds such numbers."""
-    if not bad(value):
-        return False
-    return bool(getattr(value, fact)) if isinstance(value, Summary) else bool(test(value).any())
+    if any(map(holds, (step.upstream, *step.gradients.values()))):
+        return True
+    return holds(step.value) and not any(map(holds, step.node.values))
 
 
 class Names(dict):
@@ -146,7 +142,8 @@ def parsed(text: str) -> ast.expr:
         tree = ast.parse(whole, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         where = f", at `{whole[max((error.offset or 1) - 1, 0):]}`" if isinstance(error, SyntaxError) else ""
-        raise InputError(f"`{text}` cannot be read{where}: {getattr(error, 'msg', error)}") from None
+        shown = text if len(text) < 100 else f"{text[:97]}..."
+        raise InputError(f"`{shown}` cannot be read{where[:100]}: {getattr(error, 'msg', error)}") from None
     check_kinds(tree, text)
     return tree
 

@@ -148,7 +148,7 @@ def jac(session: Session, rest: str) -> str:
     step = session.step
     argument, *parts = rest.split() or [""]
     if argument not in step.inputs:
-        raise InputError(f"jac of which argument? {', '.join(name[1:] for name in step.gradients)}")
+        raise InputError(f"jac of which argument? {', '.join(step.gradients)}")
     shape = dict(zip(step.inputs, step.node.shapes))[argument]
     if not parts and math.prod(shape) * math.prod(step.node.shape) > 250_000:
         parts = [",".join("0" * len(step.node.shape))]
