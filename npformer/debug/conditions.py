@@ -132,7 +132,7 @@ def names_in(trace: Trace) -> set[str]:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def parsed(text: str) -> ast.expr:
+def parsed(text: str) -> Any:
     """The expression that a text is; an InputError that points at what cannot be read."""
     whole = re.sub(r"\bfan[-_ ]out\b", "fanout", text.strip())
     whole = re.sub(r"\b(op|name):\s*([^\s()<>=,]+)", r'like(\1, "\2")', whole)
@@ -195,7 +195,7 @@ def check_patterns(tree, text, trace):
 # ── working out ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def worked_out(node: ast.expr, names: Mapping[str, Any]) -> Any:
+def worked_out(node: Any, names: Mapping[str, Any]) -> Any:
     """The value of an expression. Raises Absent where a name has no numbers here."""
     kind = type(node)
     if kind is ast.Constant:
@@ -241,7 +241,7 @@ def truth(value) -> bool:
     return bool(np.any(value))
 
 
-def index_of(node: ast.expr) -> Any:
+def index_of(node: Any) -> Any:
     """The index that stands in brackets: numbers, slices, `...`; an InputError for anything else."""
     if isinstance(node, ast.Tuple):
         return tuple(index_of(part) for part in node.elts)
@@ -282,7 +282,7 @@ class Condition:
         return False
 
 
-def value_of(tree: ast.expr, names: Mapping[str, Any], call: str) -> Any:
+def value_of(tree: Any, names: Mapping[str, Any], call: str) -> Any:
     """The value of an expression; what goes wrong in it is an InputError that begins with `call`."""
     try:
         with np.errstate(all="ignore"):

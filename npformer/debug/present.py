@@ -230,13 +230,13 @@ def row(role: str, name: str, value: Any) -> Row:
     if value.size == 0:
         return Row(role, name, shape_of(value), str(value.dtype), note="empty")
     finite = value[np.isfinite(value)] if value.dtype.kind in "fc" else value
-    spread = (None, None) if not finite.size else (finite.min(), finite.max())
+    low, high = (finite.min(), finite.max()) if finite.size else (None, None)
     zeros = 1 - np.count_nonzero(value) / value.size
-    return Row(role, name, shape_of(value), str(value.dtype), norm(finite), *spread, zeros,
+    return Row(role, name, shape_of(value), str(value.dtype), norm(finite), low, high, zeros,
                int(np.isnan(value).sum()), int(np.isinf(value).sum()))
 
 
-def norm(value: Any) -> float | None:
+def norm(value: Any) -> Any:
     """‖value‖₂; a Summary's own; None for what is no array."""
     if isinstance(value, Summary):
         return value.norm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,12 +127,12 @@ def paths(session: Session, rest: str) -> str:
 @command("residual", group="ask")
 def residual(session: Session, rest: str) -> str:
     """The residual identity where this step is an addition y = x + F(x): dL/dx = dL/dy + dL/dy·dF/dx."""
-    additions = additions_in(session.trace.nodes)
+    additions: dict[Any, Any] = additions_in(session.trace.nodes)
     step = session.frame.step
     if step is None or session.frame.inside_a_step or step.node not in additions:
-        ahead = [session.trace.step_at[node.number] for node in additions if node.number in session.trace.step_at]
-        return ("this step is no addition y = x + F(x)" + (f"; these steps are: {', '.join(map(str, sorted(ahead)))}"
-                if ahead else ", and no step of this trace is"))
+        there = sorted(session.trace.step_at[node.number] for node in additions if node.number in session.trace.step_at)
+        others = f"; these steps are: {', '.join(map(str, there))}" if there else ", and no step of this trace is"
+        return f"this step is no addition y = x + F(x){others}"
     found = identity_at(additions[step.node], np.asarray(step.upstream))
     rows = [("came", "dL/dy, which the skip passes on", number(present.norm(found.through_skip))),
             ("branch", "dL/dy · dF/dx, which the branch adds", number(present.norm(found.through_branch))),

@@ -103,14 +103,12 @@ def set_(session: Session, rest: str) -> str:
         raise InputError(f"{found.name} is {'a summary: too large to keep' if isinstance(found.array, Summary) else 'no array'}")
     array = np.array(found.array)
     try:
-        array[found.index()] = value
+        array[found.chosen()] = value
     except (IndexError, ValueError, OverflowError) as error:
         raise InputError(f"set {found.label}: {error}") from None
     changes = copied(session.changes)
-    if found.role == "arrived":
-        changes.upstream[found.node.number] = array
-    elif found.node is not None:
-        changes.values[found.node.number] = array
+    if found.node is not None:
+        (changes.upstream if found.role == "arrived" else changes.values)[found.node.number] = array
     else:
         changes.constants[present.place(original_constant(session, found))] = array
     return applied(session, changes, f"{name.strip()} = {number(value)}")

@@ -29,10 +29,9 @@ def look(session: Session, rest: str) -> str:
 @command("where", "w", group="look")
 def where(session: Session, rest: str) -> str:
     """The modules around this place, from the model inwards, and the user's line."""
-    frames, frame = [], session.frame
-    while frame is not None:
-        frames.insert(0, frame)
-        frame = frame.parent
+    frames = [session.frame]
+    while frames[0].parent is not None:
+        frames.insert(0, frames[0].parent)
     rows = []
     for k, frame in enumerate(frames):
         name = (frame.step.op if frame.step is not None else frame.label) or frame.trace.title or "the model"
@@ -127,12 +126,11 @@ def shown(value: Any) -> str:
 def heat(session: Session, rest: str) -> str:
     """Draw NAME in characters: dark where large, - where negative. INDEX chooses in the dims before the last two:
     `heat g 0`, `heat a 0,1`."""
-    name, index = rest, ()
+    name, places = rest, ""
     if rest and rest.split()[-1].replace(",", "").replace("-", "").isdigit() and " " in rest:
-        name, _, tail = rest.rpartition(" ")
-        index = tuple(int(i) for i in tail.split(",") if i)
+        name, _, places = rest.rpartition(" ")
     label, array = array_named(session, name)
-    return drawn(label, present.heat(array, 16, 40, index))
+    return drawn(label, present.heat(array, 16, 40, tuple(int(i) for i in places.split(",") if i)))
 
 
 def drawn(label, picture):

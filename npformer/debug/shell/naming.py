@@ -37,8 +37,8 @@ class Target(NamedTuple):
             raise InputError(f"{self.name} was too large to keep: {self.array!r}")
         return conditions.value_of(conditions.parsed(f"x{self.rest}"), {"x": self.array}, self.label)
 
-    def index(self) -> Any:
-        """The index alone, () where there is none. Raises InputError."""
+    def chosen(self) -> Any:
+        """The index that was typed, () where there is none. Raises InputError."""
         tree = conditions.parsed(f"x{self.rest}")
         if not self.rest:
             return ()

@@ -124,7 +124,7 @@ def module_screen(frame: Frame, width: int) -> str:
 
 def sent_out(frame):
     """([(node, what the frame sent it)] outside the frame, [(leaf, what the frame sent it)]): sums over the frame's steps."""
-    sums: dict = {}
+    sums = {}
     for step in frame.steps:
         for parent, d in zip(step.node.parents, step.sent):
             if d is not None and not frame.first <= frame.trace.step_at.get(parent.number, -1) <= frame.last:
