@@ -49,7 +49,8 @@ def step_into(session: Session, rest: str) -> str:
     frame = session.frame
     if not frame.inside_a_step or frame.parent is None or not frame.parent.opens:
         return screen(session)
-    return (f"the definition of {session.trace[session.cursor.index].op}, on the values that were recorded: its gradients and the rule's differ by "
+    fused = session.trace[session.cursor.index]
+    return (f"the definition of {fused.op}, on the values that were recorded: its gradients and the rule's differ by "
             f"{frame.trace.agreement:.1e} of the largest entry\n{screen(session)}")
 
 
