@@ -1,4 +1,4 @@
-// Builds npformer/debug/built/page.js and page.css: everything in two files, licences included. Same source, same bytes.
+// Builds npformer/debug/page/built/page.js and page.css: everything in two files, licences included. Same source, same bytes.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const home = dirname(fileURLToPath(import.meta.url));
-const target = process.argv[2] ?? join(home, "..", "npformer", "debug", "built");
+const target = process.argv[2] ?? join(home, "..", "npformer", "debug", "page", "built");
 const licence = readFileSync(join(home, "node_modules/@dagrejs/dagre/LICENSE"), "utf8").trim();
 
 const result = await build({

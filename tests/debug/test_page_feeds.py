@@ -7,7 +7,7 @@ import npformer as npf
 import npformer.nn.functional as F  # every operation is in the registry from here on
 from npformer.core import operation
 from npformer.core.samples import draw
-from npformer.debug.feeds import relation
+from npformer.debug.page.feeds import relation
 
 # Where a table of dims cannot say which single products vanish, the relation may say more than the Jacobian.
 MAY_SAY_MORE = {"matmul", "einsum", "linear", "layer_norm", "rms_norm", "batch_norm", "log_softmax"}

@@ -32,7 +32,7 @@ export function chart(data, goto) {
 
 // The outer modules as bands below the bars.
 function layers(data, goto) {
-  const outer = (path) => path.split(".").slice(0, 2).join(".");
+  const outer = (path) => path.match(/^(?:[^.\d][^.]*\.)+\d+(?=\.|$)/)?.[0] ?? path.split(".")[0]; // 'decoder.layers.1', else 'decoder'
   const bands = [];
   for (const [path, , from, to] of data.layers) {
     const name = outer(path);

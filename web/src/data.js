@@ -48,19 +48,14 @@ const kinds = {
 
 export const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
 
-// {shape, counts (cells along each dim), values (one a cell), low, high (of each cell, where it is a block)}, or null.
+// {shape, counts (cells along each dim), size, values (one a cell), blocks (whether these are means)}, or null.
 const decoded = new Map();
 export function cells(number) {
   const said = entry(number);
   if (!said || said.blob == null) return null;
   if (!decoded.has(number)) {
-    const all = kinds[said.kind](bytes(said.blob));
     const counts = said.blocks ?? said.shape;
-    const size = product(counts);
-    decoded.set(number, {
-      shape: said.shape, counts, size, blocks: Boolean(said.blocks), values: all.subarray(0, size),
-      low: said.blocks && all.subarray(size, 2 * size), high: said.blocks && all.subarray(2 * size),
-    });
+    decoded.set(number, { shape: said.shape, counts, size: product(counts), blocks: Boolean(said.blocks), values: kinds[said.kind](bytes(said.blob)) });
   }
   return decoded.get(number);
 }

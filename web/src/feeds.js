@@ -1,4 +1,4 @@
-// Which cells feed which: y[o] reads x[j] where all that a relation says holds (npformer/debug/feeds.py).
+// Which cells feed which: y[o] reads x[j] where all that a relation says holds (npformer/debug/page/feeds.py).
 
 import { bits, first, integers, last, unravel } from "./data.js";
 
@@ -13,11 +13,11 @@ export function partners(relation, side, place, y, x) {
   const at = unravel(place, here.counts);
   const found = [];
   const single_ = single && singles(relation, y, x);
-  const gates = blocks ? [] : (relation.gates ?? []).map(([dims, shape, number]) => ({ dims, shape, open: bits(number) }));
+  const gates = (relation.gates ?? []).map(([dims, shape, number]) => ({ dims, shape, open: bits(number) }));
   const other = new Array(there.counts.length).fill(0);
   for (let k = 0; k < there.size; k++) {
     const [o, j, flatY, flatX] = side === "y" ? [at, other, place, k] : [other, at, k, place];
-    if (tied(relation, o, j, y, x) && (!single_ || single_(flatY, flatX)) && gates.every((gate) => open(gate, o, j))) found.push(k);
+    if (tied(relation, o, j, y, x) && (!single_ || single_(flatY, flatX)) && gates.every((gate) => open(gate, o, j, y, x))) found.push(k);
     for (let d = other.length - 1; d >= 0; d--) { // the next index, in row-major order
       if (++other[d] < there.counts[d]) break;
       other[d] = 0;
@@ -38,10 +38,16 @@ function tied(relation, o, j, y, x) {
   return true;
 }
 
-function open(gate, o, j) {
-  let place = 0;
-  gate.dims.forEach(([side, d], k) => { place = place * gate.shape[k] + (side === "y" ? o : j)[d]; });
-  return gate.open(place);
+// Whether a gate is open for any entry of the two cells.
+function open(gate, o, j, y, x, k = 0, place = 0) {
+  if (k === gate.dims.length) return gate.open(place);
+  const [side, d] = gate.dims[k];
+  const [index, { shape, counts }] = side === "y" ? [o[d], y] : [j[d], x];
+  const end = last(index, shape[d], counts[d]);
+  for (let at = first(index, shape[d], counts[d]); at <= end; at++) {
+    if (open(gate, o, j, y, x, k + 1, place * gate.shape[k] + at)) return true;
+  }
+  return false;
 }
 
 // What is said of single entries, as a function of their flat places.

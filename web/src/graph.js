@@ -9,12 +9,25 @@ const PER_CHARACTER = 7.3;
 
 const prefixes = (path) => (path ? path.split(".").map((_, k, parts) => parts.slice(0, k + 1).join(".")) : []);
 
+// The paths that are levels of the graph: those that hold operations, and what only holds other modules, lists left out.
+function levels(paths) {
+  const inside = new Map();
+  for (const path of paths) {
+    prefixes(path).slice(0, -1).forEach((outer) => {
+      const part = path.slice(outer.length + 1).split(".")[0];
+      inside.set(outer, (inside.get(outer) ?? new Set()).add(part));
+    });
+  }
+  const holds = [...inside].filter(([, parts]) => parts.size > 1 && ![...parts].every((part) => /^\d+$/.test(part)));
+  return new Set([...paths, ...holds.map(([outer]) => outer)]);
+}
+
 // What belongs to a trace's graph whatever is open: where each node lives, and which steps a module has.
 export class Modules {
   constructor(data) {
     this.data = data;
     this.open = new Set();
-    const known = new Set(data.nodes.filter((node) => node.op).map((node) => node.where));
+    const known = levels(new Set(data.nodes.filter((node) => node.op).map((node) => node.where)));
     this.homes = data.nodes.map((node) => {
       const path = node.op ? node.where : node.name.includes(".") ? node.name.slice(0, node.name.lastIndexOf(".")) : "";
       return prefixes(path).filter((part) => known.has(part));
@@ -98,6 +111,12 @@ function layout({ boxes, edges }, open) {
   return { graph, clusters };
 }
 
+// A module's path without what the open module around it says already.
+function short(path, open) {
+  const outer = prefixes(path).slice(0, -1).reverse().find((part) => open.has(part));
+  return outer ? path.slice(outer.length + 1) : path;
+}
+
 const curve = (points) => points.map((p, k) => {
   if (!k) return `M${p.x},${p.y}`;
   const before = points[k - 1];
@@ -117,11 +136,11 @@ export function drawing(modules, at, on) {
     const { x, y, width: w, height: h } = graph.node(name);
     shapes.push(svg("g", { class: "cluster", "data-path": path, "aria-expanded": "true", "aria-label": `close ${path}`, ...act(() => on.module(path)) },
       svg("rect", { x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 10 }),
-      svg("text", { x: x - w / 2 + 4, y: y - h / 2 - 5 }, `${path} −`)));
+      svg("text", { x: x - w / 2 + 4, y: y - h / 2 - 5 }, `${short(path, modules.open)} −`)));
   }
   const edges = graph.edges().map((e) => {
     const edge = graph.edge(e);
-    const path = svg("path", { class: edge.skip ? "edge skip" : "edge", d: curve(edge.points), "marker-end": "url(#arrow)" });
+    const path = svg("path", { class: edge.skip ? "edge skip" : "edge", d: curve(edge.points) });
     return { ...edge, path };
   });
   const boxes = [...seen.boxes].map(([key, box]) => {
@@ -137,8 +156,8 @@ export function drawing(modules, at, on) {
     return { key, box, node, bar, width: w, x, y };
   });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "graph", role: "group", "aria-label": "graph of the model" },
-    svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" },
-      svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" }))),
+    svg("defs", {}, ["arrow", "arrow-skip", "arrow-flows"].map((id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7,
+      markerUnits: "userSpaceOnUse", orient: "auto" }, svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" })))),
     shapes, edges.map((edge) => edge.path), boxes.map((each) => each.node));
 
   function update(step) {

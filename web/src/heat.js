@@ -79,9 +79,9 @@ export class Card {
   drawSteppers() {
     const at = this.at();
     const move = (d, by) => () => this.link.slice(this.lead, at.map((v, k) => (k === d ? (v + by + this.lead[d]) % this.lead[d] : v)));
-    this.steppers.replaceChildren("[", ...at.flatMap((v, d) => this.lead[d] === 1 ? ["0, "] : [
+    this.steppers.replaceChildren("[", ...at.flatMap((v, d) => this.lead[d] === 1 ? ["0,"] : [
       button("‹", `${this.name}: one back along dim ${d}`, move(d, -1)), el("span", {}, v),
-      button("›", `${this.name}: one on along dim ${d}`, move(d, 1)), ", "]), ":, :]");
+      button("›", `${this.name}: one on along dim ${d}`, move(d, 1)), ","]), " :, :]");
   }
 
   drawMarks() {
@@ -157,7 +157,7 @@ export class Card {
   say() {
     if (this.hovered != null) {
       const value = show(this.array.values[this.hovered], 5);
-      const spread = this.array.blocks ? ` on average, ${show(this.array.low[this.hovered])} to ${show(this.array.high[this.hovered])}` : "";
+      const spread = this.array.blocks ? " on average" : "";
       this.readout.replaceChildren(el("b", {}, `${this.index(this.hovered)} = ${value}`), spread, el("span", {}, this.link.words(this)));
     } else this.readout.replaceChildren(...this.summary());
   }

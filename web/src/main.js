@@ -66,7 +66,8 @@ function follow() {
   if (!box) return;
   const [x, y] = [box.x * drawn.factor, box.y * drawn.factor];
   const inside = x > stage.scrollLeft + 40 && x < stage.scrollLeft + stage.clientWidth - 40 && y > stage.scrollTop + 40 && y < stage.scrollTop + stage.clientHeight - 60;
-  if (!inside) stage.scrollTo({ left: x - stage.clientWidth / 2, top: y - stage.clientHeight / 2, behavior: playing ? "auto" : "smooth" });
+  const near = Math.abs(y - stage.scrollTop - stage.clientHeight / 2) < stage.clientHeight;
+  if (!inside) stage.scrollTo({ left: x - stage.clientWidth / 2, top: y - stage.clientHeight / 2, behavior: near ? "smooth" : "auto" });
 }
 
 function openHere() {

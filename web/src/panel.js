@@ -7,6 +7,7 @@ import { Card } from "./heat.js";
 import { Link } from "./link.js";
 
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
+const count = (steps) => `${steps} step${steps === 1 ? "" : "s"}`;
 const norm = (number) => entry(number)?.norm;
 
 export function panel(frame, go) {
@@ -104,7 +105,8 @@ function ledger(title, node, frame, go) {
 
 function line(source) {
   if (!source) return section("Your line", el("p", {}, "No line was recorded."));
-  const rows = source.lines.map((words, k) => el("div", { class: source.line + k === source.at ? "at" : "" }, el("i", {}, source.line + k), el("code", {}, words || " ")));
+  const indent = Math.min(...source.lines.filter((words) => words.trim()).map((words) => words.length - words.trimStart().length));
+  const rows = source.lines.map((words, k) => el("div", { class: source.line + k === source.at ? "at" : "" }, el("i", {}, source.line + k), el("code", {}, words.slice(indent) || " ")));
   return section(`Your line: ${source.place}`, source.note ? el("p", {}, source.note) : el("div", { class: "code", tabindex: 0 }, rows));
 }
 
@@ -125,7 +127,7 @@ function module(frame, go) {
   const steps = frame.view.data.steps.slice(frame.from, frame.to + 1);
   const rows = frame.children.slice(0, 400).map((child) => {
     const inside = frame.view.data.steps[child.from];
-    return el("tr", {}, el("td", {}, button(child.label || "model", `go to ${child.path}`, () => go(child))), el("td", {}, child.single ? inside.op : `${child.to - child.from + 1} steps`),
+    return el("tr", {}, el("td", {}, button(child.label || "model", `go to ${child.path}`, () => go(child))), el("td", {}, child.single ? inside.op : count(child.to - child.from + 1)),
       el("td", {}, show(norm(inside.arrays[0]?.[2]))));
   });
   return { nodes: [

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .present import edges, place, row
+from ..present import edges, place, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WHOLE = 4096                                       # entries that are shown one by one: 64 × 64
 LEAST = 192                                        # what an array is cut down to in a page with very many
-BUDGET = 2_500_000                                 # characters of all arrays together, which cut WHOLE down
+BUDGET = 4_500_000                                 # characters of all arrays together, which cut WHOLE down
 PER_ENTRY = 4                                      # characters of base64: three bytes
 
 
@@ -78,8 +78,8 @@ class Store:
             if array.size <= largest:
                 entry["kind"], numbers = plain(array)
             else:
-                entry["kind"], entry["blocks"] = "f3", fitting(array.shape, largest // 3)
-                numbers = three_bytes(np.stack(averaged(array, entry["blocks"])))
+                entry["kind"], entry["blocks"] = "f3", fitting(array.shape, largest)
+                numbers = three_bytes(averaged(array, entry["blocks"]))
             entry["blob"] = self.blob(numbers)
         return self.entries
 
@@ -93,8 +93,8 @@ class Store:
 
 
 def finite(value: Any) -> float | None:
-    """A number as JSON has it: NaN and infinity are none."""
-    return float(value) if value is not None and math.isfinite(value) else None
+    """A number as the page shows it, in seven digits; NaN and infinity, which JSON has not, are none."""
+    return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 
 def plain(array):
@@ -124,12 +124,11 @@ def fitting(shape: Sequence[int], most: int) -> list[int]:
 
 
 def averaged(array, counts):
-    """(mean, smallest, largest) of each block."""
-    mean = low = high = array.astype(float)
+    """The mean of each block."""
+    mean = array.astype(float)
     with np.errstate(all="ignore"):
         for dim, (size, count) in enumerate(zip(array.shape, counts)):
             ends = edges(size, count)
             lengths = np.diff(ends).reshape([-1 if d == dim else 1 for d in range(array.ndim)])
             mean = np.add.reduceat(mean, ends[:-1], dim) / lengths
-            low, high = np.minimum.reduceat(low, ends[:-1], dim), np.maximum.reduceat(high, ends[:-1], dim)
-    return mean, low, high
+    return mean

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import GraphError, NpformerError
-from ..core.operation import Operation
-from ..ops.shape import positive_dim, positive_dims
-from .record import Summary
+from ...core.errors import GraphError, NpformerError
+from ...core.operation import Operation
+from ...ops.shape import positive_dim, positive_dims
+from ..record import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .tracing import TraceStep
+    from ..tracing import TraceStep
 
 LARGEST = 65_536                                   # entries of a map, or of a Jacobian that is looked at whole
 

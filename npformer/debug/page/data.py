@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import NpformerError
-from ..core.operation import Fused
-from . import present
-from .feeds import relation
-from .frames import tree
-from .pagestore import WHOLE, Store, finite
-from .record import Summary
-from .residual import additions_in, residuals
+from ...core.errors import NpformerError
+from ...core.operation import Fused
+from .. import present
+from ..frames import tree
+from ..record import Summary
+from ..residual import additions_in, residuals
+from .feeds import LARGEST, relation
+from .store import WHOLE, Store, finite
 
 if TYPE_CHECKING:
+    from ..frames import Frame
+    from ..tracing import Trace, TracedNode, TraceStep
     from .feeds import Relation
-    from .frames import Frame
-    from .tracing import Trace, TracedNode, TraceStep
 
 INSIDE = 80_000                                    # entries of arrays for definitions; there is no room for more
 MOST_ADDITIONS = 200                               # whose identity is worked out
@@ -89,7 +89,7 @@ def of_source(source: present.Source | None) -> dict | None:
 
 
 def of_relation(found: Relation | None, step: TraceStep, i: int, store: Store) -> dict | None:
-    """A Relation; what speaks of single entries only where these are shown one by one."""
+    """A Relation; a table of single entries only where these are shown one by one, a gate only where it is small."""
     if found is None:
         return None
     whole = max(np.prod(step.node.shape), np.prod(step.node.shapes[i])) <= WHOLE
@@ -102,8 +102,8 @@ def of_relation(found: Relation | None, step: TraceStep, i: int, store: Store) -
             said[name] = store.blob(np.packbits(table) if table.dtype == bool else table.astype("<i4"))
     if found.flat:
         said["flat"] = True
-    if whole:
-        said["gates"] = [[dims, list(mask.shape), store.blob(np.packbits(mask))] for dims, mask in found.gates]
+    said["gates"] = [[dims, list(mask.shape), store.blob(np.packbits(mask))]
+                     for dims, mask in found.gates if mask.size <= LARGEST]
     return said
 
 

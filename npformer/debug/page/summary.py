@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import present
-from .pagestore import Store, finite
+from .. import present
+from .store import Store, finite
 
 if TYPE_CHECKING:
-    from .tracing import Trace, TraceStep
+    from ..tracing import Trace, TraceStep
 
 MOST_GROUPS = 150
 
 
 def of_large(trace: Trace, store: Store) -> dict:
-    """The trace as groups of steps, in the form of `pagedata.of_trace`: each group stands where a step would."""
+    """The trace as groups of steps, in the form of `data.of_trace`: each group stands where a step would."""
     groups = grouped(trace)
     number = {step.node.number: k for k, group in enumerate(groups) for step in group}
     steps = [of_group(k, group, store) for k, group in enumerate(groups)]
@@ -53,7 +53,8 @@ def of_group(k, group, store):
     ops = Counter(step.op for step in group).most_common()
     words = {"formula": "", "rule": [], "code": None}
     return {
-        "node": k, "name": f"{where or 'top level'}: steps {first.index} to {last.index}", "where": where, "op": ops[0][0],
+        "node": k, "name": f"{where or 'top level'}: steps {first.index} to {last.index}", "where": where,
+        "op": f"{ops[0][0]} × {len(group)}" if len(ops) == 1 else f"{len(group)} steps",
         "call": ", ".join(f"{op} × {count}" for op, count in ops[:8]) + (", …" if len(ops) > 8 else ""),
         "words": store.text(words), "line": store.text(None), "feeds": {}, "fused": False,
         "arrays": [["arrived", "g of the first step", store.add(first.upstream), -1],

@@ -1,6 +1,6 @@
 """The page: a trace as one self-contained HTML file, to step through in a browser.
 
-The data is JSON (`pagedata`), the script and style are built from `web/` by `make page` and ship with npformer. The file
+The data is JSON (`data`), the script and style are built from `web/` by `make page` and ship with npformer. The file
 asks for nothing from anywhere: its own policy forbids it.
 """
 
@@ -13,16 +13,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import GraphError
-from ..files import write_whole
-from .colours import DARK, LIGHT
-from .pagedata import of_trace
-from .pagestore import Store
-from .pagesummary import of_large
+from ...core.errors import GraphError
+from ...files import write_whole
+from ..colours import DARK, LIGHT
+from .data import of_trace
+from .store import Store
+from .summary import of_large
 
 if TYPE_CHECKING:
-    from ..typing import StrPath
-    from .tracing import Trace
+    from ...typing import StrPath
+    from ..tracing import Trace
 
 MOST_STEPS = 2_000                                 # beyond which steps are put together by module
 BUILT = Path(__file__).parent / "built"

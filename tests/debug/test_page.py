@@ -1,0 +1,234 @@
+"""The page's file: what is in it, what it weighs, how it is written. How it behaves is in test_page_browser.py."""
+
+import base64
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import npformer as npf
+import npformer.nn.functional as F
+from npformer import InputError, nn
+from npformer.core.errors import GraphError
+from npformer.debug.examples import EXAMPLES, example
+from npformer.debug.page.store import Store, averaged, fitting
+from npformer.models import GPT
+
+WEB = pathlib.Path(__file__).parents[2] / "web"
+
+
+def told(html):
+    """The data inside a page."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S).group(1))
+
+
+def numbers(data, entry):
+    """The entries of an array as a reader of the page decodes them."""
+    raw = np.frombuffer(base64.b64decode(data["blobs"][entry["blob"]]), np.uint8)
+    shape = entry.get("blocks", entry["shape"])
+    if entry["kind"] == "u1":
+        return raw.reshape(shape)
+    if entry["kind"] == "i4":
+        return raw.view("<i4").reshape(shape)
+    whole = np.zeros((len(raw) // 3, 4), np.uint8)
+    whole[:, 1:] = raw.reshape(-1, 3)
+    return whole.reshape(-1).view("<f4").reshape(shape)
+
+
+def data_of(trace):
+    return told(trace.to_html())
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return npf.debug.trace(example("tiny")[1])
+
+
+# ── what is in it ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_step_is_there_with_its_numbers(name):
+    trace = npf.debug.trace(example(name)[1])
+    data = data_of(trace)
+    assert len(data["trace"]["steps"]) == len(trace) and len(data["trace"]["nodes"]) == len(trace.nodes)
+    for step, said in zip(trace, data["trace"]["steps"]):
+        arrived = data["arrays"][said["arrays"][0][2]]
+        assert said["arrays"][0][:2] == ["arrived", "g"]
+        assert arrived["norm"] == pytest.approx(np.linalg.norm(step.upstream), rel=1e-6)
+        if "blocks" not in arrived:
+            assert np.allclose(numbers(data, arrived), step.upstream, rtol=2e-5, atol=0)
+
+
+def test_the_ledger_adds_up(tiny):
+    for node, said in zip(tiny.nodes, data_of(tiny)["trace"]["nodes"]):
+        assert len(said["ledger"]) == len(node.contributions)
+        if said["ledger"]:
+            assert said["ledger"][-1][4] == pytest.approx(np.linalg.norm(node.gradient))
+
+
+def test_the_identity_at_each_addition(tiny):
+    records, said = npf.debug.residuals(tiny.output), data_of(tiny)["trace"]["additions"]
+    assert len(said) == len(records) == 2
+    assert all(each["error"] < 1e-14 and len(each["arrays"]) == 4 for each in said)
+    assert said[-1]["cosine"] == pytest.approx(records[0].cosine)
+
+
+def test_definitions_are_inside_with_their_agreement(tiny):
+    steps = data_of(tiny)["trace"]["steps"]
+    inside = [step["inside"] for step in steps if step["fused"]]
+    there = [each for each in inside if isinstance(each, dict)]
+    assert len(there) >= 3 and all(each["agreement"] < 1e-12 for each in there)
+    assert all("left out" in each for each in inside if isinstance(each, str))
+
+
+def test_one_array_is_kept_once():
+    store = Store()
+    a = np.arange(6.0)
+    assert store.add(a) == store.add(a) == store.add(a.copy()) and store.add(a.reshape(2, 3)) != store.add(a)
+    store.encoded()
+    assert len(store.blobs) == 1
+
+
+@pytest.mark.parametrize("array", [
+    np.array(3.25), np.array([np.nan, np.inf, -np.inf, 1e-30, -2.5]), np.array([[True, False]]), np.arange(-3, 4),
+    np.zeros((0, 3)), np.array([2 ** 40]), np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)])
+def test_numbers_come_back(array):
+    store = Store()
+    store.add(array)
+    entry, = store.encoded()
+    if not array.size:
+        assert "blob" not in entry
+        return
+    found = numbers({"blobs": list(store.blobs)}, entry)
+    assert found.shape == array.shape and np.allclose(found, array.astype(float), rtol=2e-5, atol=0, equal_nan=True)
+
+
+def test_large_arrays_become_means_of_blocks():
+    array = np.random.default_rng(0).standard_normal((3, 100, 90))
+    store = Store()
+    store.add(array)
+    entry, = store.encoded()
+    assert entry["blocks"] == fitting(array.shape, 4096) and np.prod(entry["blocks"]) <= 4096
+    rows, columns = entry["blocks"][1:]
+    block = array[1, 2 * 100 // rows:3 * 100 // rows, 90 // columns:2 * 90 // columns]
+    assert averaged(array, entry["blocks"])[1, 2, 1] == pytest.approx(block.mean())
+    assert numbers({"blobs": list(store.blobs)}, entry)[1, 2, 1] == pytest.approx(block.mean(), rel=1e-4)
+
+
+def test_very_many_arrays_are_cut_down_to_the_budget():
+    store = Store()
+    for k in range(700):
+        store.add(np.full((64, 64), float(k)))
+    store.encoded()
+    assert sum(map(len, store.blobs)) < 5_000_000 and store.cut() < 4096
+
+
+# ── what it weighs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_small_model_makes_a_small_page(tiny):
+    assert len(tiny.to_html()) < 1_500_000
+
+
+def test_a_gpt_of_12_layers():
+    model = GPT(65, context=64, n_layer=12, n_head=4, d_model=128)
+    x, y = npf.randint(0, 65, (2, 1, 64))
+    trace = npf.debug.trace(lambda: F.cross_entropy(model(x).view(-1, 65), y.view(-1)))
+    html = trace.to_html()
+    assert len(html) < 5_000_000 and len(told(html)["trace"]["steps"]) == len(trace)
+
+
+def test_50000_nodes_are_put_together():
+    def chain():
+        x = npf.randn(3, requires_grad=True)
+        for _ in range(50_000):
+            x = x * 1.0001
+        return x.sum()
+    data = data_of(npf.debug.trace(chain))["trace"]
+    assert len(data["steps"]) <= 300 and "too many to show" in data["notes"][0]
+    assert sum(step["group"]["count"] for step in data["steps"]) == 50_001
+    assert [step["group"]["first"] for step in data["steps"][1:]] == [step["group"]["last"] + 1 for step in data["steps"][:-1]]
+
+
+# ── how it is written ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_is_written_and_returned(tiny, tmp_path):
+    html = tiny.to_html(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html and list(tmp_path.iterdir()) == [tmp_path / "page.html"]
+
+
+@pytest.mark.parametrize("path", ["nowhere/page.html", "."])
+def test_a_bad_path_is_refused_in_words(tiny, tmp_path, path):
+    with pytest.raises(InputError, match="cannot be written"):
+        tiny.to_html(tmp_path / path)
+
+
+def test_a_trace_without_steps_is_refused():
+    x = npf.tensor(1.0, requires_grad=True)
+    with pytest.raises(GraphError, match="no steps"):
+        npf.debug.trace(x).to_html()
+
+
+def test_the_same_trace_gives_the_same_page():
+    trace = npf.debug.trace(lambda: (npf.randn(4, 3, requires_grad=True) * 2).relu().sum())
+    assert trace.to_html() == trace.to_html()
+
+
+def test_a_loaded_trace_has_a_page(tiny, tmp_path):
+    tiny.save(tmp_path / "trace.safetensors")
+    loaded = npf.debug.Trace.load(tmp_path / "trace.safetensors")
+    assert len(data_of(loaded)["trace"]["steps"]) == len(tiny)
+
+
+def test_names_cannot_end_the_script_or_begin_a_tag():
+    evil = "</script><img src=x onerror=alert(1)>"
+    model = type(evil, (nn.Module,), {"forward": lambda self, x: self._modules["<b>"](x)})()
+    model.add_module("<b>", nn.Linear(3, 2))
+    html = npf.debug.trace(lambda: model(npf.randn(4, 3)).sum()).to_html()
+    assert "<img" not in html and html.count("</script>") == 2 and "<b>" not in html
+    assert told(html)["trace"]["title"] == evil
+
+
+def test_names_that_no_encoding_knows(tmp_path):
+    trace = npf.debug.trace(lambda: npf.randn(2, requires_grad=True).sum())
+    trace.title = "\udcff ⚙ \u2028"               # what Python makes of a file's name that is no UTF-8
+    trace.to_html(tmp_path / "page.html")
+    assert "⚙" in told((tmp_path / "page.html").read_text(encoding="utf-8"))["trace"]["title"]
+
+
+def test_nothing_comes_from_elsewhere(tiny):
+    """The policy in the page allows its own script and style and nothing else; no attribute names an address."""
+    html = tiny.to_html()
+    assert "default-src 'none'" in html and not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", html.split("<style>")[0])
+    assert "unsafe" not in html.split("<title>")[0]
+
+
+def test_summaries_and_nothing_are_no_obstacle():
+    trace = npf.debug.trace(example("tiny")[1], largest=50)
+    data = data_of(trace)
+    assert any(entry["note"] == "too large to keep" for entry in data["arrays"])
+    x, y = npf.randn(3, requires_grad=True), npf.randn(3, requires_grad=True)
+    assert any(number is None for *_, number, _ in data_of(npf.debug.trace((x + y).sum()))["trace"]["steps"][1]["arrays"])
+
+
+# ── the built script ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_built_page_is_what_its_source_builds(tmp_path):
+    if not shutil.which("node") or not (WEB / "node_modules/esbuild").exists():
+        pytest.skip("THE PAGE'S SCRIPT IS NOT REBUILT: Node or npm's packages are missing. Run `make browser` first.")
+    subprocess.run(["node", str(WEB / "build.mjs"), str(tmp_path)], check=True, capture_output=True)
+    for name in ("page.js", "page.css"):
+        shipped = pathlib.Path(npf.debug.__file__).parent / "page" / "built" / name
+        assert shipped.read_bytes() == (tmp_path / name).read_bytes(), f"{name} is not up to date: run `make page`"
+
+
+def test_the_lock_file_names_no_registry():
+    lock = json.loads((WEB / "package-lock.json").read_text())
+    assert not [name for name, package in lock["packages"].items() if "resolved" in package]
