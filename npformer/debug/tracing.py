@@ -50,7 +50,8 @@ class TraceStep(Step):
 
     @property
     def arguments(self) -> tuple:
-        """What the operation was called with, in order."""
+        """What the operation was called with, in order. A GraphError where an array was too large to keep."""
+        require_whole(self.name, self.inputs)
         return self.node.values
 
     @property
@@ -73,9 +74,21 @@ class TraceStep(Step):
         far its gradients are from what the hand-derived rule sent, relative to the largest entry that it sent."""
         return inside(self)
 
+    def jacobian(self, argument, rows=None, columns=None):
+        require_whole(self.name, {**self.inputs, "y": self.value, **(self.saved or {})})
+        return super().jacobian(argument, rows, columns)
+
     def _repr_html_(self):
         from .notebook import step_html
         return step_html(self)
+
+
+def require_whole(name, arrays):
+    """Raise GraphError where one of a step's arrays was too large to keep."""
+    large = [array for array, value in arrays.items() if isinstance(value, Summary)]
+    if large:
+        raise GraphError(f"{name}: too large to keep were {', '.join(large)}, and this needs their numbers.\n"
+                         "  Record the trace with a larger `largest`.")
 
 
 class Trace(Sequence):

@@ -1,0 +1,123 @@
+"""The tree of modules and steps at the left of the terminal app, filled where it is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.style import Style
+from rich.text import Text
+from textual.message import Message
+from textual.widgets import Tree
+
+from ...core.errors import NpformerError
+from .. import present
+from .heat import palette
+
+if TYPE_CHECKING:
+    from textual.widgets.tree import TreeNode
+
+    from ..frames import Frame
+
+MANY = 100                                         # frames that stand in one place; more are put into groups
+
+
+class ModuleTree(Tree, can_focus=False):
+    """Model, modules, operations and primitives. A block before each name stands for the gradient that arrives there."""
+
+    class Chosen(Message):
+        """Somebody clicked on a frame."""
+
+        def __init__(self, frame: Frame) -> None:
+            super().__init__()
+            self.frame = frame
+
+    def __init__(self, root: Frame) -> None:
+        super().__init__(root.trace.title or "graph", data=[root])
+        self.auto_expand, self.guide_depth = False, 2
+        self.places = {id(root): self.root}        # of the frames that have a line
+        self.blocks: dict[int, str] = {}           # id of a trace -> the block of each of its steps
+        self.frame_of = {self.root: root}
+
+    def on_mount(self) -> None:
+        self.fill(self.root)
+        self.root.expand()
+
+    def fill(self, node: TreeNode) -> None:
+        """The lines below a line, the first time that it is opened."""
+        if node.children or not node.allow_expand:
+            return
+        frame = self.frame_of.get(node)
+        self.add_lines(node, frame.children if frame is not None else node.data)
+
+    def add_lines(self, node, frames):
+        """A line for each of `frames`, or, if they are many, for groups of them."""
+        size = MANY
+        while len(frames) > size * MANY:
+            size *= MANY
+        if len(frames) > MANY:
+            for k in range(0, len(frames), size):
+                group = frames[k:k + size]
+                line = node.add(f"steps {group[0].first}–{group[-1].last}", data=group)
+                self.places.update((id(frame), line) for frame in group)
+            return
+        for frame in frames:
+            line = node.add(frame.label, data=[frame], allow_expand=frame.opens or frame.step is None)
+            self.places[id(frame)], self.frame_of[line] = line, frame
+
+    def line_of(self, frame: Frame) -> TreeNode:
+        """The line of a frame; those above it are opened."""
+        if id(frame) not in self.places and frame.parent is not None:
+            above = self.line_of(frame.parent)
+            self.fill(above)
+            above.expand()
+        line = self.places[id(frame)]
+        while self.frame_of.get(line) is not frame:
+            self.fill(line)                        # a group: its lines now know the frame better
+            line.expand()
+            line = self.places[id(frame)]
+        return line
+
+    def stand_at(self, frame: Frame) -> None:
+        """Mark a frame's line and bring it into view."""
+        line = self.line_of(frame)
+        above = line.parent
+        while above is not None:
+            above.expand()
+            above = above.parent
+        self.call_after_refresh(self.move_cursor, line, False)
+
+    # ── what it looks like, and the mouse ────────────────────────────────────────────────────────────────────────────
+
+    def block(self, frame: Frame) -> str:
+        """The norm of the gradient that arrives at a frame, beside all others of its trace."""
+        trace = frame.trace
+        if id(trace) not in self.blocks:
+            self.blocks[id(trace)] = present.sparkline([present.norm(step.upstream) or 0.0 for step in trace])
+        return self.blocks[id(trace)][frame.first] if len(trace) else " "
+
+    def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:
+        """Arrow, block, name."""
+        frame = self.frame_of.get(node)
+        label = Text("" if node.allow_expand else "  ", base_style, no_wrap=True)
+        if node.allow_expand:
+            label.append("▾ " if node.is_expanded else "▸ ", base_style + Style(meta={"toggle": True}))
+        if frame is not None and frame.parent is not None:
+            label.append(self.block(frame) + " ", base_style + Style(color="rgb({},{},{})".format(*palette(self).negative)))
+        label.append(str(node.label), style)
+        return label
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded) -> None:
+        event.stop()
+        try:
+            self.fill(event.node)
+        except NpformerError as error:
+            event.node.collapse()
+            self.notify(str(error), severity="error", markup=False)
+
+    def on_tree_node_selected(self, event: Tree.NodeSelected) -> None:
+        event.stop()
+        frame = self.frame_of.get(event.node)
+        if frame is None:
+            event.node.toggle()
+        else:
+            self.post_message(self.Chosen(frame))

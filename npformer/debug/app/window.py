@@ -1,0 +1,348 @@
+"""The window of the terminal app: the tree at the left, the step at the right, keys as in the shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.console import Group
+from rich.style import Style
+from rich.text import Text
+from textual.app import App
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
+
+from ...core.errors import NpformerError
+from ..conditions import Condition
+from ..frames import Cursor, Frame, leaves
+from ..residual import additions_in
+from . import panels
+from .arrays import ArrayView, arrays_at, jacobians_at
+from .heat import HeatMap, palette, rgb
+from .parts import THEMES, Keys, Layers, Prompt
+from .tree import ModuleTree
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from ..residual import Addition
+    from ..tracing import Trace
+
+WIDE = 140                                         # columns from which the step stands beside the tabs
+
+
+class Stepper(App):
+    """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows one place in it."""
+
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = ""                                # letters and arrows are for walking
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    CSS = """
+    #title { height: 1; background: $panel; padding: 0 1; }
+    ModuleTree { width: 27; border-right: solid $panel; background: $background; padding: 0; scrollbar-size: 1 1; }
+    VerticalScroll { scrollbar-size: 1 1; }
+    #side { width: 1fr; padding: 0 1; display: none; border-right: solid $panel; }
+    TabbedContent { width: 1fr; }
+    TabPane { padding: 0 1; }
+    Tabs, #tabs-list-bar, #tabs-list { height: 1; }
+    Underline { display: none; }
+    Tab.-active { background: $primary; color: $background; text-style: bold; }
+    .choices { height: auto; link-style: none; link-background: $background; }
+    Layers { height: 2; padding: 0 1; }
+    .-wide ModuleTree { width: 40; }
+    .-wide #side { display: block; }
+    """
+    KEYS: ClassVar = [
+        Binding("n,down", "move('over')", "next", tooltip="over: the next place on this level"),
+        Binding("p,up", "move('back')", "back", tooltip="back: the place before"),
+        Binding("s,right", "move('into')", "into", tooltip="into a module, or into an operation's definition"),
+        Binding("o,left", "move('out')", "out", tooltip="out: the place around this one"),
+        Binding("c", "run(1)", "continue", tooltip="on to the next step where a breakpoint holds"),
+        Binding("C", "run(-1)", "reverse", show=False, tooltip="back to the last step where a breakpoint holds"),
+        Binding("b", "ask('break')", "break", tooltip="set a breakpoint: nan, op:softmax, norm(g) > 10"),
+        Binding("slash", "ask('find')", "find", tooltip="on to the next step with such a name"),
+        Binding("g", "ask('goto')", "goto", tooltip="to the step of a number"),
+        Binding("i", "tab('info')", show=False, tooltip="tab info: formula, rule, numbers, your line"),
+        Binding("h", "tab('heat')", show=False, tooltip="tab heat: the arrays as heat maps"),
+        Binding("l", "tab('ledger')", show=False, tooltip="tab ledger: who sent what"),
+        Binding("j", "tab('jacobian')", show=False, tooltip="tab jacobian: of this step alone"),
+        Binding("r", "tab('rule')", show=False, tooltip="tab rule: the source of the gradient rule"),
+        Binding("left_square_bracket", "choose(-1)", show=False, key_display="[ ]", tooltip="another array to draw"),
+        Binding("right_square_bracket", "choose(1)", show=False),
+        Binding("comma", "slice(-1)", show=False, key_display=", .", tooltip="another slice of an array of three dims or more"),
+        Binding("full_stop", "slice(1)", show=False),
+        Binding("tab", "cells", show=False, tooltip="into the map: arrows go from cell to cell"),
+        Binding("escape", "leave", show=False, tooltip="out of the map, or of a question"),
+        Binding("pagedown", "page(1)", show=False, key_display="pgdn pgup", tooltip="scroll what is too long for the screen"),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("1", "who(1)", show=False, key_display="1 … 9", tooltip="to the consumer on that line of the ledger"),
+        *(Binding(str(line), f"who({line})", show=False) for line in range(2, 10)),
+        Binding("t", "other_theme", "theme", show=False, tooltip="dark or light"),
+        Binding("question_mark", "keys", "keys", tooltip="this list"),
+        Binding("q", "quit", "quit", tooltip="leave"),
+    ]
+    BINDINGS = [*KEYS]
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace, self.cursor = trace, Cursor(trace)
+        self.breakpoints: dict[str, Condition] = {}
+        self.sought = ""
+        self.additions: dict[Any, Addition] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title")
+        with Horizontal():
+            yield ModuleTree(self.cursor.root)
+            with VerticalScroll(id="side", can_focus=False):
+                yield Static()
+            with TabbedContent(initial="info"):
+                for name in ("info", "heat", "ledger", "jacobian", "rule"):
+                    with TabPane(f"[u]{name[0]}[/u]{name[1:]}", id=name):
+                        if name in ("heat", "jacobian"):
+                            yield ArrayView()
+                        else:
+                            with VerticalScroll(can_focus=False):
+                                yield Static()
+        yield Layers(self.trace)
+        yield Prompt()
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = THEMES[0].name
+        self.query_one(Tabs).can_focus = False     # the arrows walk; a click or a letter chooses a tab
+        self.theme_changed_signal.subscribe(self, lambda _: self.draw())
+        self.call_after_refresh(self.arrive)
+
+    # ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def frame(self) -> Frame:
+        """Where the cursor stands."""
+        return self.cursor.at
+
+    @property
+    def arrays(self) -> ArrayView | None:
+        """The maps of the tab that is open, if it has any."""
+        tabs = self.query_one(TabbedContent)
+        return next(iter(tabs.get_pane(tabs.active).query(ArrayView)), None) if tabs.active else None
+
+    def arrive(self) -> None:
+        """Show the place where the cursor stands now."""
+        self.query_one(ModuleTree).stand_at(self.frame)
+        for area in self.query(VerticalScroll):
+            area.scroll_home(animate=False)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw what can be seen: title, layers, the tab that is open, and on a wide screen the step beside it."""
+        self.query_one("#title", Static).update(self.title_line())
+        self.query_one(Layers).stand_at(self.cursor.index)
+        tabs = self.query_one(TabbedContent)
+        if self.size.width >= WIDE:
+            self.draw_panel(self.query_one("#side"), "info", *(["ledger"] if self.frame.step else []))
+        if self.arrays is not None:
+            self.arrays.offer(arrays_at(self.frame) if tabs.active == "heat" else jacobians_at(self.frame))
+        elif tabs.active:
+            self.draw_panel(tabs.get_pane(tabs.active), tabs.active)
+
+    def draw_panel(self, area, *names):
+        """Fill one area with panels: 'info', 'ledger', 'rule'."""
+        look = panels.Look(max(area.size.width - 3, 30), self.current_theme, palette(self))
+        area.query_one(Static).update(Group(*(self.panel(name, look) for name in names)))
+
+    def panel(self, name, look):
+        """What one panel says of the place where the cursor stands."""
+        if name == "rule":
+            return panels.rule_panel(self.frame, look)
+        if name == "ledger":
+            return panels.ledger_panel(panels.ledgers_at(self.frame), self.frame, look)
+        frame, step = self.frame, self.frame.step
+        if step is None:
+            return panels.module_panel(frame, look)
+        if self.additions is None:                 # found once, when they are first needed
+            self.additions = additions_in(self.trace.nodes)
+        return panels.step_panel(step, frame.level, panels.residual_at(step, self.additions), look)
+
+    def title_line(self):
+        """The model, the place, what the walk stops at."""
+        frame = self.frame
+        line = Text.assemble((frame.path or self.trace.title or "graph", Style(bold=True)),
+                             f"  step{'' if frame.step else 's'} {panels.span(frame)} of {len(frame.trace)}",
+                             no_wrap=True, overflow="ellipsis")
+        if frame.inside_a_step:
+            line.append(f"  {panels.definition_note(frame)}", Style(color=rgb(palette(self).positive)))
+        if self.breakpoints:
+            line.append(f"  stops at {', '.join(self.breakpoints)}", Style(color=rgb(palette(self).negative)))
+        return line
+
+    # ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def action_move(self, word: str) -> None:
+        """One of the cursor's moves: over, back, into, out."""
+        nowhere = {"over": "this is the last step", "back": "this is the first step",
+                   "into": "there is nothing inside: its rule is one line (r shows it)", "out": "this is the whole model"}
+        try:
+            moved = getattr(self.cursor, word)()
+        except NpformerError as error:
+            self.complain(error)
+            return
+        if moved:
+            self.arrive()
+        else:
+            self.say(nowhere[word])
+
+    def say(self, text: str) -> None:
+        """A word to the user; a name in it may look like markup, and is none."""
+        self.notify(text, markup=False)
+
+    def complain(self, error: Exception) -> None:
+        """What cannot be done, and why."""
+        self.notify(str(error), severity="error", markup=False)
+
+    def stand(self, frame: Frame) -> None:
+        """Go to a frame."""
+        self.cursor.at = frame
+        self.arrive()
+
+    def action_goto_step(self, index: int) -> None:
+        """Go to a step of the trace that is shown: of the whole, or of a definition."""
+        frame = self.frame
+        while frame.parent is not None and frame.parent.trace is frame.trace:
+            frame = frame.parent
+        if frame.parent is not None:               # the frames of a definition; the fused step is around them
+            self.stand(next(leaf for child in frame.parent.children for leaf in leaves(child) if leaf.first == index))
+        else:
+            self.cursor.goto(index)
+            self.arrive()
+
+    def action_who(self, line: int) -> None:
+        """Go to the consumer on that line of the first ledger."""
+        found = [entry for ledger in panels.ledgers_at(self.frame)[:1] for entry in ledger][line - 1:line]
+        if found and found[0].step >= 0:
+            self.action_goto_step(found[0].step)
+        else:
+            self.say(f"the ledger has no line {line} that leads to a step")
+
+    def action_run(self, by: int) -> None:
+        """On (1) or back (-1) to the next step at which a breakpoint holds."""
+        if not self.breakpoints:
+            self.say("there is no breakpoint: b sets one")
+        elif self.seek(lambda step: any(b.holds(step) for b in self.breakpoints.values()), by):
+            return
+        else:
+            self.say(f"no {'later' if by > 0 else 'earlier'} step: {', '.join(self.breakpoints)}")
+
+    def seek(self, accepts, by=1):
+        """Go to the next step that is accepted, if there is one."""
+        try:
+            found = self.cursor.run(accepts, by)
+        except NpformerError as error:
+            self.complain(error)
+            return True
+        if found:
+            self.arrive()
+        return found
+
+    def on_module_tree_chosen(self, event: ModuleTree.Chosen) -> None:
+        self.stand(event.frame)
+
+    def on_layers_chosen(self, event: Layers.Chosen) -> None:
+        self.cursor.goto(event.step)
+        self.arrive()
+
+    # ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def action_ask(self, what: str) -> None:
+        """Open the line at the bottom for one answer."""
+        hint = {"find": f"part of a name{f'; nothing: {self.sought} again' if self.sought else ''}",
+                "goto": "number of a step", "break": "nan, op:softmax, norm(g) > 10, ...; nothing: clear all"}[what]
+        self.query_one(Prompt).ask(what, hint)
+
+    def on_prompt_answered(self, event: Prompt.Answered) -> None:
+        self.action_leave()
+        getattr(self, f"answer_{event.what}")(event.text)
+
+    def answer_find(self, text: str) -> None:
+        """On to the next step whose name has the text in it."""
+        self.sought = text or self.sought
+        if self.sought and not self.seek(lambda step: self.sought in step.name):
+            self.say(f"no later step has {self.sought!r} in its name")
+
+    def answer_goto(self, text: str) -> None:
+        """To the step of that number."""
+        try:
+            self.cursor.goto(int(text))
+        except (NpformerError, ValueError) as error:
+            self.complain(error if isinstance(error, NpformerError) else ValueError(f"{text!r} is no number of a step"))
+        else:
+            self.arrive()
+
+    def answer_break(self, text: str) -> None:
+        """One more condition to stop at; nothing clears them all."""
+        try:
+            self.breakpoints = {**self.breakpoints, text: Condition(text, self.trace)} if text else {}
+        except NpformerError as error:
+            self.complain(error)
+        self.draw()
+
+    def action_leave(self) -> None:
+        """Out of a question or a map, back to walking."""
+        self.query_one(Prompt).display = False
+        self.set_focus(None)
+
+    # ── tabs, maps, themes ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def action_tab(self, name: str) -> None:
+        """Open a tab."""
+        if name != "info" or self.size.width < WIDE:
+            self.query_one(TabbedContent).active = name
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        self.draw()
+
+    def on_resize(self) -> None:
+        """A wide screen has the step beside the tabs, and needs no tab for it."""
+        tabs = self.query_one(TabbedContent)
+        if self.size.width >= WIDE:
+            tabs.hide_tab("info")
+            tabs.active = "heat" if tabs.active == "info" else tabs.active
+        else:
+            tabs.show_tab("info")
+        self.call_after_refresh(self.draw)
+
+    def action_page(self, by: int) -> None:
+        """A page down or up in what is too long for the screen."""
+        for area in self.query(VerticalScroll):
+            area.scroll_relative(y=by * (area.size.height - 2), animate=False)
+
+    def action_choose(self, by: int) -> None:
+        """The next or previous array."""
+        if self.arrays:
+            self.arrays.choose(by)
+
+    def action_slice(self, by: int) -> None:
+        """The next or previous slice of it."""
+        if self.arrays:
+            self.arrays.slice(by)
+
+    def action_pick(self, at: int) -> None:
+        """The array that was clicked."""
+        if self.arrays:
+            self.arrays.pick(at)
+
+    def action_cells(self) -> None:
+        """Into the map."""
+        if self.arrays:
+            self.arrays.query_one(HeatMap).focus()
+
+    def action_other_theme(self) -> None:
+        """Dark or light."""
+        self.theme = next(theme.name for theme in THEMES if theme.name != self.theme)
+
+    def action_keys(self) -> None:
+        """The list of keys."""
+        self.push_screen(Keys(self.KEYS))
+
