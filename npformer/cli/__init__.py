@@ -120,7 +120,9 @@ def add_step(commands):
     what.add_argument("--load", metavar="TRACE", help="a trace that was saved")
     step.add_argument("--backward", type=int, default=1, metavar="N", help="which backward pass of the script (%(default)s)")
     step.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (%(default)s)")
-    step.add_argument("--do", metavar="COMMANDS", help="run these and exit: --do 'b nan; c; where'; `help` is one of them")
+    how = step.add_mutually_exclusive_group()
+    how.add_argument("--app", action="store_true", help="on the whole terminal: keys, mouse, arrays as heat maps")
+    how.add_argument("--do", metavar="COMMANDS", help="run these and exit: --do 'b nan; c; where'; `help` is one of them")
     step.add_argument("--html", metavar="PAGE.html", help="write a page to step through in a browser, and exit")
     step.add_argument("--save", metavar="TRACE", help="write the trace, and exit")
 

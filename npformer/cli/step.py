@@ -8,7 +8,7 @@ from itertools import islice
 
 from ..core.arrays import manual_seed
 from ..core.errors import InputError, NpformerError
-from ..debug import recording, trace
+from ..debug import app, recording, trace
 from ..debug.examples import example
 from ..debug.present import short
 from ..debug.shell import COMMANDS, Session
@@ -31,12 +31,17 @@ class Enough(BaseException):
 
 def run(arguments):
     """Record, then write, obey --do, or ask for commands. Returns the exit code: 1 if a wrong gradient was found."""
+    if arguments.app and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError("--app needs a terminal to draw on. Without one, --do 'COMMANDS' runs commands of the shell.")
     found = traced(arguments)
     if arguments.save:
         found.save(arguments.save)
         print(f"{arguments.save}: {len(found)} steps")
     if arguments.html:
         print(f"{arguments.html}: {len(found.to_html(arguments.html)) / 1e6:.1f} MB")
+    if arguments.app:
+        app.run(found)
+        return 0
     session = Session(found)
     if arguments.do is not None:
         return obey(session, arguments.do.split(";"))

@@ -1,6 +1,7 @@
 """Seeing the backward pass: viewers and probes over the steps of `npf.backprop`."""
 
 # ruff: noqa: I001
+from . import app as app
 from .anomaly import detect_anomaly as detect_anomaly
 from .flow import GradientFlow as GradientFlow, LayerFlow as LayerFlow, gradient_flow as gradient_flow
 from .ledger import Ledger as Ledger, Path as Path, Reason as Reason
