@@ -8,7 +8,10 @@ from ...core.samples import mask, positive, real, value
 from .classes import probabilities
 from .planted import T, subject, total
 
-SCALE = 1 / math.sqrt(3)
+
+def usual(q, scale):
+    """1/√K, unless another scale is asked for."""
+    return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
 
 
 def scores_gradient(g, v, a):
@@ -18,100 +21,106 @@ def scores_gradient(g, v, a):
 
 
 @subject(q=real(2, 5, 3), k=real(2, 7, 3), v=real(2, 7, 11))
-def attention(q, k, v):
-    """y = softmax(q @ kᵀ·scale) @ v, scale = 1/√3.
+def attention(q, k, v, *, scale=None):
+    """y = softmax(q @ kᵀ·scale) @ v, scale = 1/√K.
 
     dv = aᵀ @ g;  ds = a·(da − Σ da·a), da = g @ vᵀ;  dq = ds @ k·scale;  dk = dsᵀ @ q·scale
     """
-    a = probabilities(q @ T(k) * SCALE)
-    return a @ v, {"a": a}
+    scale = usual(q, scale)
+    a = probabilities(q @ T(k) * scale)
+    return a @ v, {"a": a, "scale": scale}
 
 
-attention.right(q=lambda g, k, v, a: scores_gradient(g, v, a) @ k * SCALE,
-                k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q * SCALE,
+attention.right(q=lambda g, k, v, a, scale: scores_gradient(g, v, a) @ k * scale,
+                k=lambda g, q, v, a, scale: T(scores_gradient(g, v, a)) @ q * scale,
                 v=lambda g, a: T(a) @ g)
 attention.wrong("scale missing from dq", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k)
 attention.wrong("scale missing from dk", "factor", k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q)
 attention.wrong("scale missing from both", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k,
                 k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q)
-attention.wrong("scaled twice", "factor", q=lambda g, k, v, a: scores_gradient(g, v, a) @ k * SCALE ** 2)
+attention.wrong("scaled twice", "factor", q=lambda g, k, v, a, scale: scores_gradient(g, v, a) @ k * scale ** 2)
 attention.wrong("divided by 1/√K where it should multiply", "factor",
-                k=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q / SCALE)
+                k=lambda g, q, v, a, scale: T(scores_gradient(g, v, a)) @ q / scale)
 attention.wrong("scale of the values' width", "factor",
-                q=lambda g, k, v, a: scores_gradient(g, v, a) @ k / math.sqrt(11))
+                q=lambda g, k, v, a: scores_gradient(g, v, a) @ k / math.sqrt(v.shape[-1]))
 attention.wrong("softmax as a diagonal", "diagonal-jacobian", "missing-term", "unexplained",
-                q=lambda g, k, v, a: g @ T(v) * a * (1 - a) @ k * SCALE)
-attention.wrong("softmax's sum dropped", "missing-term", q=lambda g, k, v, a: g @ T(v) * a @ k * SCALE)
+                q=lambda g, k, v, a, scale: g @ T(v) * a * (1 - a) @ k * scale)
+attention.wrong("softmax's sum dropped", "missing-term", q=lambda g, k, v, a, scale: g @ T(v) * a @ k * scale)
 attention.wrong("weights held constant in dk", "zero", k=lambda g, k: np.zeros_like(k))
 attention.wrong("scores for weights in dv", "stale-value", "missing-term", "unexplained", "missing-factor",
-                v=lambda g, q, k: T(q @ T(k) * SCALE) @ g)
-attention.wrong("sign of dq", "sign", q=lambda g, k, v, a: -scores_gradient(g, v, a) @ k * SCALE)
-attention.wrong("dv averaged over the queries", "averaged-broadcast", "factor", v=lambda g, a: T(a) @ g / 5)
+                v=lambda g, q, k, scale: T(q @ T(k) * scale) @ g)
+attention.wrong("sign of dq", "sign", q=lambda g, k, v, a, scale: -scores_gradient(g, v, a) @ k * scale)
+attention.wrong("dv averaged over the queries", "averaged-broadcast", "factor", v=lambda g, a: T(a) @ g / g.shape[-2])
 attention.wrong("softmax's sum over the queries", "wrong-axis", "wrong-coefficient", "unexplained",
-                q=lambda g, k, v, a: (a * (g @ T(v) - (g @ T(v) * a).sum(1, keepdims=True))) @ k * SCALE)
+                q=lambda g, k, v, a, scale: (a * (g @ T(v) - (g @ T(v) * a).sum(-2, keepdims=True))) @ k * scale)
 attention.wrong("leading weight lost in ds", "missing-factor", "unexplained",
-                q=lambda g, k, v, a: (g @ T(v) - total(g @ T(v) * a)) @ k * SCALE)
+                q=lambda g, k, v, a, scale: (g @ T(v) - total(g @ T(v) * a)) @ k * scale)
 attention.wrong("dk from the first query only", "not-accumulated", "path-missing",
-                k=lambda g, q, v, a: T(scores_gradient(g, v, a)[:, :1]) @ q[:, :1] * SCALE)
+                k=lambda g, q, v, a, scale: T(scores_gradient(g, v, a)[..., :1, :]) @ q[..., :1, :] * scale)
 attention.wrong("dk and dv exchanged", "shape", k=lambda g, a: T(a) @ g,
-                v=lambda g, q, v, a: T(scores_gradient(g, v, a)) @ q * SCALE)
+                v=lambda g, q, v, a, scale: T(scores_gradient(g, v, a)) @ q * scale)
 attention.wrong("batch items exchanged", "permuted", v=lambda g, a: (T(a) @ g)[::-1].copy())
 
-CAUSAL = np.tril(np.ones((5, 5), bool))
+
+def causal(q, ahead=0):
+    """True where a query sees a key: up to its own place, or some places `ahead`."""
+    return np.tril(np.ones((q.shape[-2], q.shape[-2]), bool), ahead)
 
 
-def masked(q, k, seen):
+def masked(q, k, seen, scale):
     """The weights of a square attention in which only `seen` keys count."""
-    return probabilities(np.where(seen, q @ T(k) * SCALE, -np.inf))
+    return probabilities(np.where(seen, q @ T(k) * scale, -np.inf))
 
 
 @subject(q=real(2, 5, 3), k=real(2, 5, 3), v=real(2, 5, 3))
-def causal_attention(q, k, v):
+def causal_attention(q, k, v, *, scale=None):
     """As attention; a query sees the keys up to its own place"""
-    a = masked(q, k, CAUSAL)
-    return a @ v, {"a": a, "unmasked": probabilities(q @ T(k) * SCALE)}
+    scale = usual(q, scale)
+    a = masked(q, k, causal(q), scale)
+    return a @ v, {"a": a, "unmasked": probabilities(q @ T(k) * scale), "scale": scale}
 
 
 causal_attention.right(**attention.rules)
 causal_attention.wrong("mask forgotten, weights computed again", "mask-ignored", "mask-leak", "stale-value",
                        v=lambda g, unmasked: T(unmasked) @ g)
 causal_attention.wrong("mask forgotten in dq", "mask-ignored", "mask-leak", "stale-value", "unexplained",
-                       q=lambda g, k, v, unmasked: scores_gradient(g, v, unmasked) @ k * SCALE)
+                       q=lambda g, k, v, unmasked, scale: scores_gradient(g, v, unmasked) @ k * scale)
 causal_attention.wrong("mask off by one", "mask-ignored", "mask-leak", "stale-value",
-                       v=lambda g, q, k: T(masked(q, k, np.tril(np.ones((5, 5), bool), 1))) @ g)
+                       v=lambda g, q, k, scale: T(masked(q, k, causal(q, 1), scale)) @ g)
 causal_attention.wrong("weights not transposed in dv", "transposed", "mask-leak", "mask-ignored",
                        v=lambda g, a: a @ g)
 causal_attention.wrong("scores' gradient not transposed in dk", "transposed", "mask-leak", "unexplained",
-                       k=lambda g, q, v, a: scores_gradient(g, v, a) @ q * SCALE)
+                       k=lambda g, q, v, a, scale: scores_gradient(g, v, a) @ q * scale)
 causal_attention.wrong("future rows of dv emptied", "missing-term", "path-missing", "zero", "unexplained",
-                       "diagonal-jacobian", v=lambda g, a: np.einsum("btt,btw->btw", a, g))
+                       "diagonal-jacobian", v=lambda g, a: np.einsum("...tt,...tw->...tw", a, g))
 
 
 @subject(q=real(5, 3), k=real(7, 3), v=real(7, 2), seen=mask(5, 7), drop=lambda rng: (rng.random((5, 7)) < 0.7) / 0.7)
-def attention_with_dropout(q, k, v, seen, drop):
+def attention_with_dropout(q, k, v, seen, drop, *, scale=None):
     """As attention; y = (a·drop) @ v, where a query sees some keys only"""
-    a = masked(q, k, seen)
-    return (a * drop) @ v, {"a": a}
+    scale = usual(q, scale)
+    a = masked(q, k, seen, scale)
+    return (a * drop) @ v, {"a": a, "scale": scale}
 
 
 def dropped_scores(g, v, a, drop):
     """ds = a·(da − Σ da·a), da = g @ vᵀ·drop"""
-    da = g @ v.T * drop
+    da = g @ T(v) * drop
     return a * (da - total(da * a))
 
 
-attention_with_dropout.right(q=lambda g, k, v, a, drop: dropped_scores(g, v, a, drop) @ k * SCALE,
-                             k=lambda g, q, v, a, drop: dropped_scores(g, v, a, drop).T @ q * SCALE,
-                             v=lambda g, a, drop: (a * drop).T @ g,
-                             drop=lambda g, v, a: g @ v.T * a)
+attention_with_dropout.right(q=lambda g, k, v, a, drop, scale: dropped_scores(g, v, a, drop) @ k * scale,
+                             k=lambda g, q, v, a, drop, scale: T(dropped_scores(g, v, a, drop)) @ q * scale,
+                             v=lambda g, a, drop: T(a * drop) @ g,
+                             drop=lambda g, v, a: g @ T(v) * a)
 attention_with_dropout.wrong("weights before dropout in dv", "mask-ignored", "mask-leak", "missing-factor",
-                             "unexplained", v=lambda g, a: a.T @ g)
+                             "unexplained", v=lambda g, a: T(a) @ g)
 attention_with_dropout.wrong("dropout forgotten in ds", "mask-ignored", "mask-leak", "missing-factor", "unexplained",
-                             q=lambda g, k, v, a: dropped_scores(g, v, a, 1.0) @ k * SCALE)
-attention_with_dropout.wrong("1/(1 − p) forgotten in dv", "factor", v=lambda g, a, drop: (a * (drop > 0)).T @ g)
+                             q=lambda g, k, v, a, scale: dropped_scores(g, v, a, 1.0) @ k * scale)
+attention_with_dropout.wrong("1/(1 − p) forgotten in dv", "factor", v=lambda g, a, drop: T(a * (drop > 0)) @ g)
 attention_with_dropout.wrong("dropped weights in the softmax's backward", "wrong-coefficient", "extra-factor",
                              "unexplained", "missing-term",
-                             q=lambda g, k, v, a, drop: dropped_scores(g, v, a * drop, 1.0) @ k * SCALE)
+                             q=lambda g, k, v, a, drop, scale: dropped_scores(g, v, a * drop, 1.0) @ k * scale)
 
 BLIND = [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 1]]
 

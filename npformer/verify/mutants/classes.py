@@ -60,9 +60,9 @@ log_softmax.wrong("the backward of softmax", "missing-factor", "extra-factor", "
 TARGET = [3, 0, 4, 3, 1, 3, 2]
 
 
-def chosen(target):
-    """1 at the target, 0 elsewhere; a target below 0 counts as 0."""
-    return np.eye(5)[np.maximum(target, 0)]
+def chosen(target, p):
+    """1 at the target, 0 elsewhere, in p's shape; a target below 0 counts as 0."""
+    return np.eye(p.shape[-1])[np.maximum(target, 0)]
 
 
 def picked(x, target):
@@ -76,20 +76,20 @@ def cross_entropy(x, target):
     return -picked(x, target).mean(), {"p": probabilities(x)}
 
 
-cross_entropy.right(x=lambda g, p, target: g * (p - chosen(target)) / 7)
-cross_entropy.wrong("1/N forgotten", "factor", x=lambda g, p, target: g * (p - chosen(target)))
-cross_entropy.wrong("divided by N·V", "factor", x=lambda g, p, target: g * (p - chosen(target)) / 35)
-cross_entropy.wrong("divided by V", "factor", x=lambda g, p, target: g * (p - chosen(target)) / 5)
-cross_entropy.wrong("sign", "sign", x=lambda g, p, target: g * (chosen(target) - p) / 7)
+cross_entropy.right(x=lambda g, p, target: g * (p - chosen(target, p)) / len(target))
+cross_entropy.wrong("1/N forgotten", "factor", x=lambda g, p, target: g * (p - chosen(target, p)))
+cross_entropy.wrong("divided by N·V", "factor", x=lambda g, p, target: g * (p - chosen(target, p)) / p.size)
+cross_entropy.wrong("divided by V", "factor", x=lambda g, p, target: g * (p - chosen(target, p)) / p.shape[-1])
+cross_entropy.wrong("sign", "sign", x=lambda g, p, target: g * (chosen(target, p) - p) / len(target))
 cross_entropy.wrong("target's column only", "missing-term", "mask-ignored", "path-missing", "diagonal-jacobian",
-                    "unexplained", x=lambda g, p, target: g * (p - 1) * chosen(target) / 7)
-cross_entropy.wrong("1 not subtracted", "missing-term", "path-missing", x=lambda g, p: g * p / 7)
-cross_entropy.wrong("probabilities forgotten", "missing-term", x=lambda g, target: -g * chosen(target) / 7)
+                    "unexplained", x=lambda g, p, target: g * (p - 1) * chosen(target, p) / len(target))
+cross_entropy.wrong("1 not subtracted", "missing-term", "path-missing", x=lambda g, p: g * p / len(p))
+cross_entropy.wrong("probabilities forgotten", "missing-term", x=lambda g, p, target: -g * chosen(target, p) / len(target))
 cross_entropy.wrong("logits for probabilities", "missing-term", "wrong-coefficient", "unexplained",
-                    x=lambda g, x, target: g * (x - chosen(target)) / 7)
-cross_entropy.wrong("upstream forgotten", "ignores-upstream", x=lambda p, target: (p - chosen(target)) / 7)
+                    x=lambda g, x, target: g * (x - chosen(target, x)) / len(target))
+cross_entropy.wrong("upstream forgotten", "ignores-upstream", x=lambda p, target: (p - chosen(target, p)) / len(target))
 cross_entropy.wrong("through softmax once more", "extra-factor", "unexplained", "missing-factor",
-                    x=lambda g, p, target: softmax.rules["x"](g * (p - chosen(target)) / 7, p))
+                    x=lambda g, p, target: softmax.rules["x"](g * (p - chosen(target, p)) / len(target), p))
 
 
 @subject(x=real(7, 5), target=value([3, 0, -100, 3, 1, -100, 2]))
@@ -101,14 +101,14 @@ def cross_entropy_with_padding(x, target):
 
 def kept_only(x, target, kept, count):
     """The right gradient, but for which items it `kept`, and their `count`."""
-    return (probabilities(x) - chosen(target)) * kept[:, None] / count
+    return (probabilities(x) - chosen(target, x)) * kept[:, None] / count
 
 
-cross_entropy_with_padding.right(x=lambda g, x, target: g * kept_only(x, target, target >= 0, 5))
+cross_entropy_with_padding.right(x=lambda g, x, target: g * kept_only(x, target, target >= 0, (target >= 0).sum()))
 cross_entropy_with_padding.wrong("padding counted in N", "factor",
-                                 x=lambda g, x, target: g * kept_only(x, target, target >= 0, 7))
+                                 x=lambda g, x, target: g * kept_only(x, target, target >= 0, len(target)))
 cross_entropy_with_padding.wrong("padding gets a gradient", "mask-leak", "mask-ignored",
-                                 x=lambda g, x, target: g * kept_only(x, target, target > -200, 5))
+                                 x=lambda g, x, target: g * kept_only(x, target, target > -200, (target >= 0).sum()))
 
 
 @subject(x=real(7, 5), target=value(TARGET), weight=positive(5))
@@ -120,19 +120,19 @@ def cross_entropy_weighted(x, target, weight):
 
 def weight_rule(g, x, y, w, target):
     """d weight[i] = g · Σ (ℓₙ − L) / Σ w over the items of class i."""
-    return g * np.bincount(target, -picked(x, target) - y, 5) / w.sum()
+    return g * np.bincount(target, -picked(x, target) - y, x.shape[-1]) / w.sum()
 
 
-cross_entropy_weighted.right(x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] / w.sum(),
+cross_entropy_weighted.right(x=lambda g, p, w, target: g * (p - chosen(target, p)) * w[:, None] / w.sum(),
                              weight=weight_rule)
 cross_entropy_weighted.wrong("weights forgotten", "missing-factor",
-                             x=lambda g, p, w, target: g * (p - chosen(target)) / w.sum())
+                             x=lambda g, p, w, target: g * (p - chosen(target, p)) / w.sum())
 cross_entropy_weighted.wrong("weights squared", "extra-factor",
-                             x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] ** 2 / w.sum())
+                             x=lambda g, p, w, target: g * (p - chosen(target, p)) * w[:, None] ** 2 / w.sum())
 cross_entropy_weighted.wrong("divided by N", "factor",
-                             x=lambda g, p, w, target: g * (p - chosen(target)) * w[:, None] / 7)
+                             x=lambda g, p, w, target: g * (p - chosen(target, p)) * w[:, None] / len(target))
 cross_entropy_weighted.wrong("weight on the target alone", "wrong-coefficient", "missing-factor", "unexplained",
-                             x=lambda g, p, w, target: g * (p - chosen(target) * w[:, None]) / w.sum())
+                             x=lambda g, p, w, target: g * (p - chosen(target, p) * w[:, None]) / w.sum())
 
 E = 0.3                                            # how much the smoothing gives away
 
@@ -140,17 +140,17 @@ E = 0.3                                            # how much the smoothing give
 @subject(x=real(7, 5), target=value(TARGET))
 def cross_entropy_smoothed(x, target):
     """L = −mean Σ q·ln p, q = 0.7 at the target + 0.3/V everywhere.    dx = g/N · (p − q)"""
-    return -(((1 - E) * chosen(target) + E / 5) * log_softmax.function(x)).sum(1).mean(), {"p": probabilities(x)}
+    return -(((1 - E) * chosen(target, x) + E / x.shape[-1]) * log_softmax.function(x)).sum(1).mean(), {"p": probabilities(x)}
 
 
-cross_entropy_smoothed.right(x=lambda g, p, target: g * (p - (1 - E) * chosen(target) - E / 5) / 7)
+cross_entropy_smoothed.right(x=lambda g, p, target: g * (p - (1 - E) * chosen(target, p) - E / p.shape[-1]) / len(target))
 cross_entropy_smoothed.wrong("smoothing forgotten", "wrong-coefficient", "missing-term", "unexplained",
-                             x=lambda g, p, target: g * (p - chosen(target)) / 7)
+                             x=lambda g, p, target: g * (p - chosen(target, p)) / len(target))
 cross_entropy_smoothed.wrong("even share forgotten", "missing-term", "unexplained",
-                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target)) / 7)
+                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target, p)) / len(target))
 cross_entropy_smoothed.wrong("shared by the other classes only", "wrong-coefficient", "unexplained",
-                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target)
-                                                         - E / 4 * (1 - chosen(target))) / 7)
+                             x=lambda g, p, target: g * (p - (1 - E) * chosen(target, p)
+                                                         - E / (p.shape[-1] - 1) * (1 - chosen(target, p))) / len(target))
 
 # ── other losses ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -146,33 +146,37 @@ tile.wrong("last copy only", "not-accumulated", "path-missing", x=lambda g: g[10
 # ── look-ups: an entry may be used many times ────────────────────────────────────────────────────────────────────────
 
 IDS = [2, 0, 2, 5, 3, 2, 0]                        # 2 three times, 0 twice, 3 and 5 once, 1, 4 and 6 never
-COUNTS = np.bincount(IDS, minlength=7)
 
 
-def scattered(g, ids):
+def uses(weight, ids):
+    """How often each row was read, at least 1."""
+    return np.maximum(np.bincount(ids.reshape(-1), minlength=len(weight)), 1)[:, None]
+
+
+def scattered(g, weight, ids):
     """Zeros with every row of g added at its index."""
-    found = np.zeros((7, g.shape[1]))
+    found = np.zeros_like(weight)
     np.add.at(found, ids, g)
     return found
 
 
-def assigned(g, ids):
+def assigned(g, weight, ids):
     """What people write who forget that an index can repeat: the last row wins."""
-    found = np.zeros((7, g.shape[1]))
+    found = np.zeros_like(weight)
     found[ids] = g
     return found
 
 
-def buffered(g, ids):
+def buffered(g, weight, ids):
     """The same mistake: NumPy reads all of the left side before it writes."""
-    found = np.zeros((7, g.shape[1]))
+    found = np.zeros_like(weight)
     found[ids] += g
     return found
 
 
-def first(g, ids):
+def first(g, weight, ids):
     """The first row of each index wins."""
-    return assigned(g[::-1], ids[::-1])
+    return assigned(g.reshape(-1, g.shape[-1])[::-1], weight, ids.reshape(-1)[::-1])
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -186,13 +190,13 @@ embedding.wrong("assigned", "not-accumulated", weight=assigned)
 embedding.wrong("added through a buffer", "not-accumulated", weight=buffered)
 embedding.wrong("first use only", "not-accumulated", "path-missing", weight=first)
 embedding.wrong("divided by the count", "averaged-broadcast", "not-accumulated", "missing-factor", "wrong-coefficient",
-                weight=lambda g, ids: scattered(g, ids) / np.maximum(COUNTS, 1)[:, None])
-embedding.wrong("one row too far", "permuted", weight=lambda g, ids: scattered(g, ids + 1))
+                weight=lambda g, weight, ids: scattered(g, weight, ids) / uses(weight, ids))
+embedding.wrong("one row too far", "permuted", weight=lambda g, weight, ids: scattered(g, weight, (ids + 1) % len(weight)))
 embedding.wrong("rows of the upstream as they come", "permuted", "not-accumulated", "unexplained",
                 weight=lambda g: g.copy())
-embedding.wrong("divided by the number of places", "factor", weight=lambda g, ids: scattered(g, ids) / 7)
+embedding.wrong("divided by the number of places", "factor", weight=lambda g, weight, ids: scattered(g, weight, ids) / ids.size)
 embedding.wrong("counted twice where it repeats", "wrong-coefficient", "path-doubled", "extra-factor",
-                weight=lambda g, ids: scattered(g, ids) * np.maximum(COUNTS, 1)[:, None])
+                weight=lambda g, weight, ids: scattered(g, weight, ids) * uses(weight, ids))
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -201,7 +205,7 @@ def embedding_with_padding(weight, ids):
     return np.where((ids == 2)[:, None], 0.0, weight[ids])
 
 
-embedding_with_padding.right(weight=lambda g, ids: scattered(g * (ids != 2)[:, None], ids))
+embedding_with_padding.right(weight=lambda g, weight, ids: scattered(g * (ids != 2)[:, None], weight, ids))
 embedding_with_padding.wrong("the padding row gets a gradient", "mask-leak", "mask-ignored", weight=scattered)
 
 

@@ -9,14 +9,14 @@ EPS = 0.1                                          # large enough for its place 
 
 
 @subject(x=real(2, 3, 7), weight=positive(7), bias=real(7))
-def layer_norm(x, weight, bias):
+def layer_norm(x, weight, bias, *, eps=EPS):
     """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps).
 
     dx = r·(d − mean(d) − x̂·mean(d·x̂)), d = g·weight;  dweight = Σ g·x̂;  dbias = Σ g
     """
-    r = 1 / np.sqrt(x.var(-1, keepdims=True) + EPS)
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
     h = (x - average(x)) * r
-    return h * weight + bias, {"h": h, "r": r}
+    return h * weight + bias, {"h": h, "r": r, "eps": eps}
 
 
 def projected(d, h, r, mean=1, along=1):
@@ -32,7 +32,7 @@ layer_norm.wrong("projection dropped", "missing-term", x=lambda g, h, r, weight:
 layer_norm.wrong("mean subtracted twice", "wrong-coefficient", "path-doubled",
                  x=lambda g, h, r, weight: projected(g * weight, h, r, mean=2))
 layer_norm.wrong("sums for means", "wrong-coefficient",
-                 x=lambda g, h, r, weight: projected(g * weight, h, r, mean=7, along=7))
+                 x=lambda g, h, r, weight: projected(g * weight, h, r, mean=len(weight), along=len(weight)))
 layer_norm.wrong("plus before the projection", "wrong-coefficient",
                  x=lambda g, h, r, weight: projected(g * weight, h, r, along=-1))
 layer_norm.wrong("projection halved", "wrong-coefficient",
@@ -47,9 +47,9 @@ layer_norm.wrong("times the deviation", "extra-factor", "missing-factor",
 layer_norm.wrong("eps left out of r", "missing-eps", "missing-factor",
                  x=lambda g, h, x, weight: projected(g * weight, h, 1 / x.std(-1, keepdims=True)))
 layer_norm.wrong("eps outside the root", "missing-eps", "missing-factor",
-                 x=lambda g, h, x, weight: projected(g * weight, h, 1 / (x.std(-1, keepdims=True) + EPS)))
-layer_norm.wrong("variance over n − 1", "missing-eps", "missing-factor", "unexplained", x=lambda g, h, x, weight:
-                 projected(g * weight, h, 1 / np.sqrt(x.var(-1, keepdims=True, ddof=1) + EPS)))
+                 x=lambda g, h, x, weight, eps: projected(g * weight, h, 1 / (x.std(-1, keepdims=True) + eps)))
+layer_norm.wrong("variance over n − 1", "missing-eps", "missing-factor", "unexplained", x=lambda g, h, x, weight, eps:
+                 projected(g * weight, h, 1 / np.sqrt(x.var(-1, keepdims=True, ddof=1) + eps)))
 layer_norm.wrong("means over the batch", "wrong-axis", x=lambda g, h, r, weight:
                  r * (g * weight - (g * weight).mean((0, 1)) - h * (g * weight * h).mean((0, 1))))
 layer_norm.wrong("x for x̂ in the projection", "missing-term", "wrong-coefficient", "unexplained", "stale-value",
@@ -57,7 +57,7 @@ layer_norm.wrong("x for x̂ in the projection", "missing-term", "wrong-coefficie
 layer_norm.wrong("x − μ for x̂ in the projection", "wrong-coefficient", "missing-factor", "unexplained",
                  x=lambda g, x, r, weight: projected(g * weight, x - average(x), r))
 layer_norm.wrong("diagonal Jacobian", "diagonal-jacobian",
-                 x=lambda g, h, r, weight: r * g * weight * (1 - (1 + h * h) / 7))
+                 x=lambda g, h, r, weight: r * g * weight * (1 - (1 + h * h) / len(weight)))
 layer_norm.wrong("weight's gradient from x", "missing-term", "missing-factor", "unexplained", "stale-value",
                  weight=lambda g, x: columns(g * x))
 layer_norm.wrong("weight's gradient from the output", "missing-factor", "extra-factor", "missing-term", "stale-value",
@@ -66,20 +66,20 @@ layer_norm.wrong("weight's gradient without x̂", "missing-factor", weight=colum
 layer_norm.wrong("weight's gradient not summed", "unsummed-broadcast", "shape", weight=lambda g, h: g * h)
 layer_norm.wrong("weight's gradient summed over the batch only", "unsummed-broadcast", "shape",
                  weight=lambda g, h: (g * h).sum(0))
-layer_norm.wrong("bias's gradient averaged", "averaged-broadcast", "factor", bias=lambda g: columns(g) / 6)
+layer_norm.wrong("bias's gradient averaged", "averaged-broadcast", "factor", bias=lambda g: columns(g) * g.shape[-1] / g.size)
 layer_norm.wrong("bias's gradient from the first of the batch", "not-accumulated", "path-missing",
                  bias=lambda g: g[0].sum(0))
 layer_norm.wrong("bias's gradient times weight", "extra-factor", bias=lambda g, weight: columns(g * weight))
 
 
 @subject(x=real(2, 3, 7), weight=positive(7))
-def rms_norm(x, weight):
+def rms_norm(x, weight, *, eps=EPS):
     """y = x̂·weight, x̂ = x·r, r = 1/√(mean(x²) + eps).
 
     dx = r·(d − x̂·mean(d·x̂)), d = g·weight;  dweight = Σ g·x̂
     """
-    r = 1 / np.sqrt(average(x * x) + EPS)
-    return x * r * weight, {"h": x * r, "r": r}
+    r = 1 / np.sqrt(average(x * x) + eps)
+    return x * r * weight, {"h": x * r, "r": r, "eps": eps}
 
 
 rms_norm.right(x=lambda g, h, r, weight: projected(g * weight, h, r, mean=0), weight=lambda g, h: columns(g * h))
@@ -88,7 +88,7 @@ rms_norm.wrong("as in layer_norm", "missing-term", "wrong-coefficient", "unexpla
                x=lambda g, h, r, weight: projected(g * weight, h, r))
 rms_norm.wrong("r³ for r in the projection's place", "missing-factor", "wrong-coefficient", "unexplained",
                x=lambda g, x, r, weight: r * g * weight - r * x * average(g * weight * x))
-rms_norm.wrong("sum for mean", "wrong-coefficient", x=lambda g, h, r, weight: projected(g * weight, h, r, 0, 7))
+rms_norm.wrong("sum for mean", "wrong-coefficient", x=lambda g, h, r, weight: projected(g * weight, h, r, 0, len(weight)))
 rms_norm.wrong("plus for minus", "wrong-coefficient", x=lambda g, h, r, weight: projected(g * weight, h, r, 0, -1))
 rms_norm.wrong("weight forgotten", "missing-factor", x=lambda g, h, r: projected(g, h, r, mean=0))
 rms_norm.wrong("weight outside the bracket", "missing-factor", "wrong-coefficient", "transposed",

@@ -40,9 +40,9 @@ class Mutant:
         rng = np.random.default_rng(seed)
         return [draw(rng) for draw in self.subject.draws.values()]
 
-    def forward(self, *arrays):
-        """y, or y and a cache of all that the rules may read."""
-        y = self.subject.function(*arrays)
+    def forward(self, *arrays, **options):
+        """y, or y and a cache of all that the rules may read. options: of the operation; the subject's own if none are given."""
+        y = self.subject.function(*arrays, **options)
         if isinstance(y, tuple):
             y, saved = y
             return y, {"y": y, **dict(zip(self.names, arrays)), **saved}
