@@ -1,5 +1,10 @@
 """Which cells feed which, held against the Jacobian's own zeros: for every operation at every sample."""
 
+import json
+import pathlib
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -7,7 +12,10 @@ import npformer as npf
 import npformer.nn.functional as F  # every operation is in the registry from here on
 from npformer.core import operation
 from npformer.core.samples import draw
+from npformer.debug.page import store
 from npformer.debug.page.feeds import relation
+from npformer.debug.present import edges
+from npformer.models import TinyTransformer
 
 # Where a table of dims cannot say which single products vanish, the relation may say more than the Jacobian.
 MAY_SAY_MORE = {"matmul", "einsum", "linear", "layer_norm", "rms_norm", "batch_norm", "log_softmax"}
@@ -94,3 +102,49 @@ def test_a_users_function_is_asked_for_its_jacobian():
 def test_a_large_function_is_not_asked():
     step, = steps_of(Roll.apply, np.arange(2000.0))
     assert relation(step, 0) is None
+
+
+# ── the same in the page's own script ────────────────────────────────────────────────────────────────────────────────
+
+
+def small_model():
+    """The trace of a model so small that every Jacobian is at hand."""
+    model = TinyTransformer(7, context=5, d_model=4, n_heads=2, d_ff=6)
+    x, y = npf.randint(0, 7, (2, 2, 5))
+    return npf.debug.trace(lambda: F.cross_entropy(model(x).view(-1, 7), y.view(-1)))
+
+
+def said_by_the_script(trace, folder):
+    """(step, argument, cells of y, cells of x, table) as the page's script has it."""
+    if not shutil.which("node"):
+        pytest.skip("THE PAGE'S SCRIPT IS NOT TRIED: Node is missing. Run `make browser` first.")
+    trace.to_html(folder / "page.html")
+    script = pathlib.Path(__file__).parent.parent / "browser" / "relations.mjs"
+    done = subprocess.run(["node", str(script), str(folder / "page.html")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for k, i, y, x, table in json.loads(done.stdout):
+        yield trace[k], i, y, x, None if table is None else np.array(list(table), int).astype(bool).reshape(
+            int(np.prod(y)), int(np.prod(x)))
+
+
+def test_the_script_says_the_same(tmp_path):
+    trace = small_model()
+    count = 0
+    for step, i, _, _, said in said_by_the_script(trace, tmp_path):
+        assert np.array_equal(said, relation(step, i).table(step.node.shape, step.node.shapes[i])), step
+        count += 1
+    assert count == sum(len(step.gradients) for step in trace)
+
+
+def test_blocks_belong_together_where_any_of_their_entries_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "WHOLE", 12)
+    checked = 0
+    for step, i, y, x, said in said_by_the_script(small_model(), tmp_path):
+        if said is None or (y, x) == (list(step.node.shape), list(step.node.shapes[i])):
+            continue
+        truth = relation(step, i).table(step.node.shape, step.node.shapes[i]).reshape(*step.node.shape, *step.node.shapes[i])
+        for dim, (size, cells) in enumerate(zip(truth.shape, (*y, *x))):
+            truth = np.logical_or.reduceat(truth, edges(size, cells)[:-1], dim)
+        assert not (truth.reshape(said.shape) & ~said).any(), step
+        checked += 1
+    assert checked > 10
