@@ -26,3 +26,11 @@ def painted(grid: np.ndarray, palette: Palette) -> np.ndarray:
     toward = np.where(known[..., None] < 0, palette.negative, palette.positive)
     shaded = palette.zero + np.abs(np.clip(known, -1, 1))[..., None] * (toward - np.array(palette.zero))
     return np.where(np.isnan(grid)[..., None], palette.nan, shaded).round().astype(np.uint8)
+
+
+def translucent(grid: np.ndarray) -> np.ndarray:
+    """(rows, columns, 4) bytes for numbers in −1 to 1: the sign's colour, the more opaque the larger; for any background."""
+    known = np.nan_to_num(grid)
+    hue = np.where(known[..., None] < 0, (20, 112, 214), (222, 104, 8))
+    seen = np.concatenate([hue, 255 * np.abs(np.clip(known, -1, 1))[..., None]], axis=-1)
+    return np.where(np.isnan(grid)[..., None], (190, 60, 170, 255), seen).round().astype(np.uint8)
