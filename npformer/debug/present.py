@@ -132,12 +132,15 @@ def user_line(step: TraceStep, around: int = 2) -> Source | None:
 
 
 def rule_source(step: TraceStep) -> Source | None:
-    """The source text of the gradient rule: a lambda's whole statement, a hand-derived backward, a Function's backward.
+    """The source text of the gradient rule: a lambda's whole statement, a hand-derived backward, a Function's backward,
+    a planted mistake.
 
     None where the code is not at hand: the trace came from a file, and the operation is the user's own.
     """
     op = step.node.op
-    if hasattr(op, "live"):
+    if hasattr(op, "planted"):
+        rule = next(iter(op.planted.mistaken.values()))
+    elif hasattr(op, "live"):
         rule = op.live and op.live.function.backward
     elif isinstance(op, Fused):
         rule = op.fast_backward

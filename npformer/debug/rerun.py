@@ -7,7 +7,8 @@ was computed outside the graph (a mask, an index, a detached value) stays as it 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -138,11 +139,17 @@ def function_again(node):
 
 
 def planted(op, mutant, order):
-    """The operation with a mutant's gradient rule; forward and definition stay. order: the arguments that it takes."""
+    """The operation with a mutant's wrong rules; forward, definition and the other rules stay. order: the arguments that
+    the mutant takes."""
     def gradients(node, g):
-        sent = [None] * len(node.parents)
-        for i, d in zip(order, pulled(mutant, g, [node.values[i] for i in order])):
-            sent[i] = None if node.parents[i] is None else d
+        sent, given = list(op.gradients(node, g)), g.copy()
+        wrong = pulled(mutant, given, node, order)
+        if not replay.same(given, g):
+            raise GraphError(f"{mutant.name}: it writes into the gradient that arrived, which others still need. Numbers alone "
+                             "would not show that here, and the trace must not be written into: take another mistake")
+        for i, name, d in zip(order, mutant.names, wrong):
+            if name in mutant.mistaken and node.parents[i] is not None:
+                sent[i] = d
         return sent
 
     made = copy.copy(op)
@@ -150,10 +157,18 @@ def planted(op, mutant, order):
     return made
 
 
-def pulled(mutant, g, values):
-    """The gradients that a mutant's backward gives."""
-    y = mutant.forward(*values)
+def pulled(mutant, g, node, order):
+    """The gradients that a mutant's backward gives for a node's arguments, on copies: it may write into what it gets."""
+    values = [node.values[i].copy() for i in order]
+    y = mutant.forward(*values, **shared_options(mutant, node))
     return mutant.backward(g, *(y[1:] if isinstance(y, tuple) else values))
+
+
+def shared_options(mutant, node):
+    """The options of a node that a mutant's forward takes as well: eps, scale."""
+    known = {**getattr(node.op, "options", {}), **node.options}
+    return {name: known[name] for name, p in signature(mutant.subject.function).parameters.items()
+            if p.kind is p.KEYWORD_ONLY and name in known}
 
 
 def fitting(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
@@ -166,8 +181,9 @@ def fitting(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
     found = {}
     for subject in SUBJECTS.values():
         order = next((o for o in orders(subject, step) if fits(subject.control, step, o)), None)
-        if order is not None:
-            found.update({mutant.name: (mutant, order) for mutant in subject.mutants})
+        if order is not None:                      # with a mask or without one: the mistakes in one rule are the same
+            found.update({mutant.name: (replace(mutant, subject=subject), order)
+                          for other in SUBJECTS.values() if other.rules == subject.rules for mutant in other.mutants})
     return found
 
 
@@ -187,10 +203,12 @@ def fits(control, step, order):
     values = [step.node.values[i] for i in order]
     close = 1e-9 if step.upstream.dtype.itemsize == 8 else 1e-4
     try:
-        y = control.forward(*values)
+        y = control.forward(*values, **shared_options(control, step.node))
         y = y[0] if isinstance(y, tuple) else y
-        right = np.shape(y) == step.node.shape and replay.distance(np.asarray(y), np.asarray(step.value)) < close
-        return right and all(step.sent[i] is None or (d is not None and replay.distance(np.asarray(d), step.sent[i]) < close)
-                             for i, d in zip(order, pulled(control, step.upstream, values)))
+        if np.shape(y) != step.node.shape or not replay.distance(np.asarray(y), np.asarray(step.value)) < close:
+            return False
+        pairs = [(d, step.sent[i]) for i, d in zip(order, pulled(control, step.upstream, step.node, order))]
+        largest = max(np.abs(d).max(initial=0) for _, d in pairs if d is not None)      # a gradient may be rounding alone
+        return all(sent is None or np.abs(d - sent).max(initial=0) <= close * largest for d, sent in pairs)
     except Exception:                              # noqa: BLE001   written for other shapes, it may raise anything
         return False

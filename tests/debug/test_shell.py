@@ -442,6 +442,41 @@ def test_a_patched_fused_operation_disagrees_with_its_definition():
     refused(session, "patch nonsense", "no planted mistake|which mistake")
 
 
+def test_a_mistake_in_a_masked_attention_changes_only_what_it_should(session):
+    at(session, "attention")
+    before = session.step
+    session.do("patch attention: scale missing from dq")
+    assert np.allclose(session.step.gradients["q"], before.gradients["q"] * np.sqrt(32), rtol=1e-12)
+    assert all(np.array_equal(session.step.gradients[k], before.gradients[k]) for k in "kv")
+    assert "attention.wrong(\"scale missing from dq\"" in session.do("rule")
+    assert "gradient of blocks.0.permute (" in session.do("diff") and "4 of 20 leaves" in session.do("diff")
+
+
+def test_a_mistake_that_these_values_hide_is_said(session):
+    session.do("goto 8")                           # a fresh norm: its weight is 1
+    text = session.do("patch layer_norm: weight forgotten")
+    assert "nothing differs from what was recorded" in text and "no test at this point can see it" in text
+    session.do("set weight = 1.5")
+    assert "DIFFERS" in session.do("check")
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "linear", "layer_norm", "add", "relu", "attention", "embedding"])
+def test_every_kind_of_step_of_the_first_model_has_mistakes_to_plant(session, op):
+    at(session, op)
+    names = [line.strip() for line in session.do("patch").splitlines()[1:]]
+    seen = []
+    for name in names:
+        try:
+            session.do(f"patch {name}")
+        except NpformerError as error:             # of the wrong shape: the walk itself refuses it
+            assert "a gradient of shape" in str(error) or "writes into the gradient" in str(error)
+            seen.append("refused")
+        else:
+            seen.append("DIFFERS" in session.do("check") or "no test at this point" in session.do(f"patch {name}"))
+            session.do("unpatch")
+    assert len(seen) >= 4 and all(seen) and seen.count("refused") < len(seen) / 2
+
+
 def test_rerun_and_diff_without_changes(session):
     assert "are the same, bit for bit" in session.do("rerun")
     assert session.do("diff") == "nothing differs from what was recorded"

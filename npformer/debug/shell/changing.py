@@ -19,7 +19,6 @@ from .session import Question, command
 
 if TYPE_CHECKING:
     from ..rerun import Changes
-    from ..tracing import Trace
     from .session import Session
 
 TRIES, CLOSE = 3, 0.01
@@ -136,7 +135,9 @@ def patch(session: Session, rest: str) -> str:
     name = named(rest, fit)
     changes = copied(session.changes)
     changes.rules[step.node.number] = fit[name]
-    return applied(session, changes, f"step {step.index} now has the rule of `{name}`")
+    text = applied(session, changes, f"step {step.index} now has the rule of `{name}`")
+    hidden = "\nat these values it gives the right gradient all the same: no test at this point can see it"
+    return text + (hidden if session.step.check() else "")
 
 
 def named(text, names):
@@ -181,7 +182,7 @@ def rerun_(session: Session, rest: str) -> str:
 @command("diff", group="try")
 def diff(session: Session, rest: str) -> str:
     """What differs from the trace as it was recorded: the first value or gradient, the loss, the parameters most of all."""
-    return differences(session.original, session.trace)
+    return differences(session)
 
 
 def outermost(session):
@@ -198,23 +199,25 @@ def copied(changes: Changes) -> Changes:
 def applied(session, changes, words):
     """Run with these changes, and say what that changed."""
     session.apply(changes)
-    return f"{words}\n{differences(session.original, session.trace)}"
+    return f"{words}\n{differences(session)}"
 
 
-def differences(before: Trace, after: Trace) -> str:
-    """What a rerun changed, in words."""
-    found = before.diff(after)
-    if found is None:
-        return "nothing differs from what was recorded"
+def differences(session: Session) -> str:
+    """What a rerun changed, in words. A planted rule may reckon in another order: then what rounding does is left out."""
+    before, after = session.original, session.trace
+    rounding = 0.0 if not session.changes.rules else 1e-12 if before[0].upstream.dtype.itemsize == 8 else 1e-5
+    found = before.diff(after, rounding)
+    pairs = [(a, b) for a, b in zip(before.nodes, after.nodes) if a.op is None and
+             isinstance(a.gradient, np.ndarray) and isinstance(b.gradient, np.ndarray)]
+    nothing = 1e-6 * max((present.norm(a.gradient) for a, _ in pairs), default=0) + 1e-300      # a gradient of rounding alone
+    rows = [(present.norm(a.gradient - b.gradient) / max(present.norm(a.gradient), nothing), a, b) for a, b in pairs]
+    changed = sorted((row for row in rows if not row[0] <= 1000 * rounding), key=lambda row: -row[0])
+    if found is None or (rounding and not changed):
+        return "nothing differs from what was recorded" + (", but for rounding" if before.diff(after) else "")
     lines = [found.message]
     losses = [trace.nodes[trace.seeds[0][0]].value for trace in (before, after)]
     if all(isinstance(v, np.ndarray) and v.size == 1 for v in losses) and losses[0] != losses[1]:
         lines.append(f"loss {number(losses[0].item(), 6)} → {number(losses[1].item(), 6)}")
-    pairs = [(a, b) for a, b in zip(before.nodes, after.nodes) if a.op is None and
-             isinstance(a.gradient, np.ndarray) and isinstance(b.gradient, np.ndarray)]
-    nothing = 1e-9 * max((present.norm(a.gradient) for a, _ in pairs), default=0) + 1e-300      # a gradient of rounding alone
-    rows = [(present.norm(a.gradient - b.gradient) / max(present.norm(a.gradient), nothing), a, b) for a, b in pairs]
-    changed = sorted((row for row in rows if not row[0] == 0), key=lambda row: -row[0])
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
         lines += [f"  {text}" for text in screens.columns(

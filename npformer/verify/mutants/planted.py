@@ -35,6 +35,11 @@ class Mutant:
         """The names of the inputs."""
         return tuple(self.subject.draws)
 
+    @property
+    def mistaken(self):
+        """The rules that are wrong, by input."""
+        return {name: rule for name, rule in self.rules.items() if rule is not self.subject.rules[name]}
+
     def inputs(self, seed=0):
         """A test point that hides nothing: sizes all different, parameters away from 1, indices that repeat."""
         rng = np.random.default_rng(seed)
