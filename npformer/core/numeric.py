@@ -31,13 +31,14 @@ class Truth:
     noise: np.ndarray
     jacobian: np.ndarray | None
     exact: np.ndarray
+    rounding: np.ndarray
 
 
 def true_gradient(forward, inputs, i, g, places, h=STEP, raw=None):
     """The Truth of inputs[i] at `places`, for the upstream g. raw: a forward that may take complex arrays, or None."""
     array = inputs[i]
     keep = g.size * max(len(places), 1) <= LARGE
-    gradient, noise = np.zeros(len(places)), np.zeros(len(places))
+    gradient, noise, lost = np.zeros(len(places)), np.zeros(len(places)), np.zeros(len(places))
     jacobian, known = np.zeros((g.size, len(places))) if keep else None, np.zeros(len(places), bool)
     one_hot = np.zeros(array.shape)
     for k, place in enumerate(places):
@@ -51,10 +52,10 @@ def true_gradient(forward, inputs, i, g, places, h=STEP, raw=None):
             raw = None                             # it was not written for complex numbers
         elif exact is not slope:
             slope, noise[k], known[k] = exact, roundoff(g, exact, size), True
-        gradient[k] = (g * slope).sum()
+        gradient[k], lost[k] = (g * slope).sum(), roundoff(g, slope, size)
         if keep:
             jacobian[:, k] = slope.reshape(-1)
-    return Truth(places, gradient, noise, jacobian, known)
+    return Truth(places, gradient, noise, jacobian, known, lost)
 
 
 def complex_slope(raw, inputs, directions, slope, size, h=1e-30):

@@ -343,7 +343,7 @@ def inside(step):
     made.title = f"{step.name}: the definition of {step.op}"
     for node in made.nodes:
         node.line = step.source                    # not the viewer's line that asked for it
-    largest = max((np.abs(d).max(initial=0) for d in step.sent if d is not None), default=0)
+    largest = max((float(np.abs(d).max(initial=0)) for d in step.sent if d is not None), default=0.0)
     made.agreement = max((float(np.abs(to_numpy(leaves[x.node]) - d).max(initial=0)) for x, d in zip(inputs, step.sent)
                           if d is not None and isinstance(x, tape.Box)), default=0.0) / max(largest, 1e-300)
     return made
