@@ -77,7 +77,10 @@ export class Modules {
   describe(box, leaf) {
     if (typeof box === "string") {
       const outer = prefixes(box).slice(0, -1).reverse().find((path) => this.steps.has(path));
-      return { label: outer ? box.slice(outer.length + 1) : box, kind: "module", home: outer, steps: this.steps.get(box) ?? [] };
+      const steps = this.steps.get(box) ?? [];
+      const name = outer ? box.slice(outer.length + 1) : box;
+      const label = steps.length === 1 && /^\d+$/.test(name) ? `${name} ${this.data.steps[steps[0]].op}` : name; // nn.Sequential has numbers
+      return { label, kind: "module", home: outer, steps };
     }
     const node = this.data.nodes[box];
     const home = this.homes[box].at(-1);
@@ -131,11 +134,12 @@ export function drawing(modules, at, on) {
   const act = (action) => ({ onclick: action, tabindex: 0, role: "button",
     onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); event.stopPropagation(); action(); } } });
   const shapes = [];
+  const titles = []; // of open modules, above the edges
   for (const name of clusters) {
     const path = name.slice(7);
     const { x, y, width: w, height: h } = graph.node(name);
-    shapes.push(svg("g", { class: "cluster", "data-path": path, "aria-expanded": "true", "aria-label": `close ${path}`, ...act(() => on.module(path)) },
-      svg("rect", { x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 10 }),
+    shapes.push(svg("rect", { class: "cluster", x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 10 }));
+    titles.push(svg("g", { class: "title", "data-path": path, "aria-expanded": "true", "aria-label": `close ${path}`, ...act(() => on.module(path)) },
       svg("text", { x: x - w / 2 + 4, y: y - h / 2 - 5 }, `${short(path, modules.open)} −`)));
   }
   const edges = graph.edges().map((e) => {
@@ -157,8 +161,8 @@ export function drawing(modules, at, on) {
   });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "graph", role: "group", "aria-label": "graph of the model" },
     svg("defs", {}, ["arrow", "arrow-skip", "arrow-flows"].map((id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7,
-      markerUnits: "userSpaceOnUse", orient: "auto" }, svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" })))),
-    shapes, edges.map((edge) => edge.path), boxes.map((each) => each.node));
+      markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" })))),
+    shapes, edges.map((edge) => edge.path), boxes.map((each) => each.node), titles);
 
   function update(step) {
     const here = modules.box(modules.data.steps[step].node);

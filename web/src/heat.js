@@ -6,6 +6,7 @@ import { button, el } from "./el.js";
 const slices = new Map(); // shape of the leading dims -> the slice that is shown: cards of one shape move together
 const TALL = 260;
 const CELL = 20;
+const GAMMA = 0.7; // so that small entries are seen beside the largest
 
 export const dark = () => document.documentElement.dataset.theme === "dark";
 
@@ -62,7 +63,7 @@ export class Card {
     const from = this.start();
     for (let k = 0; k < this.rows * this.columns; k++) {
       const value = this.array.values[from + k];
-      const strength = Number.isNaN(value) ? 1 : Math.min(Math.abs(value) / this.largest, 1);
+      const strength = Number.isNaN(value) ? 1 : Math.min(Math.abs(value) / this.largest, 1) ** GAMMA;
       const toward = Number.isNaN(value) ? nan : value < 0 ? negative : positive;
       for (let c = 0; c < 3; c++) image.data[4 * k + c] = zero[c] + strength * (toward[c] - zero[c]);
       image.data[4 * k + 3] = 255;

@@ -121,7 +121,7 @@ def of_frames(root: Frame) -> list[list]:
 
 def additions(trace: Trace, store: Store) -> list[dict]:
     """Each y = x + F(x): its nodes, and the numbers of the identity where they can be had."""
-    found = list(additions_in(trace.nodes).values())
+    found: list[Any] = list(additions_in(trace.nodes).values())
     said = [{"node": a.node.number, "x": a.x.number, "skip": a.skip.number, "branches": [b.number for b in a.branches]}
             for a in found]
     if len(found) > MOST_ADDITIONS or any(isinstance(a, Summary) for node in trace.nodes for a in node.values):

@@ -40,7 +40,7 @@ class Store:
             return self.append(value, None)
         at = place(value)
         if at not in self.known:
-            content = hashlib.blake2b(np.ascontiguousarray(value)).digest(), value.shape, value.dtype
+            content = hashlib.blake2b(np.ascontiguousarray(value).data).digest(), value.shape, value.dtype
             if content not in self.known:
                 self.known[content] = self.append(value, value)
             self.known[at] = self.known[content]
@@ -66,7 +66,7 @@ class Store:
 
     def blob(self, array: np.ndarray) -> int:
         """The number of an array's bytes in base64; equal bytes are kept once."""
-        text = base64.b64encode(np.ascontiguousarray(array)).decode()
+        text = base64.b64encode(np.ascontiguousarray(array).data).decode()
         return self.blobs.setdefault(text, len(self.blobs))
 
     def encoded(self) -> list[dict]:

@@ -37,7 +37,8 @@ def grouped(trace: Trace) -> list[list[TraceStep]]:
     """Runs of steps in one module, as deep as leaves no more than MOST_GROUPS; long runs are cut."""
     runs: list[list[TraceStep]] = []
     for depth in range(max(step.where.count(".") for step in trace) + 1, -1, -1):
-        runs = [list(run) for _, run in groupby(trace, lambda step, d=depth: step.where.split(".")[:d])]
+        names = [".".join(step.where.split(".")[:depth]) for step in trace]
+        runs = [[step for _, step in run] for _, run in groupby(zip(names, trace), lambda pair: pair[0])]
         if len(runs) <= MOST_GROUPS:
             break
     longest = -(-len(trace) // MOST_GROUPS)
