@@ -118,14 +118,14 @@ test("a click opens a module, a click closes it", "tiny", {}, async (page) => {
   const before = await count();
   await page.locator('.box.module[data-key="blocks.0.ff1"]').click();
   assert.ok((await count()) > before);
-  await page.locator('.cluster[data-path="blocks.0.ff1"] text').click();
+  await page.locator('.title[data-path="blocks.0.ff1"] text').click();
   assert.equal(await count(), before);
 });
 
 test("a module opens from the keyboard", "tiny", {}, async (page) => {
   await page.locator('.box.module[data-key="output_head"]').focus();
   await page.keyboard.press("Enter");
-  assert.equal(await page.locator('.cluster[data-path="output_head"]').count(), 1);
+  assert.equal(await page.locator('.title[data-path="output_head"]').count(), 1);
 });
 
 test("a click on an operation goes to its step", "tiny", {}, async (page) => {
