@@ -53,7 +53,7 @@ class GradientError(NpformerError, AssertionError):
 def describe(value) -> str:
     """One operand, as a message shows it: `float32 (2, 7, 64)` for an array, the value itself for a number."""
     shape = getattr(value, "shape", None)
-    if shape is None:
+    if shape is None or not hasattr(value, "dtype"):         # a dtype has a shape as well
         text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
     return f"{value.dtype} {tuple(shape)}"

@@ -99,6 +99,25 @@ def test_a_users_function_is_asked_for_its_jacobian():
     assert np.array_equal(relation(step, 0).table((4,), (4,)), np.roll(np.eye(4, dtype=bool), 1, axis=1))
 
 
+class Picky(npf.autograd.Function):
+    """A user's own operation, whose backward takes no other upstream than the one that it expects."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        if (g == 0).any():
+            raise RuntimeError("not this one")
+        return g * 2
+
+
+def test_a_function_that_refuses_is_left_alone():
+    step, = steps_of(Picky.apply, np.arange(4.0))
+    assert relation(step, 0) is None
+
+
 def test_a_large_function_is_not_asked():
     step, = steps_of(Roll.apply, np.arange(2000.0))
     assert relation(step, 0) is None
