@@ -86,6 +86,12 @@ def test_mismatch_finds_a_wrong_rule_and_no_right_one(tiny):
     assert found("mismatch", tiny) == []
 
 
+def test_float32_rounding_is_no_mismatch():
+    model, loss = example("gpt")
+    trace = debug.trace(lambda: (model.float(), loss())[1])
+    assert trace[0].upstream.dtype == np.float32 and found("mismatch", trace) == []
+
+
 def test_steps_that_cannot_be_judged_are_counted():
     x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
     trace = debug.trace((x + 1).exp().sum())       # from a loss: add and sum kept no values

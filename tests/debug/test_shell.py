@@ -391,6 +391,20 @@ def test_set_what_arrives_what_flows_and_what_is_constant(session):
     refused(session, "set dlogits = 1", "`patch` changes rules")
 
 
+def test_a_rerun_says_that_hooks_are_left_out():
+    x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
+
+    def loss():
+        y = x.exp()
+        y.register_hook(lambda g: g * 2)
+        return y.sum()
+
+    session = at(Session(debug.trace(loss)), "exp")
+    assert "changed by a hook" in session.do("look") and "then a hook changed it" in session.do("ledger")
+    assert "rerun without the hooks that changed the gradient of exp" in session.do("set x = 1")
+    assert np.allclose(session.step.gradients["x"], np.e)
+
+
 def test_set_reaches_into_a_users_function():
     class Scale(npf.autograd.Function):
         @staticmethod

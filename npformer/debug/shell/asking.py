@@ -43,7 +43,7 @@ def table(session, node):
              f"{e.consumer}.{e.argument}" if e.step >= 0 else e.consumer, f"sent {number(present.norm(e.contribution))}",
              f"sum so far {number(present.norm(e.running))}", f"{e.left} to come") for e in found]
     total = [f"  then a hook changed it to {number(present.norm(found.gradient))}"] if found.hooked else []
-    head = f"d{node.name} {node.shape}: {screens.plural(len(rows), 'contribution')}, norms"
+    head = f"the gradient of {node.name} {node.shape}: {screens.plural(len(rows), 'contribution')}, norms"
     return "\n".join([head, *(f"  {text}" for text in screens.columns(rows, left=3)), *total])
 
 

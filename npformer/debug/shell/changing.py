@@ -199,7 +199,8 @@ def copied(changes: Changes) -> Changes:
 def applied(session, changes, words):
     """Run with these changes, and say what that changed."""
     session.apply(changes)
-    return f"{words}\n{differences(session)}"
+    notes = [note for note in session.trace.notes if note not in session.original.notes]
+    return "\n".join([words, *notes, differences(session)])
 
 
 def differences(session: Session) -> str:

@@ -96,8 +96,9 @@ def facts(name, array):
     odd = [f"{row.zeros:.0%} zeros"] if row.zeros and row.zeros > 0.005 else []
     odd += [f"{count} {word}!" for count, word in ((row.nan, "NaN"), (row.inf, "inf")) if count]
     spread = "" if row.shape == "a number" else f"{number(row.min)} … {number(row.max)}"
-    return (f"|{name}| {number(row.norm)}" if spread else f"= {number(row.max)}",
-            "  ".join([spread, *odd]) if row.min is not None else "  ".join(odd))
+    if row.min is None:
+        return "", "  ".join(odd)
+    return f"|{name}| {number(row.norm)}" if spread else f"= {number(row.max)}", "  ".join([spread, *odd])
 
 
 # ── a module ─────────────────────────────────────────────────────────────────────────────────────────────────────────
