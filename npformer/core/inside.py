@@ -161,10 +161,15 @@ class StepCheck:
 
 
 def check(step):
-    """This step's rule against central differences of its operation, with the upstream that arrived."""
+    """This step's rule against central differences of its operation, with the upstream that arrived.
+
+    Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out. GraphError where nothing is left.
+    """
     values = [np.array(arrays.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
               for a in values_of(step)]
     g, op = np.asarray(arrays.to_numpy(step.upstream), dtype=float), step.node.op
+    if not np.isfinite(g).all():
+        raise GraphError(f"{op.name}: what arrived holds NaN or infinity, so there is nothing to hold its rule against")
     compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)      # noqa: E731
     with np.errstate(all="ignore"):
         counts = np.isfinite(compute(values)) | (g != 0)               # a masked score is −∞, and no gradient comes to it
@@ -177,14 +182,18 @@ def check(step):
             continue
         a = np.asarray(arrays.to_numpy(d), dtype=float).reshape(-1)
         places = spread(a)
-        places = places[np.isfinite(values[i].reshape(-1)[places])]    # there is no slope at a score of −∞
         with np.errstate(all="ignore"):
             truth = true_gradient(forward, values, i, g, places)
+        there = np.isfinite(truth.gradient)
+        if not there.any() and there.size:
+            raise GraphError(f"{op.name}: it has no finite slope in {op.name_of(i)} here, so there is nothing to hold its rule "
+                             "against")
+        places, true, noise = places[there], truth.gradient[there], truth.noise[there]
         # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against itself.
-        scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a).max(initial=0),
-                    coarser * truth.rounding.max(initial=0) / allowed, 1e-300)
-        error = np.abs(a[places] - truth.gradient) / scale
-        for k in np.flatnonzero(~(error <= allowed + 3 * truth.noise / scale)):
+        scale = max(np.abs(true).max(initial=0), np.abs(a[np.isfinite(a)]).max(initial=0),
+                    coarser * truth.rounding[there].max(initial=0) / allowed, 1e-300)
+        error = np.abs(a[places] - true) / scale
+        for k in np.flatnonzero(~(error <= allowed + 3 * noise / scale)):
             if on_a_kink(forward, values, i, places[k], g, a[places[k]], 1e-5 * scale):
                 error[k] = 0
             else:

@@ -118,6 +118,7 @@ class Recorder:
         self.nodes = weakref.WeakKeyDictionary()   # node of the tape -> TracedNode
         self.paths = weakref.WeakKeyDictionary()   # module -> its path
         self.seeds: list = []
+        self.graph = False                         # whether the walk recorded itself (create_graph)
         self.events: list = []                     # (node, g, sent) of the wanted walk
         self.leaves: dict = {}                     # node of a parameter -> its name
         self.roots, self.title = weakref.WeakSet(), ""
@@ -165,6 +166,7 @@ class Recorder:
         if self.which is not None and self.count != self.which:
             return None
         self.seeds, self.events = [(node, plain(g)) for node, g in seeds], []
+        self.graph = any(isinstance(g, tape.Box) for _, g in seeds)
         self.leaves = self.names_of_leaves()       # now: the models may be gone when the trace is linked
         self.title = ", ".join(sorted({type(root).__name__ for root in self.outermost()}))
         return self.gather

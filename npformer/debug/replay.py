@@ -66,10 +66,12 @@ def added(node):
 def compare(trace):
     """Walk the trace's graph; raise GraphError at the first gradient that is not the recorded one, bit for bit.
 
-    Returns how many gradients were compared: 0 where arrays that the rules need were too large to keep.
+    Returns how many gradients were compared: 0 where arrays that the rules need were too large to keep, and of a walk under
+    create_graph.
     """
     settle(trace)
-    if any(isinstance(a, Summary) for step in trace for a in (*step.node.values, *(step.node.saved or {}).values())):
+    arrays = (a for step in trace for a in (*step.node.values, *(step.node.saved or {}).values()))
+    if trace.graph or any(isinstance(a, Summary) for a in arrays):
         return 0
     leaves: dict = {node: None for node in trace.nodes if node.op is None}
     walked = tape.walk([(trace.nodes[n], g) for n, g in trace.seeds], leaves, retain_graph=True, create_graph=False)

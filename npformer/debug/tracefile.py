@@ -31,8 +31,8 @@ def save(trace, f):
     events = [{"node": step.node.number, "g": memory.view(step.upstream), "sent": [memory.view(d) for d in step.sent]}
               for step in trace]
     serialize.save({
-        "kind": KIND, "title": trace.title, "notes": trace.notes, "unreached": trace.unreached, "nodes": nodes,
-        "events": events, "seeds": [[n, memory.view(g)] for n, g in trace.seeds], "memory": memory.found}, f)
+        "kind": KIND, "title": trace.title, "notes": trace.notes, "unreached": trace.unreached, "graph": trace.graph,
+        "nodes": nodes, "events": events, "seeds": [[n, memory.view(g)] for n, g in trace.seeds], "memory": memory.found}, f)
 
 
 def load(f):
@@ -118,7 +118,7 @@ def rebuilt(content):
         events.append((node, g, sent))
     seeds = [(at(nodes, n).number, value_of(g, memory)) for n, g in content["seeds"]]
     trace = tracing.joined(nodes, seeds, events, title=str(content["title"]), unreached=map(str, content["unreached"]),
-                           notes=map(str, content["notes"]))
+                           notes=map(str, content["notes"]), graph=bool(content["graph"]))
     settle(trace)
     return trace
 

@@ -96,12 +96,13 @@ class Trace(Sequence):
 
     nodes: `TracedNode`s, operations and leaves. notes: what somebody should know of it (arrays that were too large to
     keep, values that the tape had not kept). unreached: parameters of the models that no gradient reaches, by name.
-    agreement: of a trace that a step's `into()` made. title: of the model.
+    agreement: of a trace that a step's `into()` made. title: of the model. graph: whether the walk recorded itself
+    (create_graph): it went through the definitions of fused operations then, and their rules repeat it but for rounding.
     """
 
-    def __init__(self, nodes, seeds, events, *, title="", unreached=(), notes=()):
+    def __init__(self, nodes, seeds, events, *, title="", unreached=(), notes=(), graph=False):
         self.nodes, self.seeds = nodes, seeds      # seeds: (number of a node, gradient) pairs that the walk began with
-        self.title, self.unreached, self.notes = title, list(unreached), list(notes)
+        self.title, self.unreached, self.notes, self.graph = title, list(unreached), list(notes), graph
         self.agreement: float | None = None
         self.steps = [TraceStep(self, k, *event) for k, event in enumerate(events)]
         self.step_at = {step.node.number: step.index for step in self.steps}
@@ -189,7 +190,8 @@ class Trace(Sequence):
         return ledger.why_nan(self, None if x is None else self.find(x))
 
     def replay(self) -> int:
-        """Walk the recorded graph again; the gradients must be the same, bit for bit. Returns how many were compared."""
+        """Walk the recorded graph again; the gradients must be the same, bit for bit. Returns how many were compared: none
+        where arrays were too large to keep, or the walk was one under create_graph."""
         return replay.compare(self)
 
     def diff(self, other: Trace, tolerance: float = 0.0) -> replay.Difference | None:
@@ -310,6 +312,7 @@ def linked(recorder):
         if node.op is not None:
             events.append((copied, g, sent))
     made = joined(nodes, [(numbers[node], g) for node, g in recorder.seeds], events, title=recorder.title, notes=notes_on(nodes),
+                  graph=recorder.graph,
                   unreached=[name for node, name in recorder.leaves.items() if node is not None and node not in numbers])
     replay.compare(made)
     return made

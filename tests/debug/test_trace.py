@@ -488,6 +488,38 @@ def test_a_check_of_nan_is_no_pass():
     assert not step.check()
 
 
+def test_a_check_where_there_is_no_slope():
+    """√0 has none: it is left out. Where nothing is left, or NaN arrived, that is said, and no rule is called wrong."""
+    x = npf.tensor([0.0, 4.0, 9.0], dtype=npf.float64).requires_grad_()
+    trace = debug.trace(lambda: (x.sqrt() * 2).sum())
+    step = trace[-1]
+    assert step.op == "sqrt" and np.isinf(step.sent[0][0]) and step.check()
+    step.sent = [step.sent[0] + [0.0, 0.0, 0.01]]
+    assert not step.check()
+    with pytest.raises(npf.GraphError, match="no finite slope in x"):
+        debug.trace(lambda: x[:1].sqrt().sum())[1].check()
+    with pytest.raises(npf.GraphError, match="what arrived holds NaN or infinity"):
+        debug.trace(lambda: (x * 3).sqrt().sum())[-1].check()
+
+
+def test_a_walk_under_create_graph_can_be_traced(tmp_path):
+    """It goes through definitions, whose last bits are others than the fused rules'."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 1)).double()
+    x = npf.randn(5, 3, dtype=npf.float64).requires_grad_()
+    with debug.recording(which=1) as first:
+        slope, = npf.autograd.grad(net(x).sum(), x, create_graph=True)
+        (slope.norm(dim=-1) - 1).pow(2).mean().backward()
+    trace = first.trace
+    assert trace.graph and trace.replay() == 0 and np.array_equal(trace.gradient(x), slope.detach().numpy())
+    assert all(step.check() for step in trace)
+    trace.save(tmp_path / "a")
+    assert debug.Trace.load(tmp_path / "a").replay() == 0
+    with debug.recording() as second:
+        slope, = npf.autograd.grad(net(x).sum(), x, create_graph=True)
+        (slope.norm(dim=-1) - 1).pow(2).mean().backward()
+    assert not second.trace.graph and second.trace.replay() > 30 and all(step.check() for step in second.trace)
+
+
 def test_replay_finds_a_changed_gradient():
     trace = debug.trace(small()[2])
     trace[2].sent[0] = np.nextafter(trace[2].sent[0], np.inf)
