@@ -128,6 +128,25 @@ test("a module opens from the keyboard", "tiny", {}, async (page) => {
   assert.equal(await page.locator('.title[data-path="output_head"]').count(), 1);
 });
 
+test("the focus stays when the graph is drawn anew", "tiny", {}, async (page) => {
+  await page.locator('.box.module[data-key="output_head"]').focus();
+  await page.keyboard.press("Enter");
+  const focused = () => page.evaluate(() => document.activeElement.dataset.path ?? document.activeElement.dataset.key);
+  assert.equal(await focused(), "output_head");
+  await page.keyboard.press("Enter");
+  assert.equal(await focused(), "output_head");
+  assert.equal(await page.locator('.title[data-path="output_head"]').count(), 0);
+});
+
+test("what is unfolded stays so from step to step", "tiny", {}, async (page) => {
+  await page.locator(".formula summary").click();
+  await page.keyboard.press("ArrowRight");
+  assert.ok(await page.locator(".formula .source").isVisible());
+  await page.locator(".formula summary").click();
+  await page.keyboard.press("ArrowRight");
+  assert.ok(!(await page.locator(".formula .source").isVisible()));
+});
+
 test("a click on an operation goes to its step", "tiny", {}, async (page) => {
   await page.locator(".box.op", { hasText: "attention" }).first().click();
   assert.equal(await operation(page), "attention");

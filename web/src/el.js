@@ -18,3 +18,11 @@ export const svg = (tag, attributes, ...children) => fill(document.createElement
 export function button(label, title, onclick, attributes) {
   return el("button", { type: "button", title, "aria-label": title, onclick, ...attributes }, label);
 }
+
+// What is opened once stays open from step to step.
+const opened = new Set();
+export function foldable(name, title, ...children) {
+  const remember = () => (node.open ? opened.delete(name) : opened.add(name)); // a click comes before what it does
+  const node = el("details", { open: opened.has(name) }, el("summary", { onclick: remember }, title), ...children);
+  return node;
+}

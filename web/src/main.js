@@ -45,6 +45,7 @@ function resize() {
 function drawGraph() {
   const { data } = at.view;
   const modules = modulesOf(data);
+  const focused = stage.contains(document.activeElement) ? document.activeElement.dataset : null;
   drawn = drawing(modules, at.from, {
     module(path) {
       if (modules.open.has(path)) modules.open.delete(path);
@@ -58,6 +59,14 @@ function drawGraph() {
   left.textContent = drawn.left ? `${drawn.left} more boxes are out of sight: those nearest to the current step are shown.` : "";
   resize();
   follow();
+  if (focused) refocus(focused.key ?? focused.path);
+}
+
+// The focus stays where it was when the graph is drawn anew: on the box, on the module that it opened, or around it.
+function refocus(name) {
+  const all = [...stage.querySelectorAll("[role=button]")];
+  const named = (wanted) => all.find((node) => node.dataset.path === wanted || node.dataset.key === wanted);
+  (named(name) ?? named(name.slice(0, Math.max(0, name.lastIndexOf(".")))) ?? stage).focus({ preventScroll: true });
 }
 
 function follow() {
@@ -118,8 +127,10 @@ function toggle() {
 function render() {
   const k = here();
   const keep = side.scrollTop;
+  const inside = side.contains(document.activeElement);
   side.replaceChildren(panel(at, go));
   side.scrollTop = keep;
+  if (inside) side.focus({ preventScroll: true });
   slider.value = k;
   place.textContent = `step ${k + 1} of ${end + 1}`;
   slider.setAttribute("aria-valuetext", `step ${k + 1} of ${end + 1}, ${root.steps[k].name}`);

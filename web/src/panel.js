@@ -2,7 +2,7 @@
 
 import * as cursor from "./cursor.js";
 import { entry, show, text } from "./data.js";
-import { button, el } from "./el.js";
+import { button, el, foldable } from "./el.js";
 import { Card } from "./heat.js";
 import { Link } from "./link.js";
 
@@ -53,7 +53,7 @@ function single(frame, step, go) {
 
 function formula({ formula: words, rule, code }) {
   return el("div", { class: "formula" }, el("p", {}, words), rule.length ? el("pre", {}, rule.join("\n")) : null,
-    code && code.lines.length ? el("details", {}, el("summary", {}, `the rule's source, ${code.place}`), el("pre", { class: "source" }, code.lines.join("\n"))) : null);
+    code && code.lines.length ? foldable("source", `the rule's source, ${code.place}`, el("pre", { class: "source" }, code.lines.join("\n"))) : null);
 }
 
 function identity(addition, data, link) {
@@ -75,7 +75,7 @@ function identity(addition, data, link) {
       return el("div", {}, el("span", {}, name), el("u", {}, bar), el("span", {}, show(size)));
     })),
     el("p", {}, `Skip + branch = total, to a relative error of ${show(addition.error, 2)}${angle}.`),
-    el("details", {}, el("summary", {}, "the four arrays"), el("div", { class: "cards" }, cards)));
+    foldable("identity", "the four arrays", el("div", { class: "cards" }, cards)));
 }
 
 // ── the accumulation tables ─────────────────────────────────────────────────────────────────────────────────────────
