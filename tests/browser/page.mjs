@@ -89,6 +89,7 @@ test("the chart of norms is clicked", "tiny", {}, async (page) => {
   const box = await page.locator(".norms").boundingBox();
   await page.mouse.click(box.x + box.width * (10.5 / 26), box.y + 20);
   assert.equal(await step(page), 10);
+  assert.match(await text(page, ".scale"), /step 11, blocks\.0\.out_proj\.linear: ‖g‖ 0\.0/);
 });
 
 test("search finds a step", "tiny", {}, async (page) => {

@@ -14,15 +14,19 @@ export function chart(data, goto) {
   const height = (v) => (v == null ? 1 : 4 + ((v - low) / Math.max(high - low, 1e-9)) * (HEIGHT - 6));
   const count = norms.length;
   const bars = logs.map((v, k) => `M${k + 0.1},${HEIGHT}V${(HEIGHT - height(v)).toFixed(2)}H${k + 0.9}V${HEIGHT}Z`);
+  const under = (event) => Math.max(0, Math.min(count - 1, Math.floor((event.offsetX / picture.clientWidth) * count)));
+  const range = known.length ? `‖g‖ ${show(10 ** low, 2)} to ${show(10 ** high, 2)}, logarithmic` : "";
+  const said = (k) => `step ${k + 1}, ${data.steps[k].name}: ‖g‖ ${show(norms[k])}`;
+  const caption = el("p", { class: "scale" }, range);
   const done = svg("rect", { x: 0, y: 0, height: HEIGHT, width: 0 });
   const mark = svg("path", { class: "mark" });
   const picture = svg("svg", { class: "norms", viewBox: `0 0 ${count} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
     "aria-label": `Norm of the gradient that arrives at each of ${count} steps, from ${show(10 ** low)} to ${show(10 ** high)}, logarithmic`,
-    onclick: (event) => goto(Math.min(count - 1, Math.floor((event.offsetX / picture.clientWidth) * count))) },
+    onclick: (event) => goto(under(event)), onpointermove: (event) => { caption.textContent = said(under(event)); }, onpointerleave: () => { caption.textContent = range; } },
     svg("defs", {}, svg("clipPath", { id: "past" }, done)),
     svg("path", { class: "bars", d: bars.join("") }), svg("path", { class: "bars past", d: bars.join(""), "clip-path": "url(#past)" }), mark,
     odd.length ? svg("path", { class: "odd", d: odd.map((k) => `M${k},0h1v${HEIGHT}h-1z`).join("") }) : "");
-  const node = el("div", { class: "chart" }, el("div", { class: "scale" }, el("span", {}, show(10 ** high, 2)), el("span", {}, "‖g‖"), el("span", {}, show(10 ** low, 2))), picture, layers(data, goto));
+  const node = el("div", { class: "chart" }, caption, picture, layers(data, goto));
   function update(k) {
     done.setAttribute("width", k);
     mark.setAttribute("d", `M${k + 0.1},${HEIGHT}V${(HEIGHT - height(logs[k])).toFixed(2)}H${k + 0.9}V${HEIGHT}Z`);
