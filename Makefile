@@ -37,7 +37,7 @@ web/node_modules: web/package.json web/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info web/node_modules
 
 # A stamp a set of extras: written last, so that an install that broke off is done again.
 $(VENV)/.%: setup.cfg pyproject.toml
