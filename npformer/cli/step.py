@@ -34,6 +34,8 @@ def run(arguments):
     if arguments.app and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("--app needs a terminal to draw on. Without one, --do 'COMMANDS' runs commands of the shell.")
     found = traced(arguments)
+    if not len(found):
+        raise InputError("this backward pass began at a leaf: there is no operation to step through. --backward chooses another.")
     if arguments.save:
         found.save(arguments.save)
         print(f"{arguments.save}: {len(found)} steps")
@@ -78,7 +80,7 @@ def of_script(path, rest, which):
         raise Enough
 
     watching.recorder.full = enough
-    before = sys.argv, list(sys.path)
+    before, loaded = (sys.argv, list(sys.path)), set(sys.modules)
     sys.argv, sys.path[:0] = [path, *rest], [os.path.dirname(path)]
     try:
         with watching:
@@ -98,6 +100,8 @@ def of_script(path, rest, which):
         remedy = "Call loss.backward() in it."
         if watching.recorder.count:
             remedy = "Choose an earlier pass with --backward."
+        elif "torch" in set(sys.modules) - loaded:
+            remedy = "It uses PyTorch. Write `import npformer as torch` in it for `import torch`."
         raise InputError(f"{short(path)} has no backward pass number {which}: {end}.\n  {so_far(watching.recorder)}\n  {remedy}")
     return watching.trace
 

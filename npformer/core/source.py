@@ -7,7 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
+    from typing import Any
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # A model's own lines are what its reader wants to see, so these count as user code.
@@ -27,3 +29,14 @@ def calling_line() -> tuple[str, int] | None:
             return name, frame.f_lineno
         frame = frame.f_back
     return None
+
+
+def calling_variables() -> Iterator[dict[str, Any]]:
+    """The variables of every caller outside the package, the outermost first, so that the nearest name wins."""
+    frame: FrameType | None = sys._getframe(2)
+    frames = []
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            frames.append(frame)
+        frame = frame.f_back
+    return (dict(frame.f_locals) for frame in reversed(frames))

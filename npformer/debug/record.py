@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import arrays, tape
 from ..core.operation import Fused
+from ..core.source import calling_variables
 
 LARGEST = 4_000_000                                # entries of an array that a trace keeps, unless told otherwise
 
@@ -121,6 +122,7 @@ class Recorder:
         self.graph = False                         # whether the walk recorded itself (create_graph)
         self.events: list = []                     # (node, g, sent) of the wanted walk
         self.leaves: dict = {}                     # node of a parameter -> its name
+        self.variables: dict = {}                  # node of any leaf -> the variable that holds it
         self.roots, self.title = weakref.WeakSet(), ""
 
     def see(self, node, arguments, y):
@@ -167,7 +169,7 @@ class Recorder:
             return None
         self.seeds, self.events = [(node, plain(g)) for node, g in seeds], []
         self.graph = any(isinstance(g, tape.Box) for _, g in seeds)
-        self.leaves = self.names_of_leaves()       # now: the models may be gone when the trace is linked
+        self.leaves, self.variables = self.names_of_leaves(), variables()    # now: they may be gone when the trace is linked
         self.title = ", ".join(sorted({type(root).__name__ for root in self.outermost()}))
         return self.gather
 
@@ -195,6 +197,12 @@ class Recorder:
 
     def __exit__(self, *exc):
         tape.state.observer, tape.state.watcher = self.before
+
+
+def variables():
+    """The names by which the code that is running knows its leaves."""
+    return {value.node: name for values in calling_variables() for name, value in values.items()
+            if isinstance(value, tape.Box) and value.node is not None and value.node.op is None}
 
 
 def path_in(outer, module):

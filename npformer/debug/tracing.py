@@ -303,7 +303,7 @@ def linked(recorder):
         copied.number, copied.order = n, node.order
         copied.parents = tuple(None if p is None else nodes[numbers[p]] for p in node.parents)
         copied.wrap = Tensor.wrap
-        copied.name = unique(recorder.leaves.get(node) or plain_name(copied), taken)
+        copied.name = unique(recorder.leaves.get(node) or recorder.variables.get(node) or plain_name(copied), taken)
         copied.gradient, copied.contributions = None, []
     events = []
     for node, g, sent in recorder.events:

@@ -502,6 +502,21 @@ def test_a_check_where_there_is_no_slope():
         debug.trace(lambda: (x * 3).sqrt().sum())[-1].check()
 
 
+def test_leaves_outside_any_module_bear_the_names_of_variables():
+    """The nearest one; a parameter keeps its own name, and what is not used is not reported as a parameter."""
+    def loss_of(scale):
+        mine = npf.ones(4, requires_grad=True)
+        return (layer(x * mine) * scale).sum()
+
+    layer, x = nn.Linear(4, 2), npf.randn(3, 4, requires_grad=True)
+    weight, factor, unused = layer.weight, npf.ones(2, requires_grad=True), npf.ones(2, requires_grad=True)
+    with debug.recording() as r:
+        loss_of(factor).backward()
+    names = [node.name for node in r.trace.nodes if node.op is None]
+    assert sorted(names) == ["bias", "factor", "leaf", "weight", "x"]        # `mine` was gone when the walk began
+    assert r.trace.unreached == [] and weight is layer.weight and unused.grad is None
+
+
 def test_a_walk_under_create_graph_can_be_traced(tmp_path):
     """It goes through definitions, whose last bits are others than the fused rules'."""
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 1)).double()
