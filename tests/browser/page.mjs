@@ -269,6 +269,7 @@ test("the focus is seen", "tiny", {}, async (page) => {
 
 test("names are shown as they are, and never run", "hostile", {}, async (page) => {
   assert.equal(await page.locator("img").count(), 0);
+  assert.match(await text(page, ".panel"), /<\/script><img src=x onerror=alert\(1\)>\.py is not here/);
   for (let k = 0; k < 6; k++) {
     await page.keyboard.press("ArrowRight");
     await page.keyboard.press("o");

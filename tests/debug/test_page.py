@@ -169,6 +169,11 @@ def test_a_bad_path_is_refused_in_words(tiny, tmp_path, path):
         tiny.to_html(tmp_path / path)
 
 
+def test_what_is_no_path_is_refused(tiny):
+    with pytest.raises(TypeError, match="PathLike"):
+        tiny.to_html(3)
+
+
 def test_a_trace_without_steps_is_refused():
     x = npf.tensor(1.0, requires_grad=True)
     with pytest.raises(GraphError, match="no steps"):
@@ -227,6 +232,10 @@ def test_the_built_page_is_what_its_source_builds(tmp_path):
     for name in ("page.js", "page.css"):
         shipped = pathlib.Path(npf.debug.__file__).parent / "page" / "built" / name
         assert shipped.read_bytes() == (tmp_path / name).read_bytes(), f"{name} is not up to date: run `make page`"
+
+
+def test_what_is_built_in_keeps_its_licence(tiny):
+    assert "@dagrejs/dagre" in tiny.to_html() and "Permission is hereby granted, free of charge" in tiny.to_html()
 
 
 def test_the_lock_file_names_no_registry():

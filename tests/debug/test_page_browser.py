@@ -43,7 +43,9 @@ def hostile():
         "backward": staticmethod(lambda ctx, g: g + g)}).apply
     model = kind()
     model.add_module("a<img src=x onerror=harmed=1>", nn.Linear(3, 2))
-    return npf.debug.trace(lambda: model(npf.randn(4, 3)).sum())
+    file = {"model": model, "npf": npf}            # a program in a file with such a name
+    exec(compile("loss = lambda: model(npf.randn(4, 3)).sum()", f"{EVIL}.py", "exec"), file)
+    return npf.debug.trace(file["loss"])
 
 
 def bare():

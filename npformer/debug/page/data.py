@@ -77,15 +77,15 @@ def of_step(step: TraceStep, store: Store) -> dict:
 def words(step: TraceStep, store: Store) -> int:
     """The number of what is said of the operation itself: formula, rule, the rule's source text."""
     key = getattr(step.node.op, "live", None) or step.node.op
-    if key not in store.known:
-        store.known[key] = store.text({"formula": step.formula, "rule": present.rule_lines(step),
+    if key not in store.words:
+        store.words[key] = store.text({"formula": step.formula, "rule": present.rule_lines(step),
                                        "code": of_source(present.rule_source(step))})
-    return store.known[key]
+    return store.words[key]
 
 
 def of_source(source: present.Source | None) -> dict | None:
-    """A piece of source text."""
-    return None if source is None else {**source._asdict(), "place": source.place}
+    """A piece of source text; of its file the short name alone, since a page is handed on."""
+    return source and {"place": source.place, "line": source.line, "lines": source.lines, "at": source.at, "note": source.note}
 
 
 def of_relation(found: Relation | None, step: TraceStep, i: int, store: Store) -> dict | None:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def to_html(trace: Trace, f: StrPath | None = None) -> str:
         raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is nothing to step through")
     text = page(f"{trace.title or 'a graph'} · npformer", data_of(trace))
     if f is not None:
-        write_whole(f, text.encode(errors="replace"))
+        write_whole(os.fspath(f), text.encode(errors="replace"))
     return text
 
 

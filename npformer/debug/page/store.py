@@ -29,6 +29,7 @@ class Store:
         self.arrays: list[np.ndarray | None] = []  # the array itself, where there is one
         self.known: dict = {}                      # where an array lies, and its content -> its number
         self.blobs: dict[str, int] = {}            # base64 -> its number
+        self.words: dict = {}                      # operation -> the number of what is said of it
         self.texts: dict[str, int] = {}            # JSON -> its number: words that many steps share
         self.entries_to_show = 0
 
