@@ -102,6 +102,8 @@ BROKEN = {
     "x = npf.randn(3, requires_grad=True)\nprint(x.exp().sum().item())": [
         "has no backward pass number 1: the script ran to its end", "2 operations; the last was sum at script.py:3",
         "Call loss.backward() in it."],
+    "import sys, types\nsys.modules['torch'] = types.ModuleType('torch')": ["It uses PyTorch", "`import npformer as torch`"],
+    "npf.randn((), requires_grad=True).backward()": ["this backward pass began at a leaf"],
     "raise SystemExit(3)": ["the script ended itself, with exit code 3", "no operation"],
     "x = npf.randn(3, requires_grad=True)\n(x * 2).backward()": ["GraphError: backprop: the output has shape (3,)"],
     "def broken(:\n    pass": ["line 2: SyntaxError"],
@@ -194,17 +196,21 @@ def test_bad_input_gets_one_message(arguments, words):
 # ── a terminal ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# The terminal must be the one that sends Ctrl-C; forking here instead would be unsafe beside other threads.
+ON_A_TERMINAL = ("import fcntl, runpy, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+                 "runpy.run_module('npformer', None, '__main__')")
+
+
 class Terminal:
     """A session on a pseudo-terminal: keys in, what the screen shows out."""
 
     def __init__(self, *arguments):
-        import pty
-
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLUMNS="90", LINES="40", INPUTRC="/dev/null")
-            os.environ.pop("NO_COLOR", None)
-            os.execv(sys.executable, [sys.executable, "-m", "npformer", "step", *arguments])
+        self.fd, other = os.openpty()
+        around = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        around |= {"TERM": "xterm-256color", "COLUMNS": "90", "LINES": "40", "INPUTRC": "/dev/null"}
+        self.process = subprocess.Popen([sys.executable, "-c", ON_A_TERMINAL, "step", *arguments], stdin=other, stdout=other,
+                                        stderr=other, start_new_session=True, env=around)
+        os.close(other)
         self.shown = ""
         self.until(r"\(step.*\) $")
 
@@ -230,17 +236,34 @@ class Terminal:
         os.write(self.fd, keys.encode())
         return self.until(pattern)
 
-    def end(self):
-        """The exit code."""
-        _, status = os.waitpid(self.pid, 0)
+    def interrupt(self):
+        """Press Ctrl-C, as impatiently as people do: readline does not see one that comes while it draws."""
+        for _ in range(30):
+            os.write(self.fd, b"\x03")
+            if select.select([self.fd], [], [], 1)[0]:
+                break
+        return self.until(r"\(steps? [^\n]*\) $")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
         os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal on Windows")
 def test_a_session_with_keys():
     pytest.importorskip("readline", reason="this Python has no readline: no history, no Tab")
-    terminal = Terminal("--model", "tiny")
+    with Terminal("--model", "tiny") as terminal:
+        keys_on(terminal)
+        assert terminal.process.wait(60) == 0
+
+
+def keys_on(terminal):
+    """What a person does in a minute, and what the screen shows for it."""
     assert "TinyTransformer: 26 steps back from the loss" in terminal.shown
     assert "\x1b[1mstep 0/25 · top level · cross_entropy\x1b[0m" in terminal.shown       # bold
     assert "step 1/25" in terminal.type("n\n")
@@ -250,9 +273,8 @@ def test_a_session_with_keys():
     assert "step 13/25" in terminal.type("goto 13\n")
     assert "saved    a " in terminal.type("sta\t\n")                                    # Tab: stats
     terminal.type("p not this", "not this$")
-    assert "stopped; `q` leaves" in terminal.type("\x03")                              # Ctrl-C drops the line
+    assert "stopped; `q` leaves" in terminal.interrupt()                               # Ctrl-C drops the line
     assert "what is it?" in terminal.type("predict dq[0,0,1,1]\n", r"= \? $")
     assert "no: " in terminal.type("12345\n", r"= \? $")
     assert "it is dq[0,0,1,1] = " in terminal.type("\n")
-    terminal.type("\x04", r"$")                                                        # Ctrl-D leaves
-    assert terminal.end() == 0
+    os.write(terminal.fd, b"\x04")                                                     # Ctrl-D leaves

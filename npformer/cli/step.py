@@ -147,17 +147,17 @@ def talk(session):
     say(session.do("look"))
     while not session.done:
         try:
-            line = input(session.prompt) if person else piped(session.prompt)
-            text = session.do(line)
+            text = session.do(input(session.prompt) if person else piped(session.prompt))
+            if text:
+                say(text)
         except EOFError:
             print()
             break
         except KeyboardInterrupt:
-            session.question, text = None, "\n*** stopped; `q` leaves"
+            session.question = None
+            say("\n*** stopped; `q` leaves")
         except NpformerError as error:
-            text = f"*** {error}"
-        if text:
-            say(text)
+            say(f"*** {error}")
     return 0 if person else int(session.failed)
 
 

@@ -91,6 +91,11 @@ def test_a_module_is_a_place_too(session):
     for command in ("w", "l", "norms", "ledger", "check", "line", "look", "why nan", "p"):
         assert session.do(command)
     assert "4 contributions" in session.do("ledger") and "20 rules checked: 20 right, 0 wrong" in session.do("check")
+    assert "norm1.weight.shape = (64,)" in session.do("p norm1.weight.shape")
+    session.do("s")
+    assert session.frame.path == "blocks.0.norm2" and "weight.shape = (64,)" in session.do("p weight.shape")
+    assert "the gradient of blocks.0.norm2.weight" in session.do("ledger weight")
+    session.do("out")
     refused(session, "rule", "module blocks.0, not one operation. `s` steps into it")
     refused(session, "p g", "there is no 'g'")
 

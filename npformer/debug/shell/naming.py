@@ -60,9 +60,16 @@ def target(session: Session, text: str) -> Target:
             return Target(text, role, name, array, node, rest)
     name, part, rest = cut(text)
     gradient = name.endswith(".grad")
-    node = session.frame.trace.find(name.removesuffix(".grad"))
+    node = somewhere(session, name.removesuffix(".grad"))
     return Target(text, "gradient" if gradient else "value", node.name + (".grad" if gradient else ""),
                   node.gradient if gradient else node.value, node, rest + part)
+
+
+def somewhere(session, name):
+    """A node of the trace: by the name that it has inside the module where we stand, else as `Trace.find` does."""
+    frame = session.frame
+    inside = frame.trace.named.get(f"{frame.path if frame.step is None else frame.step.where}.{name}")
+    return inside or frame.trace.find(int(name) if name.isdigit() else name)
 
 
 def cut(text):
@@ -91,7 +98,7 @@ def node_named(session: Session, text: str) -> TracedNode:
     text = text.strip()
     known = at_step(session).get(text)
     if known is None:
-        return session.frame.trace.find(int(text) if text.isdigit() else text.removesuffix(".grad"))
+        return somewhere(session, text.removesuffix(".grad"))
     if known[2] is None:
         raise InputError(f"{text} is a constant here: no gradient flows to it")
     return known[2]
