@@ -3,9 +3,11 @@
 import doctest
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import npformer
+from npformer import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +45,14 @@ def test_python_in_the_readme_runs():
         assert "WRONG dinput (3, 5): largest error" in str(error)
     else:
         raise AssertionError("the wrong softmax of the README passed the check")
+
+
+def test_the_session_in_the_readme_is_real(capsys):
+    command, shown = re.search(r"```text\n\$ npformer (step .*?)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"),
+                               re.S).groups()
+    assert cli.main(shlex.split(command)) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert [line.rstrip() for line in shown.splitlines() if line.strip()] == printed
 
 
 def test_every_kind_of_finding_is_in_the_table():
