@@ -212,6 +212,35 @@ test("slices of one shape move together", "tiny", {}, async (page) => {
   assert.match(await readout(page, "dx"), /dx\[1, 0, 0\]/);
 });
 
+test("each slice is painted from its own numbers", "tiny", {}, async (page) => {
+  for (let k = 0; k < 3; k++) await page.keyboard.press("ArrowRight");
+  const painted = () => card(page, "g").locator("canvas").first().evaluate((canvas) => canvas.toDataURL());
+  const before = await painted();
+  await page.getByRole("button", { name: "g: one on along dim 0" }).click();
+  assert.notEqual(await painted(), before);
+  await page.getByRole("button", { name: "g: one back along dim 0" }).click();
+  assert.equal(await painted(), before);
+});
+
+test("the largest entry has the full colour, zero none, and the sign tells blue from orange", "signs", {}, async (page) => {
+  const colours = await card(page, "da").locator("canvas").first().evaluate((canvas) => {
+    const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height }).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    return [0, 1, 2].map((k) => [...copy.getImageData(k, 0, 1, 1).data.slice(0, 3)]);
+  });
+  const { zero, negative, positive } = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).palette.light);
+  assert.deepEqual(colours, [negative, zero, positive]);
+});
+
+test("a bias is fed by every row", "tiny", {}, async (page) => {
+  for (let k = 0; k < 3; k++) await page.keyboard.press("ArrowRight");
+  await point(page, "dbias", 0, 5, 1, 64);
+  assert.match(await readout(page, "dbias"), /is fed by 64 cells of g/);
+  assert.equal(await unveiled(page, "g", 16, 64), 16);
+  await point(page, "g", 3, 5, 16, 64);
+  assert.match(await readout(page, "g"), /goes to 64 cells of dx, 1 cell of dweight, 1 cell of dbias/);
+});
+
 test("the ledger says who sent, the sum so far and what is to come", "tiny", {}, async (page) => {
   await page.locator(".box.addition").last().click();
   const ledger = page.locator(".ledger", { hasText: "norm1" }).first();

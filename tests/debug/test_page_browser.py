@@ -35,6 +35,10 @@ def values():
     return npf.debug.trace(lambda: F.softmax(x, -1) * b, np.ones((3, 4)))
 
 
+def signs():
+    return npf.debug.trace(lambda: npf.zeros(1, 3, requires_grad=True) * npf.tensor([[-2.0, 0.0, 2.0]]), np.ones((1, 3)))
+
+
 def hostile():
     """Every name that a user can give holds a tag."""
     kind = type(EVIL, (nn.Module,), {"forward": lambda self, x: double(self._modules["a<img src=x onerror=harmed=1>"](x))})

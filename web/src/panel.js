@@ -6,6 +6,7 @@ import { button, el, foldable } from "./el.js";
 import { Card } from "./heat.js";
 import { Link } from "./link.js";
 
+const MOST = 400; // rows of a table
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
 const count = (steps) => `${steps} step${steps === 1 ? "" : "s"}`;
 const norm = (number) => entry(number)?.norm;
@@ -125,7 +126,7 @@ function definition(frame, step, go) {
 
 function module(frame, go) {
   const steps = frame.view.data.steps.slice(frame.from, frame.to + 1);
-  const rows = frame.children.slice(0, 400).map((child) => {
+  const rows = frame.children.slice(0, MOST).map((child) => {
     const inside = frame.view.data.steps[child.from];
     return el("tr", {}, el("td", {}, button(child.label || "model", `go to ${child.path}`, () => go(child))), el("td", {}, child.single ? inside.op : count(child.to - child.from + 1)),
       el("td", {}, show(norm(inside.arrays[0]?.[2]))));
@@ -134,7 +135,7 @@ function module(frame, go) {
     el("header", {}, el("h2", {}, frame.label || frame.view.data.title), el("span", { class: "level" }, cursor.level(frame)),
       el("code", { class: "call" }, `steps ${frame.from} to ${frame.to}: ${steps.length} of ${frame.view.data.steps.length}`)),
     section("Inside, in the order of the walk", el("table", { class: "ledger" }, el("thead", {}, el("tr", {}, ["where", "what", "‖g‖ arrived"].map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, rows))),
+      el("tbody", {}, rows)), frame.children.length > MOST ? el("p", {}, `and ${frame.children.length - MOST} more`) : ""),
   ] };
 }
 
