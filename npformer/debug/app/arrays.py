@@ -155,7 +155,7 @@ def arrays_at(frame: Frame) -> list[Shown]:
         return []
     if frame.step is None:
         return [Shown("arrived", "g", step.upstream)]
-    shown = [Shown(*found) for found in present.arrays_of(step)]
+    shown = [Shown(*found) for found in present.arrays_of(step) if found[2] is None or hasattr(found[2], "dtype")]
     return sorted(shown, key=lambda s: ("arrived", "sent").index(s.role) if s.role in ("arrived", "sent") else 2)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..frames import Frame
     from ..ledger import Ledger
     from ..residual import Addition, Residual
-    from ..tracing import TraceStep
+    from ..tracing import Trace, TraceStep
 
 LONG = 2_000                                       # nodes of a branch that is walked while somebody waits
 ROOMY = 70                                         # columns from which a table shows dtype, min and max as well
@@ -150,18 +150,19 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT)
     table.add_column("steps")
     table.add_column("part")
-    table.add_column("arrives |g|", justify="right")
+    table.add_column("|g| arrives", justify="right")
+    table.add_column()
     arrived = [present.norm(child.trace[child.first].upstream) or 0.0 for child in frame.children[:most]]
     for child, size, block in zip(frame.children, arrived, present.sparkline(arrived)):
         table.add_row(Text(span(child), FAINT), Text.assemble((child.label, click(f"goto_step({child.first})"))),
-                      Text.assemble((f"{block} ", look.came), present.number(size)))
+                      present.number(size), Text(block, look.came))
     notes = [Text(f"\n{note}", look.odd) for note in frame.trace.notes] if frame.parent is None else []
     if len(frame.children) > most:
         notes.append(Text(f"… and {len(frame.children) - most:,} more: the tree has them", FAINT))
     if frame.parent is None and frame.trace.unreached:
         notes += [heading("no gradient reaches"), Text(", ".join(frame.trace.unreached), look.odd)]
-    return Group(Text.assemble((name, STRONG), (f"  {frame.level}, {span(frame)} of {len(frame.trace)} steps", FAINT)),
-                 Text("what arrives at each part, in the order of the walk", FAINT), Text(""), table, *notes)
+    return Group(Text.assemble((name, STRONG), (f"  {frame.level}, its parts in the order of the walk", FAINT)),
+                 Text(""), table, *notes)
 
 
 def span(frame: Frame) -> str:
@@ -169,10 +170,11 @@ def span(frame: Frame) -> str:
     return str(frame.first) if frame.first == frame.last else f"{frame.first}–{frame.last}"
 
 
-def definition_note(frame: Frame) -> str:
-    """For a place inside a fused operation: whose definition it is, and how well the two gradients agree."""
-    agreement = frame.trace.agreement
-    return "" if agreement is None else f"{frame.trace.title}; fused rule and definition agree to {agreement:.1e}"
+def definition_note(trace: Trace) -> str:
+    """Of the trace of a fused operation's definition: what it is, and how well the two gradients agree; '' of any other."""
+    if trace.agreement is None:
+        return ""
+    return f"{trace.title.partition(': ')[2]} agrees with its rule to {trace.agreement:.1e}"
 
 
 # ── a ledger ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.style import Style
 from rich.text import Text
 from textual.message import Message
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..frames import Frame
 
+FLOOR = 1e3                                        # how far below the largest norm the lowest block stands
 MANY = 100                                         # frames that stand in one place; more are put into groups
 
 
@@ -84,7 +86,8 @@ class ModuleTree(Tree, can_focus=False):
         while above is not None:
             above.expand()
             above = above.parent
-        self.call_after_refresh(self.move_cursor, line, False)
+        if self.last_line >= 0:                    # asking for it numbers the lines that were opened just now
+            self.move_cursor(line)
 
     # ── what it looks like, and the mouse ────────────────────────────────────────────────────────────────────────────
 
@@ -92,7 +95,9 @@ class ModuleTree(Tree, can_focus=False):
         """The norm of the gradient that arrives at a frame, beside all others of its trace."""
         trace = frame.trace
         if id(trace) not in self.blocks:
-            self.blocks[id(trace)] = present.sparkline([present.norm(step.upstream) or 0.0 for step in trace])
+            norms = np.array([present.norm(step.upstream) or 0.0 for step in trace])
+            floor = np.max(norms[np.isfinite(norms)], initial=0) / FLOOR
+            self.blocks[id(trace)] = present.sparkline([*np.where(norms > 0, np.maximum(norms, floor), norms)])
         return self.blocks[id(trace)][frame.first] if len(trace) else " "
 
     def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:
@@ -103,8 +108,13 @@ class ModuleTree(Tree, can_focus=False):
             label.append("▾ " if node.is_expanded else "▸ ", base_style + Style(meta={"toggle": True}))
         if frame is not None and frame.parent is not None:
             label.append(self.block(frame) + " ", base_style + Style(color="rgb({},{},{})".format(*palette(self).negative)))
-        label.append(str(node.label), style)
+        name, room = str(node.label), self.size.width - 2 - len(label) - 2 * depth(node)
+        label.append(name if len(name) <= max(room, 4) else "…" + name[1 - max(room, 4):], style)
         return label
+
+    def on_resize(self) -> None:
+        for line in self.frame_of:
+            line.refresh()                         # names are cut to the width
 
     def on_tree_node_expanded(self, event: Tree.NodeExpanded) -> None:
         event.stop()
@@ -121,3 +131,11 @@ class ModuleTree(Tree, can_focus=False):
             event.node.toggle()
         else:
             self.post_message(self.Chosen(frame))
+
+
+def depth(node: TreeNode) -> int:
+    """How many lines are above a line in the tree."""
+    count = 0
+    while node.parent is not None:
+        node, count = node.parent, count + 1
+    return count

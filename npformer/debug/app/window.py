@@ -36,7 +36,7 @@ class Stepper(App):
 
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = ""                                # letters and arrows are for walking
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
     CSS = """
     #title { height: 1; background: $panel; padding: 0 1; }
     ModuleTree { width: 27; border-right: solid $panel; background: $background; padding: 0; scrollbar-size: 1 1; }
@@ -49,6 +49,7 @@ class Stepper(App):
     Tab.-active { background: $primary; color: $background; text-style: bold; }
     .choices { height: auto; link-style: none; link-background: $background; }
     Layers { height: 2; padding: 0 1; }
+    .-medium ModuleTree { width: 36; }
     .-wide ModuleTree { width: 40; }
     .-wide #side { display: block; }
     """
@@ -172,8 +173,7 @@ class Stepper(App):
         line = Text.assemble((frame.path or self.trace.title or "graph", Style(bold=True)),
                              f"  step{'' if frame.step else 's'} {panels.span(frame)} of {len(frame.trace)}",
                              no_wrap=True, overflow="ellipsis")
-        if frame.inside_a_step:
-            line.append(f"  {panels.definition_note(frame)}", Style(color=rgb(palette(self).positive)))
+        line.append(f"  {panels.definition_note(frame.trace)}", Style(color=rgb(palette(self).positive)))
         if self.breakpoints:
             line.append(f"  stops at {', '.join(self.breakpoints)}", Style(color=rgb(palette(self).negative)))
         return line
