@@ -21,7 +21,7 @@ from .script import seed_of, split_target, told
 STYLES = (
     (r"^(step|module|primitive|the whole model)\b.*", "bold"), (r"^ +(rule|line|came|sent|leaf|inside)\b", "cyan"),
     (r"\|\w*\| \S+", "green"), (r"\b(WRONG|DIFFERS from|patched)\b|\d+ (NaN|inf)!", "bold reverse"), (r"^→.*", "bold"),
-    (r"^\*\*\* .*", "yellow"),
+    (r"^\*\*\* .*", "red"),
 )
 
 

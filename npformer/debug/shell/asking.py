@@ -82,7 +82,7 @@ def checked(session, step):
     except GraphError as error:
         return None, f"{place}{error}"
     session.failed |= not found
-    text = place + str(found)
+    text = place + str(found).replace(", ", ",\n    ")
     if not found:
         source = present.user_line(step, 0)
         text += f"\n  WRONG: the rule of {step.op}, used at {source.place if source else 'an unknown line'}; `rule` shows it"

@@ -175,8 +175,8 @@ def norms(session: Session, rest: str) -> str:
     here = next((k for k, layer in enumerate(found) if layer.first <= session.cursor.index <= layer.last), 0)
     spark = present.sparkline([layer.norm for layer in found], 100)
     norms = [layer.norm for layer in found]
-    rows = [("→" if layer is found[here] else " ", layer.where or "top level", f"{layer.first}–{layer.last}",
-             f"|g| {number(layer.norm)}") for layer in screens.rows_around(found, here, 8)]
+    rows = [("→" if layer is found[here] else " ", layer.where or "top level", span(layer), f"|g| {number(layer.norm)}")
+            for layer in screens.rows_around(found, here, 8)]
     return "\n".join([f"‖g‖ where the walk enters each module, {number(max(norms))} to {number(min(norms))}, logarithmic:",
                       f"  {spark}", f"  {present.marker(len(found), here, 100)}", *screens.columns(rows, left=3)])
 

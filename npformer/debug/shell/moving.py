@@ -208,7 +208,7 @@ def break_(session: Session, rest: str) -> str:
 
     Names: g (what arrived), y (the output), the inputs (x), what was sent (dx), what was saved; op, name, where, index,
     fanout. Functions: norm, zeros (the fraction), abs, max, min, mean, std, sum, any, all, isnan, isinf, size.
-    mismatch: the rule differs from finite differences, or from the operation's definition.
+    mismatch: a fused rule differs from the operation's definition, any other from finite differences.
     Alone, it lists the breakpoints.
     """
     return set_breakpoint(session, rest, False) if rest else breakpoints(session, "")

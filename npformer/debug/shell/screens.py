@@ -171,13 +171,13 @@ def around(frame):
     return found
 
 
-SHADES = " ░▒▓█"
+SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest, a cell is left empty
 
 
 def shades(heat: present.Heat) -> list[str]:
     """A heat map in characters, two a cell: a minus where it is negative, and a shade for the size."""
     lines = []
     for row in heat.grid:
-        cells = ["!!" if not np.isfinite(v) else ("-" if v <= -0.2 else " ") + SHADES[min(int(abs(v) * 5), 4)] for v in row]
-        lines.append("".join(cells))
+        lines.append("".join("!!" if not np.isfinite(v) else "  " if abs(v) < FAINT else
+                             ("-" if v < 0 else " ") + SHADES[min(int(abs(v) * len(SHADES)), len(SHADES) - 1)] for v in row))
     return lines

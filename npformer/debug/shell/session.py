@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import InputError
 from ..frames import Cursor
@@ -145,8 +145,8 @@ def level(frame):
     return 0 if frame.parent is None else 1 + level(frame.parent)
 
 
-def span(frame: Frame) -> str:
-    """'step 3', or 'steps 3–8'."""
+def span(frame: Any) -> str:
+    """'step 3', or 'steps 3–8': what a frame or a layer spans."""
     return f"step {frame.first}" if frame.first == frame.last else f"steps {frame.first}–{frame.last}"
 
 
