@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from inspect import signature
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -231,7 +232,10 @@ class _FunctionOperation:
         self.formula = (function.__doc__ or f"{self.name}, a Function of the user's").strip().splitlines()[0]
 
     def name_of(self, i):
-        return f"inputs[{i}]"
+        """As `forward` calls it; inputs[i] of a forward(ctx, *inputs)."""
+        parameters = list(signature(self.function.forward).parameters.values())[1:]
+        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        return named[i] if i < len(named) else f"inputs[{i}]"
 
     def compute(self, *arrays):
         """The forward on plain arrays, the outputs laid end to end as in the graph; nothing is recorded."""
