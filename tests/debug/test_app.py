@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import io
 import re
 import sys
 
@@ -203,8 +204,8 @@ def test_the_residual_identity_at_every_addition(trace):
             if "dL/dx = dL/dy + dL/dy·dF/dx" in text:
                 seen.append(step)
                 record = records[len(seen) - 1]
-                for value in record.norms:
-                    assert present.number(value) in text
+                for words, value in zip(("came, by the skip", "the branch adds", "sum: |dL/dx|"), record.norms):
+                    assert f"{words} {present.number(value)} " in text
                 assert f"{record.angle:.1f}°" in text and f"error {record.error:.0e}" in text
         assert len(seen) == 4 < sum(step.op == "add" for step in trace)
     drive(trace, person, LARGE)
@@ -578,3 +579,26 @@ def test_without_textual_it_says_what_to_install(trace, monkeypatch):
     monkeypatch.setitem(sys.modules, "textual", None)
     with pytest.raises(InputError, match=r"The terminal app needs textual.*\n.*pip install"):
         app_package.run(trace)
+
+
+def test_the_command_needs_a_terminal(capsys):
+    from npformer.cli import main
+    assert main(["step", "--app"]) == 2
+    assert "--app needs a terminal" in capsys.readouterr().err
+
+
+def test_the_command_opens_the_app_on_what_it_recorded(monkeypatch):
+    from npformer.cli import main, step
+    opened = []
+    monkeypatch.setattr(step.app, "run", opened.append)
+    monkeypatch.setattr(step.sys, "stdin", Terminal())
+    monkeypatch.setattr(step.sys, "stdout", Terminal())
+    assert main(["step", "--app", "--model", "vit"]) == 0
+    assert [found.title for found in opened] == ["VisionTransformer"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
