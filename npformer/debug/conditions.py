@@ -79,8 +79,8 @@ def mismatch(step: TraceStep) -> bool:
     """
     try:
         return disagrees(step) if isinstance(step.node.op, Fused) else not step.check()
-    except GraphError:
-        raise Absent from None
+    except GraphError as error:
+        raise Absent(str(error)) from None
 
 
 def disagrees(step):
@@ -275,9 +275,9 @@ class Condition:
         """Whether the condition holds at a step."""
         try:
             return truth(value_of(self.tree, Names(step), f"step {step.index}, {step.op}"))
-        except Absent:
-            self.unknown += self.about_rules       # that a step has no dx says nothing; an unchecked rule should be known
-            self.reason = self.reason or f"step {step.index}, {step.op}: not all it needs is in the trace"
+        except Absent as why:                      # that a step has no dx says nothing; an unchecked rule should be known
+            self.unknown += self.about_rules
+            self.reason = self.reason or f"step {step.index}, {str(why) or f'{step.op}: not all it needs is in the trace'}"
         except InputError as error:
             self.unknown, self.reason = self.unknown + 1, str(error)
         return False

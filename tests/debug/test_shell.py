@@ -530,3 +530,23 @@ def test_nonsense_is_answered_in_words(session, line):
         assert isinstance(session.do(line), str)
     except NpformerError as error:
         assert 5 < len(str(error)) < 700
+
+
+def test_a_users_function_out_of_a_file_is_known_by_what_it_sent(tmp_path):
+    class Half(npf.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x / 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
+    debug.trace(lambda: Half.apply(x.exp()).sum()).save(tmp_path / "a.trace")
+    session = at(Session(debug.Trace.load(tmp_path / "a.trace")), "Half")
+    assert "its code is not at hand" in session.do("rule") and "its code is not in the file" in session.do("check")
+    refused(session, "set g = 2", "its code is not in the file")
+    session.do("goto 0")
+    session.do("b mismatch")
+    assert "1 step could not be judged: step 1, Half" in session.do("c") and not session.failed
