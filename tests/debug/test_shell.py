@@ -171,6 +171,12 @@ def test_breakpoints_forwards_and_backwards(session):
     assert "there is no breakpoint: this is the last step" in session.do("c")
 
 
+def test_continue_leaves_the_first_step_where_a_breakpoint_holds(session):
+    session.do("b norm(g) > 0.1")
+    indices = [(session.do("c"), session.cursor.index)[1] for _ in range(4)]
+    assert indices == [0, 1, 2, 25] and "this is the last step" in session.do("c")
+
+
 def test_continue_sees_the_first_step_and_the_inside_of_modules(session):
     session.do("b index == 0")
     session.breakpoints.clear()                    # set from outside, so that nothing was said on setting it

@@ -169,7 +169,7 @@ def run(session, by):
     for point in session.breakpoints.values():
         point.condition.unknown, point.condition.reason = 0, ""
     at_once = session.fresh and by > 0 and session.frame.step is not None and accepts(session.frame.step)
-    found = at_once or session.cursor.run(accepts, by)
+    found, session.fresh = at_once or session.cursor.run(accepts, by), False
     notes = [f"breakpoint {n} ({point.condition.text}): {plural(point.condition.unknown, 'step')} could not be judged: "
              f"{point.condition.reason}" for n, point in session.breakpoints.items() if point.condition.unknown]
     if not found:

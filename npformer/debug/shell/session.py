@@ -73,7 +73,7 @@ class Session:
         self.sought = self.last = ""
         self.done = self.failed = False
         self.width = 110                           # characters in a line of the screen
-        self.fresh = True                          # nobody has moved: `c` looks at the first step too
+        self.fresh = True                          # nobody has moved: the first `c` looks at the first step too
 
     # ── where we are ─────────────────────────────────────────────────────────────────────────────────────────────────
 
