@@ -165,17 +165,19 @@ def jacobians_at(frame: Frame) -> list[Shown]:
 
 
 def block(step: TraceStep, name: str) -> Shown:
-    """As much of one Jacobian as is drawn: all of it, or the block of the last dims at place 0 of those before."""
+    """As much of one Jacobian as is drawn: all of it, or the block of the last dims at the last place of those before.
+
+    The last, because the last query of a causal attention is the one that sees every key.
+    """
     shapes = step.node.shape, step.node.shapes[[*step.inputs].index(name)]
     for kept in range(max(map(len, shapes)), -1, -1):
-        places = [(0,) * max(len(shape) - kept, 0) for shape in shapes]
+        places = [tuple(n - 1 for n in shape[:max(len(shape) - kept, 0)]) for shape in shapes]
         sizes = [int(np.prod(shape[len(place):])) for shape, place in zip(shapes, places)]
         if max(sizes) <= BLOCK:
             break
     rows, columns = places
-    words = f"dy{list(rows) or ''}/d{name}{list(columns) or ''}"
     try:
         matrix: Any = step.jacobian(name, rows or None, columns or None).reshape(sizes)
     except NpformerError as error:
-        words, matrix = f"dy/d{name}", str(error).partition("\n")[0]
-    return Shown("", words, matrix, f", y down, {name} across")
+        matrix = str(error).partition("\n")[0]
+    return Shown("", f"dy/d{name}", matrix, f", y{list(rows) or ''} down, {name}{list(columns) or ''} across")

@@ -157,6 +157,8 @@ def drawable(array: Any) -> bool:
 def legend(heat: present.Heat, width: int, colours) -> Text:
     """A bar of the colours with the numbers that they stand for."""
     largest = float(np.abs(heat.values[np.isfinite(heat.values)]).max(initial=0))
+    if np.isfinite(heat.grid).all() and not largest:
+        return Text("all 0")
     ends = (-1.0 if heat.signed else 0.0), 1.0
     shades = painted(np.linspace(*ends, width)[None], colours)[0]
     bar = Text(f"{present.number(-largest) if heat.signed else '0'} ", no_wrap=True)

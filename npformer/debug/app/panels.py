@@ -174,7 +174,8 @@ def definition_note(trace: Trace) -> str:
     """Of the trace of a fused operation's definition: what it is, and how well the two gradients agree; '' of any other."""
     if trace.agreement is None:
         return ""
-    return f"{trace.title.partition(': ')[2]} agrees with its rule to {trace.agreement:.1e}"
+    how = f"to {trace.agreement:.1e}" if trace.agreement else "exactly"
+    return f"{trace.title.partition(': ')[2]} agrees with its rule {how}"
 
 
 # ── a ledger ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -51,6 +51,7 @@ class Stepper(App):
     Layers { height: 2; padding: 0 1; }
     .-medium ModuleTree { width: 36; }
     .-wide ModuleTree { width: 40; }
+    .-wide TabbedContent { width: 1.25fr; }
     .-wide #side { display: block; }
     """
     KEYS: ClassVar = [
