@@ -65,10 +65,13 @@ def test_every_step_is_there_with_its_numbers(name):
 
 
 def test_the_ledger_adds_up(tiny):
-    for node, said in zip(tiny.nodes, data_of(tiny)["trace"]["nodes"]):
+    data = data_of(tiny)
+    for node, said in zip(tiny.nodes, data["trace"]["nodes"]):
         assert len(said["ledger"]) == len(node.contributions)
+        for c, (step, _, _, number, _) in zip(node.contributions, said["ledger"]):
+            assert step == c.step and data["arrays"][number]["norm"] == pytest.approx(np.linalg.norm(c.array), rel=1e-6)
         if said["ledger"]:
-            assert said["ledger"][-1][4] == pytest.approx(np.linalg.norm(node.gradient))
+            assert said["ledger"][-1][4] == pytest.approx(np.linalg.norm(node.gradient), rel=1e-6)
 
 
 def test_the_identity_at_each_addition(tiny):
@@ -108,16 +111,19 @@ def test_numbers_come_back(array):
     assert found.shape == array.shape and np.allclose(found, array.astype(float), rtol=2e-5, atol=0, equal_nan=True)
 
 
-def test_large_arrays_become_means_of_blocks():
-    array = np.random.default_rng(0).standard_normal((3, 100, 90))
+@pytest.mark.parametrize("shape", [(3, 100, 90), (70, 83), (5000,), (2, 3, 40, 50)])
+def test_large_arrays_become_means_of_blocks(shape):
+    array = np.random.default_rng(0).standard_normal(shape)
     store = Store()
     store.add(array)
     entry, = store.encoded()
-    assert entry["blocks"] == fitting(array.shape, 4096) and np.prod(entry["blocks"]) <= 4096
-    rows, columns = entry["blocks"][1:]
-    block = array[1, 2 * 100 // rows:3 * 100 // rows, 90 // columns:2 * 90 // columns]
-    assert averaged(array, entry["blocks"])[1, 2, 1] == pytest.approx(block.mean())
-    assert numbers({"blobs": list(store.blobs)}, entry)[1, 2, 1] == pytest.approx(block.mean(), rel=1e-4)
+    assert entry["blocks"] == fitting(shape, 4096) and np.prod(entry["blocks"]) <= 4096
+    found = numbers({"blobs": list(store.blobs)}, entry)
+    for share in (0, 0.5, 0.99):
+        place = tuple(int(share * count) for count in entry["blocks"])
+        block = array[tuple(slice(k * n // count, (k + 1) * n // count) for k, n, count in zip(place, shape, entry["blocks"]))]
+        assert averaged(array, entry["blocks"])[place] == pytest.approx(block.mean())
+        assert found[place] == pytest.approx(block.mean(), rel=1e-4)
 
 
 def test_very_many_arrays_are_cut_down_to_the_budget():
