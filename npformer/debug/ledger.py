@@ -180,7 +180,8 @@ class Reason:
     def __str__(self):
         lines = [self.message]
         if self.node is not None and self.node.line:
-            lines.append(f"  at {short(self.node.line[0])}:{self.node.line[1]}" + (f", in {self.node.where}" if self.node.where else ""))
+            file, at = self.node.line
+            lines.append(f"  at {short(file)}:{at}" + (f", in {self.node.where}" if self.node.where else ""))
         if len(self.chain) > 1:
             shown = self.chain if len(self.chain) <= 8 else [*self.chain[:4], "…", *self.chain[-3:]]
             lines.append("  " + " → ".join(shown))

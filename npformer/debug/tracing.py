@@ -305,6 +305,9 @@ def linked(recorder):
         copied.wrap = Tensor.wrap
         copied.name = unique(recorder.leaves.get(node) or recorder.variables.get(node) or plain_name(copied), taken)
         copied.gradient, copied.contributions = None, []
+        for parent, value in zip(copied.parents, copied.values):
+            if parent is not None and parent.op is None and value is not None:
+                parent.value = value               # as this pass read it; a Recorder sees a parameter in every pass
     events = []
     for node, g, sent in recorder.events:
         copied = nodes[numbers[node]]

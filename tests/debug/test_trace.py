@@ -11,9 +11,10 @@ from npformer import debug, nn, tensorfile
 from npformer.core.operation import Fused
 from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.frames import Cursor, leaves, tree
+from npformer.debug.present import short
 from npformer.nn import functional as F
 
-HERE = __file__
+HERE = short(__file__)
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)
@@ -500,6 +501,16 @@ def test_a_check_where_there_is_no_slope():
         debug.trace(lambda: x[:1].sqrt().sum())[1].check()
     with pytest.raises(npf.GraphError, match="what arrived holds NaN or infinity"):
         debug.trace(lambda: (x * 3).sqrt().sum())[-1].check()
+
+
+def test_a_parameter_has_the_value_of_its_pass():
+    w = npf.ones(3, requires_grad=True)
+    with debug.recording(which=2) as r:
+        for _ in range(3):
+            (w * w).sum().backward()
+            with npf.no_grad():
+                w.add_(1)
+    assert r.trace.find("w").value.tolist() == [2, 2, 2] and r.trace.gradient("w").tolist() == [4, 4, 4]
 
 
 def test_leaves_outside_any_module_bear_the_names_of_variables():
