@@ -278,6 +278,10 @@ test("on a phone all is one below the other, and nothing sticks out", "tiny", { 
   assert.ok(side.y >= graph.y + graph.height - 1);
   await page.getByRole("button", { name: "one step back in time (←)" }).tap();
   assert.equal(await step(page), 24);
+  for (const part of await page.locator(".bar *").all()) {
+    const box = await part.boundingBox();
+    assert.ok(!box || box.x + box.width <= 360.5, `the bar sticks out: ${await part.evaluate((node) => node.outerHTML.slice(0, 60))}`);
+  }
   const bar = await page.locator(".bar").boundingBox();
   assert.ok(Math.abs(bar.y + bar.height - 740) < 2, "the bar stays at the bottom");
 });
