@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 
 from ..core import arrays, tape
+from ..core.errors import GraphError
 from ..core.operation import Fused
 from ..core.source import calling_variables
 
@@ -31,6 +32,14 @@ class Summary:
     def __repr__(self):
         return (f"<{self.dtype} {self.shape}, too large to keep: {self.min:.4g} to {self.max:.4g}, mean {self.mean:.4g}, "
                 f"norm {self.norm:.4g}>")
+
+
+def require_whole(name, arrays):
+    """Raise GraphError where one of a step's arrays was too large to keep."""
+    large = [array for array, value in arrays.items() if isinstance(value, Summary)]
+    if large:
+        raise GraphError(f"{name}: too large to keep were {', '.join(large)}, and this needs their numbers.\n"
+                         "  Record the trace with a larger `largest`.")
 
 
 class Keeper:

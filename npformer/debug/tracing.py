@@ -20,7 +20,7 @@ from ..core.inside import unfolded
 from ..core.step import Step
 from ..tensors import Tensor
 from . import ledger, replay
-from .record import LARGEST, Recorder, Summary, TracedNode, notes_on, plain_name, see_again, unique
+from .record import LARGEST, Recorder, Summary, TracedNode, notes_on, plain_name, require_whole, see_again, unique
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -81,14 +81,6 @@ class TraceStep(Step):
     def _repr_html_(self):
         from .notebook import step_html
         return step_html(self)
-
-
-def require_whole(name, arrays):
-    """Raise GraphError where one of a step's arrays was too large to keep."""
-    large = [array for array, value in arrays.items() if isinstance(value, Summary)]
-    if large:
-        raise GraphError(f"{name}: too large to keep were {', '.join(large)}, and this needs their numbers.\n"
-                         "  Record the trace with a larger `largest`.")
 
 
 class Trace(Sequence):

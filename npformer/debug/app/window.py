@@ -51,7 +51,7 @@ class Stepper(App):
     Layers { height: 2; padding: 0 1; }
     .-medium ModuleTree { width: 36; }
     .-wide ModuleTree { width: 40; }
-    .-wide TabbedContent { width: 1.25fr; }
+    .-wide TabbedContent { width: 1.25fr; max-width: 80; }
     .-wide #side { display: block; }
     """
     KEYS: ClassVar = [
