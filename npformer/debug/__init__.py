@@ -7,6 +7,7 @@ from .flow import GradientFlow as GradientFlow, LayerFlow as LayerFlow, gradient
 from .ledger import Ledger as Ledger, Path as Path, Reason as Reason
 from .lengths import PathLengths as PathLengths, path_lengths as path_lengths
 from .maps import AttentionMap as AttentionMap, AttentionMaps as AttentionMaps, attention as attention
+from .making import recording as recording, trace as trace
 from .residual import Residual as Residual, Residuals as Residuals, residuals as residuals
 from .spectrum import Spectrum as Spectrum, jacobian_spectrum as jacobian_spectrum
-from .tracing import Trace as Trace, TraceStep as TraceStep, recording as recording, trace as trace
+from .tracing import Trace as Trace, TraceStep as TraceStep

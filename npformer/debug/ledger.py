@@ -76,7 +76,7 @@ def size(array):
     return f"{np.linalg.norm(array):.4g}"
 
 
-def of(trace, node):
+def ledger_of(trace, node):
     """The Ledger of a node."""
     entries, running = [], None
     for k, c in enumerate(node.contributions):

@@ -19,9 +19,10 @@ from ..core.errors import GraphError, NpformerError
 from ..core.operation import Fused
 from ..tensors import Tensor
 from . import replay
+from .making import joined
 from .present import place
 from .record import Summary
-from .tracing import Trace, joined
+from .tracing import Trace
 from .watching import observing
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ..core import arrays
 from ..core.errors import InputError
 from ..core.operation import REGISTRY, Operation
 from ..tensors import Tensor
-from . import tracing
+from .making import joined
 from .record import Summary, TracedNode
 from .replay import Foreign, settle
 
@@ -117,7 +117,7 @@ def rebuilt(content):
             raise InputError(f"step {k} does not fit its operation.")
         events.append((node, g, sent))
     seeds = [(at(nodes, n).number, value_of(g, memory)) for n, g in content["seeds"]]
-    trace = tracing.joined(nodes, seeds, events, title=str(content["title"]), unreached=map(str, content["unreached"]),
+    trace = joined(nodes, seeds, events, title=str(content["title"]), unreached=map(str, content["unreached"]),
                            notes=map(str, content["notes"]), graph=bool(content["graph"]))
     settle(trace)
     return trace
