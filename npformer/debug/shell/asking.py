@@ -137,6 +137,6 @@ def residual(session: Session, rest: str) -> str:
     rows = [("came", "dL/dy, which the skip passes on", number(present.norm(found.through_skip))),
             ("branch", "dL/dy · dF/dx, which the branch adds", number(present.norm(found.through_branch))),
             ("sum", "dL/dx by way of y, as the walk finds it", number(present.norm(found.total)))]
-    return "\n".join([f"y = x + F(x), x {additions[step.node].x.name}; dL/dx = dL/dy · (1 + dF/dx)",
+    return "\n".join([f"y = x + F(x), where x is {additions[step.node].x.name}; dL/dx = dL/dy · (1 + dF/dx)",
                       *(f"  {text}" for text in screens.columns(rows, left=2)),
                       f"  the two add up to the sum within {found.error:.1e}; the angle between them is {found.angle:.1f}°"])

@@ -73,8 +73,9 @@ def hint(guess, truth):
         alike = abs(abs(guess) - abs(truth)) <= 0.02 * abs(truth)
         return "the sign is the other one" + ("" if alike else ", and the size differs")
     if truth and guess:
-        factor = guess / truth
-        return f"too {'large' if factor > 1 else 'small'}, by a factor of {number(max(factor, 1 / factor), 2)}"
+        factor = max(guess / truth, truth / guess)
+        much = f"a factor of {number(factor, 2)}" if factor >= 2 else f"{number(100 * (factor - 1), 2)} %"
+        return f"too {'large' if abs(guess) > abs(truth) else 'small'}, by {much}"
     return f"off by {abs(guess - truth):.1g}"
 
 
