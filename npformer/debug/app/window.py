@@ -34,6 +34,7 @@ WIDE = 140                                         # columns from which the step
 class Stepper(App):
     """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows one place in it."""
 
+    TITLE = "npformer step --app"
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = ""                                # letters and arrows are for walking
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
