@@ -61,7 +61,8 @@ def jacobian(step, argument, rows=None, columns=None):
     block = np.empty((rows.size, columns.size), step.upstream.dtype)
     for k, row in enumerate(rows.reshape(-1)):
         one_hot[row] = 1
-        line = arrays.to_numpy(node.op.gradients(view, one_hot.reshape(node.shape))[i])
+        with np.errstate(all="ignore"):            # infinity is a slope too
+            line = arrays.to_numpy(node.op.gradients(view, one_hot.reshape(node.shape))[i])
         block[k] = line.reshape(-1)[columns.reshape(-1)]
         one_hot[row] = 0
     return block.reshape(rows.shape + columns.shape)

@@ -266,6 +266,8 @@ class Condition:
 
     def __init__(self, text: str, trace: Trace) -> None:
         self.text, self.tree = text.strip(), parsed(text)
+        if isinstance(self.tree, ast.Constant):
+            raise InputError(f"`{self.text}` says nothing of a step. `index == 3` holds at step 3, op:softmax at every softmax")
         check_names(self.tree, text, names_in(trace) | set(FACTS))
         check_patterns(self.tree, text, trace)
         self.about_rules = any(isinstance(n, ast.Name) and n.id == "mismatch" for n in ast.walk(self.tree))

@@ -97,7 +97,8 @@ def test_a_module_is_a_place_too(session):
     assert "the gradient of blocks.0.norm2.weight" in session.do("ledger weight")
     session.do("out")
     refused(session, "rule", "module blocks.0, not one operation. `s` steps into it")
-    refused(session, "p g", "there is no 'g'")
+    assert session.do("p g").startswith("g float64 (4, 16, 64)")
+    refused(session, "p y", "there is no 'y'")
 
 
 def test_into_a_definition_and_out(session):
@@ -169,6 +170,16 @@ def test_breakpoints_forwards_and_backwards(session):
     refused(session, "clear 1", "there is no breakpoint 1; there are: none")
     refused(session, "b op:nothing", "no step matches")
     assert "there is no breakpoint: this is the last step" in session.do("c")
+
+
+def test_what_a_newcomer_types(session):
+    refused(session, "b 3", "`index == 3` holds at step 3")
+    refused(session, "set target[0] = 1.5", "target is int64, so it cannot be 1.5")
+    assert session.do("jac").startswith("dcross_entropy/dlogits")            # it has one gradient: no need to say which
+    assert "float64 (64, 64)" in session.do("p dlogits @ logits.T")
+    session.do("goto 2")
+    session.do("out")
+    assert "g float64 (4, 16, 65)" in session.do("p g") and "g " in session.do("heat g")
 
 
 def test_continue_leaves_the_first_step_where_a_breakpoint_holds(session):

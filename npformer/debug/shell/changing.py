@@ -102,6 +102,8 @@ def set_(session: Session, rest: str) -> str:
     if not isinstance(found.array, np.ndarray):
         raise InputError(f"{found.name} is {'a summary: too large to keep' if isinstance(found.array, Summary) else 'no array'}")
     array = np.array(found.array)
+    if array.dtype.kind != "f" and value != array.dtype.type(value):
+        raise InputError(f"set: {found.name} is {array.dtype}, so it cannot be {number(value)}")
     try:
         array[found.chosen()] = value
     except (IndexError, ValueError, OverflowError) as error:

@@ -144,7 +144,7 @@ def jac(session: Session, rest: str) -> str:
     """The Jacobian d(output)/d(ARGUMENT) of this step alone: `jac x`; `jac x 0,0` for that part of the output alone,
     `jac x 0,0 1` for that part and that part of the argument. A large one is shown for one entry of the output."""
     step = session.step
-    argument, *parts = rest.split() or [""]
+    argument, *parts = rest.split() or (list(step.gradients) if len(step.gradients) == 1 else [""])
     if argument not in step.inputs:
         raise InputError(f"jac of which argument? {', '.join(step.gradients)}")
     shape = dict(zip(step.inputs, step.node.shapes))[argument]

@@ -80,10 +80,11 @@ def cut(text):
 
 
 def at_step(session):
-    """{name: (role, array, node)} of everything at this step; nothing on a module."""
+    """{name: (role, array, node)} of everything at this step; on a module, what came to it."""
     step, found = session.frame.step, {}
     if step is None:
-        return found
+        first = session.frame.steps[:1]
+        return {"g": ("arrived", first[0].upstream, first[0].node)} if first else found
     names = {step.node.op.name_of(i): p for i, p in enumerate(step.node.parents)}
     for role, name, array in arrays_of(step):
         node = {"arrived": step.node, "output": step.node, "input": names.get(name),
@@ -109,7 +110,7 @@ def numbers(session: Session, text: str) -> tuple[str, Any]:
     try:
         found = target(session, text)
     except NpformerError:
-        if session.frame.step is None or not any(sign in text for sign in "()+-*/<>="):
+        if session.frame.step is None or not any(sign in text for sign in "()+-*/<>=@"):
             raise
         return text, conditions.calculated(text, session.frame.step)
     return found.label, found.picked()
