@@ -86,17 +86,24 @@ def roundoff(g, slope, size):
 
 @np.errstate(all="ignore")                         # a step may leave the domain: what comes then agrees with nothing
 def slope_at(forward, inputs, array, place, h):
-    """(dy/d array[place] by D(h), the size of y). The entry is put back whatever happens."""
+    """(dy/d array[place] by D(h), the size of y). The entry is put back whatever happens.
+
+    Where a step leaves the domain, as that of log does near 0, it is taken beside the entry: then there is more rounding,
+    as if y were so much larger.
+    """
     before = array[place].item()
-    h = h * max(1.0, abs(before))
-    try:
-        array[place] = before + h
-        above = np.array(forward(inputs), dtype=float)
-        array[place] = before - h
-        slope = (above - forward(inputs)) / (2 * h)
-    finally:
-        array[place] = before
-    return slope, np.abs(above).max(initial=0)
+    wide = h * max(1.0, abs(before))
+    for step in (wide, h * abs(before))[:2 if 0 < abs(before) < 1 else 1]:
+        try:
+            array[place] = before + step
+            above = np.array(forward(inputs), dtype=float)
+            array[place] = before - step
+            slope = (above - forward(inputs)) / (2 * step)
+        finally:
+            array[place] = before
+        if np.isfinite(slope).all():
+            break
+    return slope, np.abs(above).max(initial=0) * wide / step
 
 
 def extrapolated(forward, inputs, array, place, g, h):

@@ -75,7 +75,8 @@ class Verdict:
         part = "backward" if self.first.name.startswith("gradient.") else "forward"
         lines += [f"  {self.agree} agree; the first that is wrong, in the {part} pass, is", f"  {self.first}"]
         lines += [f"  {self.made_by}"] if self.made_by else []
-        lines += [f"  {finding}" for finding in self.findings]
+        for finding in self.findings:
+            lines += [f"  {finding}", *(f"    {formula}" for formula in finding.hints[2:])]
         if self.later:
             lines.append(f"  of those computed after it, {self.later} differ too; mend this one first")
         return "\n".join(lines)

@@ -12,6 +12,7 @@ from .subject import changed
 from .vacuous import silent
 
 WHOLE, SAMPLED = 1000, 120                         # of an input with more entries than WHOLE, so many are looked at
+DROWNED = 0.1                                      # a gradient of which rounding hides so much is not seen
 
 
 def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects=()):
@@ -25,12 +26,13 @@ def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects
     places = np.arange(x.size) if whole else np.union1d(chosen(a, rng, min(SAMPLED, most or WHOLE)), suspects).astype(int)
     truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
     taken = a.reshape(-1)[places]
-    scale = max(np.abs(truth.gradient).max(initial=0), np.abs(taken).max(initial=0))
+    scale = max(np.abs(truth.gradient[np.isfinite(truth.gradient)]).max(initial=0), np.abs(taken).max(initial=0))
     slack = scale * (CLOSE if rtol is None else rtol)
     allowed = np.where(truth.exact & (rtol is None), EXACT * scale, slack) + 3 * truth.noise
     bad = np.flatnonzero(~(np.abs(taken - truth.gradient) <= allowed))
     bad = unconfirmed(subject, i, g, bad, places, taken, truth, allowed)
     kinks = look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack)
+    unseen = given_up(truth, taken, allowed)
     tied = tied_wrong(subject, x, [places[k] for k in kinks], a, g) if kinks else None
     error = np.abs(taken - truth.gradient)
     error[kinks] = 0
@@ -47,14 +49,17 @@ def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects
                                               "between the slopes to its left and right: any such value will do"))
     if not ok and not tied:
         findings = explained(subject, i, a, g, y, truth, whole, places)
-    if ok and is_silent(subject, y, scale) and len(places):
-        findings.append(silent(name, x.shape))
+    if unseen:
+        findings.append(at_the_edge(name, unseen))
+    if ok and len(places) and is_silent(subject, np.median(allowed), scale):
+        findings.append(silent(name, x.shape, scale))
     return comparison, findings
 
 
-def is_silent(subject, y, scale):
-    """Whether a gradient whose largest entry is `scale` says nothing. (gradcheck asks that of all inputs together.)"""
-    return scale <= 1e-12 * max(np.abs(y).max(initial=0), 1e-300) and not subject.name.startswith("gradcheck")
+def is_silent(subject, allowed, scale):
+    """Whether a gradient as large as `scale` is zero, or drowns in what rounding allows. (gradcheck asks that of all inputs
+    together.)"""
+    return allowed >= DROWNED * scale and not subject.name.startswith("gradcheck")
 
 
 def chosen(a, rng, count):
@@ -109,6 +114,21 @@ def is_settled(look, slack):
     """Whether no kink lies between the two steps of a look: they differ by rounding, or by next to nothing."""
     _, noise, grain = look
     return noise <= 2 * grain + 0.1 * slack
+
+
+def given_up(truth, taken, allowed):
+    """How many entries have no true gradient, since every step leaves the function's domain; they are no longer compared."""
+    lost = ~np.isfinite(truth.gradient)
+    truth.gradient[lost], truth.noise[lost], allowed[lost] = taken[lost], 0, np.inf
+    if lost.any():
+        truth.jacobian = None
+    return int(lost.sum())
+
+
+def at_the_edge(name, count):
+    """The finding on entries that have no true gradient."""
+    return Finding("vacuous", name, f"{count} entries of {name} lie at the edge of where the function gives numbers, so that no "
+                                    "true gradient is known there: move them away from it")
 
 
 def tied_wrong(subject, x, places, a, g):

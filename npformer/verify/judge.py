@@ -60,7 +60,7 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], *, o
         report.comparisons += second.comparisons
         report.findings += second.wrong
     if report and report.comparisons and all(c.scale <= 1e-13 for c in report.comparisons):
-        report.findings.append(silent("every input", ""))
+        report.findings.append(silent("every input", "", 0))
     return settled(report, raises)
 
 
@@ -205,7 +205,7 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
         name, slopes = subject.names[i], along_each.get(i)
         if slopes and slopes[-1].ok:
             comparison = compared(name, a.shape, slopes, largest(a))
-            more = [silent(name, a.shape)] if is_silent(subject, point.y, comparison.scale) else []
+            more = [silent(name, a.shape, comparison.scale)] if is_silent(subject, slopes[-1].allowed, slopes[-1].size) else []
         else:
             suspects = bisected(subject, i, a, point.g, rng, rtol) if slopes and a.size > (max_entries or WHOLE) else ()
             comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol, max_entries, suspects)
@@ -214,7 +214,7 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
                 more = more or [kinked(name)] if comparison.ok else [few_wrong(name, slopes[-1])]
         comparisons.append(comparison)
         findings += [f for f in more if name not in told]
-    return comparisons, findings
+    return comparisons, sorted(findings, key=lambda f: f.kind == "vacuous")
 
 
 # ── inputs with many entries ─────────────────────────────────────────────────────────────────────────────────────────

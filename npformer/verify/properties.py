@@ -36,7 +36,7 @@ def wrong_shape(name, x, d, g):
         axes = tuple(range(lead)) + tuple(k + lead for k, n in enumerate(x.shape) if n == 1 and g.shape[k + lead] > 1)
         return Finding("unsummed-broadcast", name, f"{text}: it has the output's shape. {name} was broadcast, so its "
                                                    f"gradient must be summed over dims {axes}",
-                       hints=(f"d{name}", "what is broadcast forward is summed backward", f"d{name} = g.sum{axes}"))
+                       hints=(f"d{name}", "what is broadcast forward is summed backward", f"d{name} = g.sum(axis={axes})"))
     if x.ndim == d.ndim == 2 and d.shape == x.shape[::-1]:
         return Finding("transposed", name, f"{text}: it is transposed")
     return Finding("shape", name, text)

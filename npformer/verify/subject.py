@@ -195,6 +195,10 @@ def is_cached(result, cache):
                          f"{type(result).__name__}")
     cached = pair if cache is None else cache
     y = result[0] if cached else result
+    if getattr(y, "dtype", None) in (np.float16, np.float32):
+        raise DTypeError(f"check_vjp(forward, backward, inputs): forward made {y.dtype} of float64 inputs, too coarse for "
+                         "differences.\n  Let it compute in its inputs' dtype. For an engine that knows float32 alone there is "
+                         "`npformer golden`.")
     if isinstance(y, tuple) or np.asarray(y).dtype.kind not in "fiub":
         raise DTypeError("check_vjp(forward, backward, inputs): forward must return one real array, or (y, cache), it "
                          f"returned {getattr(y, 'dtype', type(y).__name__)}")

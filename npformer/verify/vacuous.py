@@ -11,6 +11,7 @@ import numpy as np
 from .findings import Finding
 from .subject import changed
 
+NEAR_ZERO = 1e-8                                   # an input of smaller numbers, or of numbers above 1e8, is brought near 1
 SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small shows whether the function goes on at 0
 
 
@@ -56,7 +57,11 @@ def doubt(subject, i, rng):
         better.reshape(-1)[-1] = better.reshape(-1)[0]
         return f"no index in {name} is repeated: a backward pass that assigns instead of adding would pass", better
     if x.dtype.kind == "f":
-        better = x + rng.uniform(0.2, 0.6, x.shape) * max(np.abs(x).max(), 0.5) * rng.choice([-1, 1], x.shape)
+        top = np.abs(x).max()
+        if top and not NEAR_ZERO < top < 1 / NEAR_ZERO:
+            return (f"the largest entry of {name} is {top:.1e}: beside numbers near 1, rounding hides mistakes",
+                    x / top * rng.uniform(0.7, 1.3, x.shape))
+        better = x + rng.uniform(0.2, 0.6, x.shape) * max(top, 0.5) * rng.choice([-1, 1], x.shape)
         if (x == x.flat[0]).all():
             return (f"{name} is {x.flat[0]:g} in all entries: a factor or term of {name} that is left out, or that stands in "
                     "the wrong place, would pass"), better
@@ -224,7 +229,8 @@ def warn(words):
     return Finding("vacuous", "", f"{words}; the check cannot tell. Give it another test point")
 
 
-def silent(name, shape):
-    """The finding on an input whose true gradient is zero."""
-    return Finding("vacuous", name, f"the true gradient of {name} {shape} is zero at this point, so any mistake that scales "
-                                    "it would pass", certainty="certain")
+def silent(name, shape, scale):
+    """The finding on an input whose true gradient is zero, or so small beside the output that rounding hides it."""
+    what = "is zero" if scale < 1e-12 else f"(up to {scale:.1e}) drowns in the output's rounding"
+    return Finding("vacuous", name, f"the true gradient of {name} {shape} {what} at this point, so any mistake that scales it "
+                                    "would pass", certainty="certain")

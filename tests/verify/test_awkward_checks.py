@@ -30,6 +30,7 @@ def test_one_array_need_not_stand_in_a_list():
     (square, [X + 1j], {}, "input 0 is complex"),
     (lambda x: x + 1j, [X], {}, "it returned complex128"),
     (lambda x: None, [X], {}, "it returned NoneType"),
+    (lambda x: np.float32(x) ** 2, [X], {}, "forward made float32 of float64 inputs"),
     (lambda x: "y", [X], {}, "it returned str"),
     (square, [X], {"cache": True}, r"forward must return \(y, cache\), it returned ndarray"),
     (lambda x: (x * x, x), [X], {"cache": False}, "it returned tuple"),

@@ -239,3 +239,40 @@ def test_a_parameter_without_a_part_is_said_and_is_no_failure():
 
     report = check_model(Half(), lambda y: (y ** 2).sum(), npf.randn(2, 3))
     assert report and {f.input for f in report.findings if f.kind == "vacuous"} == {"dead.weight", "dead.bias"}
+
+
+# ── sizes beside which rounding hides ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
+def test_tiny_and_huge_inputs_are_looked_at_near_1(size):
+    a, b = size * RNG.standard_normal((3, 4)), RNG.standard_normal((3, 4))
+    right = judged(lambda a, b: a * b, lambda g, a, b: (g * b, g * a), a, b)
+    assert right and not right.findings, str(right)
+    wrong = judged(lambda a, b: a * b, lambda g, a, b: (g * b, 2 * g * a), a, b)
+    assert wrong.findings[0].kind == "factor"
+    assert judged(np.log, lambda g, x: g / x, size * POSITIVE)
+    assert not judged(np.log, lambda g, x: 2 * g / x, size * POSITIVE)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5])
+def test_a_gradient_that_drowns_in_the_output_s_rounding_is_not_seen(factor):
+    def far_off(a):                                # no complex step, and 1e11 beside numbers near 1
+        return np.exp(a).astype(float) + 1e11
+
+    report = judged(far_off, lambda g, a: factor * g * np.exp(a), RNG.standard_normal((3, 4)))
+    assert not report and [f.kind for f in report.findings] == ["vacuous"] and "drowns" in str(report)
+    many = judged(far_off, lambda g, a: factor * g * np.exp(a), RNG.standard_normal((30, 40)))
+    assert not many and "vacuous" in [f.kind for f in many.findings]
+
+
+def test_where_a_step_leaves_the_domain():
+    near_0 = np.array([1e-12, 1e-8, 1e-4, 0.3, 2])
+    for f, slope in ((np.log, lambda x: 1 / x), (np.sqrt, lambda x: 0.5 / np.sqrt(x))):
+        for forward in (f, lambda x, f=f: f(x.astype(float))):
+            assert judged(forward, lambda g, x, slope=slope: g * slope(x), near_0)
+            assert judged(forward, lambda g, x, slope=slope: 2 * g * slope(x), near_0).wrong[0].kind == "factor"
+    edge = np.array([1 - 1e-9, -0.1, 0.2])
+    for factor in (1, 2):                          # no step fits between this entry and the edge
+        report = judged(lambda x: np.arcsin(x.astype(float)), lambda g, x, c=factor: c * g / np.sqrt(1 - x * x), edge)
+        assert "edge" in report.findings[-1].message and bool(report.wrong) == (factor == 2) and not report
