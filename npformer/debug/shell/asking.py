@@ -44,7 +44,7 @@ def table(session, node):
              f"sum so far {number(present.norm(e.running))}", f"{e.left} to come") for e in found]
     total = [f"  then a hook changed it to {number(present.norm(found.gradient))}"] if found.hooked else []
     head = f"the gradient of {node.name} {node.shape}: {screens.plural(len(rows), 'contribution')}, norms"
-    return "\n".join([head, *(f"  {text}" for text in screens.columns(rows, left=3)), *total])
+    return "\n".join([head, *(f"  {text}" for text in screens.columns(rows, left=6)), *total])
 
 
 @command("terms", group="ask")

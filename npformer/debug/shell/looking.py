@@ -178,7 +178,7 @@ def norms(session: Session, rest: str) -> str:
     rows = [("→" if layer is found[here] else " ", layer.where or "top level", span(layer), f"|g| {number(layer.norm)}")
             for layer in screens.rows_around(found, here, 8)]
     return "\n".join([f"‖g‖ where the walk enters each module, {number(max(norms))} to {number(min(norms))}, logarithmic:",
-                      f"  {spark}", f"  {present.marker(len(found), here, 100)}", *screens.columns(rows, left=3)])
+                      f"  {spark}", f"  {present.marker(len(found), here, 100)}", *screens.columns(rows, left=4)])
 
 
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
