@@ -9,7 +9,7 @@ import numpy as np
 from .evidence import Evidence
 from .factors import array_factor, bare_upstream, missing_eps
 from .paths import by_path
-from .slips import by_rule, with_another_mask
+from .slips import by_rule, with_another_eps, with_another_mask
 from .sums import wrong_products, wrong_sums
 from .terms import wrong_terms
 from .uses import diagonal, factor_inside, left_out, one_use_only, other_copies, other_value, spread_over, wrong_axis
@@ -219,7 +219,8 @@ def pattern(e):
 
 
 RECOGNISERS = (zero, rounded, skip_path, constant_factor, moved, diagonal, by_path, one_use_only, left_out, at_masked_entries,
-               at_ties, at_looked_up_rows, wrong_axis, other_copies, bare_upstream, factor_inside, missing_eps, array_factor,
-               other_value, wrong_terms, wrong_sums, wrong_products, untransposed, with_another_mask, by_rule, small)
+               at_ties, at_looked_up_rows, wrong_axis, other_copies, bare_upstream, factor_inside, missing_eps, with_another_eps,
+               array_factor, other_value, wrong_terms, wrong_sums, wrong_products, untransposed, with_another_mask, by_rule,
+               small)
 
 __all__ = ["Evidence", "diagnose"]

@@ -30,16 +30,24 @@ def structure(subject, g, sent):
 def wrong_shape(name, x, d, g):
     """The finding on a gradient that does not have its input's shape."""
     text = f"d{name} has shape {d.shape}, but {name} has {x.shape}"
-    lead = g.ndim - x.ndim
-    fits = lead >= 0 and all(n in (1, m) for n, m in zip(x.shape, g.shape[lead:]))
-    if d.shape == g.shape and fits:
-        axes = tuple(range(lead)) + tuple(k + lead for k, n in enumerate(x.shape) if n == 1 and g.shape[k + lead] > 1)
-        return Finding("unsummed-broadcast", name, f"{text}: it has the output's shape. {name} was broadcast, so its "
-                                                   f"gradient must be summed over dims {axes}",
-                       hints=(f"d{name}", "what is broadcast forward is summed backward", f"d{name} = g.sum(axis={axes})"))
+    over, left = stretched(x, g), stretched(x, d)
+    if over is not None and d.size > x.size and left is not None:
+        rest = "it has the output's shape" if d.shape == g.shape else f"dims {left} of it are still to be summed"
+        return Finding("unsummed-broadcast", name, f"{text}: {rest}. {name} was broadcast, so its gradient must be summed over "
+                                                   f"dims {over}",
+                       hints=(f"look at d{name}", "what is broadcast forward is summed backward",
+                              f"d{name} = (g · dy/d{name}).sum(axis={over})"))
     if x.ndim == d.ndim == 2 and d.shape == x.shape[::-1]:
         return Finding("transposed", name, f"{text}: it is transposed")
     return Finding("shape", name, text)
+
+
+def stretched(x, z):
+    """The dims of z along which x is repeated to have z's shape; None if x does not broadcast to it."""
+    lead = z.ndim - x.ndim
+    if lead < 0 or not all(n in (1, m) for n, m in zip(x.shape, z.shape[lead:])):
+        return None
+    return tuple(range(lead)) + tuple(k + lead for k, n in enumerate(x.shape) if n == 1 < z.shape[k + lead])
 
 
 def clean_hands(subject, g):
@@ -107,7 +115,7 @@ def linearity(subject, g, sent, rng):
         if same(a, b) and np.abs(zero).max(initial=0) > 1e-9 * scale:
             found.append(Finding("ignores-upstream", name, f"d{name} is the same whatever gradient arrives, even for g = 0: "
                                                            "multiply by g",
-                                 hints=(f"d{name}", "the chain rule: dL/dx = dL/dy · dy/dx", f"d{name} = g · ...")))
+                                 hints=(f"look at d{name}", "the chain rule: dL/dx = dL/dy · dy/dx", f"d{name} = g · ...")))
         elif np.abs(both - 2 * a - 3 * b).max(initial=0) > 0.02 * scale:       # less is rounding: a matter of precision
             found.append(Finding("nonlinear", name, f"d{name} is not linear in g: b(2g + 3h) differs from 2·b(g) + 3·b(h) "
                                                     f"by {np.abs(both - 2 * a - 3 * b).max() / scale:.2g} of its largest "

@@ -11,7 +11,7 @@ from ..core import tape
 from ..ops.shape import unbroadcast
 from .findings import Finding
 from .paths import MOST, flow, place_of, rule_of
-from .traced import OneLess, OneMore, Unmasked
+from .traced import Epsless, EpsOutside, OneLess, OneMore, Unmasked
 
 
 def by_rule(e):
@@ -97,12 +97,24 @@ def misplaced(step, i):
 
 def with_another_mask(e):
     """a = the gradient of the same function with another mask in np.where: none, or one that is off by one"""
-    for kind in (Unmasked, OneMore, OneLess) if e.follow else ():
+    return of_another(e, "mask-ignored", (Unmasked, OneMore, OneLess), "works with other values than the forward pass",
+                      "keep what the forward pass used, after the mask; where it says no, the value is a constant, and its "
+                      "gradient is zero")
+
+
+def with_another_eps(e):
+    """a = the gradient of the same function with its small constants left out, or outside the root"""
+    return of_another(e, "missing-eps", (Epsless, EpsOutside), "has another eps than the forward pass",
+                      "what the forward pass computed, the backward pass uses as it is",
+                      f"d{e.name} with √(variance + eps), or what it is, as in the forward pass")
+
+
+def of_another(e, name, kinds, words, *hints):
+    """a = the gradient of the function that one of those kinds of Traced follows"""
+    for kind in kinds if e.follow else ():
         graph = e.follow(kind)
         found = graph and tape.collect(graph[0], np.asarray(e.g, dtype=float), [graph[1]])[0]
         if found is not None and e.same(found, e.a) and not np.array_equal(graph[0].array, e.y):
-            return Finding("mask-ignored", e.name, f"d{e.name} is the gradient of the same function with {kind.words}: the "
-                           "backward pass works with other values than the forward pass", {"wrong": int(e.wrong.sum())},
-                           "certain", (f"look at d{e.name}", "keep what the forward pass used, after the mask; where it says "
-                                       "no, the value is a constant, and its gradient is zero"))
+            return Finding(name, e.name, f"d{e.name} is the gradient of the same function with {kind.words}: the backward pass "
+                                         f"{words}", {"wrong": int(e.wrong.sum())}, "certain", (f"look at d{e.name}", *hints))
     return None

@@ -100,3 +100,20 @@ def test_a_mask_forgotten_in_the_backward_is_named():
     assert judged(np.ones((3, 3), bool)).wrong[0].kind == "mask-ignored"
     shifted = judged(np.tril(np.ones((3, 3), bool), 1)).wrong[0]
     assert shifted.kind == "mask-ignored" and "one entry more" in shifted.message
+
+
+@pytest.mark.parametrize("outside, words", [(False, "left out"), (True, "outside the root")])
+def test_an_eps_of_any_function(outside, words):
+    """f = log(√(x² + 0.05) + w): no norm, and no line of numbers with one factor."""
+    def forward(x, w):
+        return np.log(np.sqrt((x * x).sum(0) + 0.05) + w)
+
+    def backward(g, x, w):
+        root = np.sqrt((x * x).sum(0))
+        g = g / (root + 0.05 * outside + w)
+        return g * x / root, g
+
+    rng = np.random.default_rng(3)
+    inputs = [rng.standard_normal((4, 5)), rng.uniform(1, 2, 5)]
+    found = npf.verify.check_vjp(forward, backward, inputs, raises=False).findings
+    assert [f.kind for f in found] == ["missing-eps"] * 2 and all(words in f.message for f in found)

@@ -79,3 +79,13 @@ def test_the_formula_is_told_in_the_names_of_the_input():
     report = check_vjp(forward, backward, [RNG.standard_normal((5, 7)), RNG.uniform(0.5, 2, 7), RNG.standard_normal(7)],
                        names=["a", "w", "b"], raises=False)
     assert report.hints(3) == ["da = r·(g − mean(g) − x̂·mean(g·x̂)), x̂ = (x − mean(x))·r, with g·w for g (x is a)"]
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (0, 1)])
+def test_a_bias_that_is_not_summed_over_all(axes):
+    rng = np.random.default_rng(0)
+    x, b = rng.standard_normal((2, 3, 5, 4)), rng.standard_normal(4)
+    report = check_vjp(lambda x, b: x + b, lambda g, x, b: (g, g.sum(axes) if axes else g.copy()), [x, b],
+                       raises=False)
+    finding, = report.findings
+    assert finding.kind == "unsummed-broadcast" and finding.hints[2].endswith(".sum(axis=(0, 1, 2))")
