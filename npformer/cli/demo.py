@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from .. import debug, plot, verify
-from ..core import tape
 from ..core.arrays import to_numpy
 from ..core.errors import GradientError, NpformerError
 from ..data import in_order
@@ -35,7 +34,7 @@ def run(arguments):
     severed(out, results[:len(FORMS)])
     prove(out, runs[0])
     identity(out, runs[0])
-    walk(out, runs[0])
+    walk(out, runs[0], arguments.out)
     plots(out, results, arguments.out)
     whats_next(out)
 
@@ -109,16 +108,20 @@ def identity(out, run):
     out.print("The skip passes on what came, unchanged, whatever the branch does: so depth does not silence it.")
 
 
-def walk(out, run):
-    """The last backward pass, a line for each step."""
+def walk(out, run, folder):
+    """The last backward pass, a line for each step; and as a page to step through."""
     show.heading(out, "5. One backward pass, step by step, the last operation first")
     model, batch = double_of(run)
+    trace = debug.trace(lambda: loss_of(model, *batch))
     show.table(out, ("operation", "module", "line", "shape", "|g| that came", "what it sends"), [
         (step.op, step.where, place(step.source), "×".join(map(str, step.upstream.shape)) or "()",
          f"{length(step.upstream):.3g}", ", ".join(f"|d{name}| {length(d):.2g}" for name, d in step.gradients.items()))
-        for step in tape.backprop(loss_of(model, *batch))], texts=("module", "line", "shape", "what it sends"))
+        for step in trace], texts=("module", "line", "shape", "what it sends"))
     out.print("The bias of key gets nothing but rounding: it adds the same number to a whole row of scores, and\n"
               "softmax does not see that.")
+    page = os.path.join(folder, "backward.html")
+    trace.to_html(page)
+    out.print(f"The same to step through in a browser: {page}")
 
 
 def plots(out, results, folder):
@@ -138,7 +141,7 @@ def whats_next(out):
     show.table(out, ("command", "what it does"), [
         ("npformer train yourtext.txt", "train on a text of your own; stop it with Ctrl-C, go on with --resume"),
         ("npformer residual --depth 1 4 12", "when does depth need the skip?"),
-        ("python demos/step_through_backward.py", "a backward pass to read, and the same on paper")],
+        ("npformer step", "step through a backward pass, both ways, into every operation; of your script too")],
         texts=("what it does",))
 
 
