@@ -72,7 +72,7 @@ def test_demo_shows_every_part(tmp_path, capsys):
     for words in ("no gradient", "finite differences", "PyTorch", "|dL/dx|", "cross_entropy",
                   "attention", "What to try next"):
         assert words in seen, words
-    assert {"residual.png", "grad_norms.png"} <= set(os.listdir(tmp_path / "demo"))
+    assert {"residual.png", "grad_norms.png", "backward.html"} <= set(os.listdir(tmp_path / "demo"))
 
 
 def test_info_and_version(capsys):
