@@ -110,12 +110,12 @@ class Path:
 
 
 class Ways(list):
-    """Some of the Paths between two values, the shortest first; `count` is how many there are in all."""
+    """Some of the Paths between two values, the shortest first; `total` is how many there are in all."""
 
-    count = 0
+    total = 0
 
     def __str__(self):
-        rest = self.count - len(self)
+        rest = self.total - len(self)
         return "\n".join([*map(str, self), *([f"and {rest:,} longer ways"] if rest else [])])
 
 
@@ -125,7 +125,7 @@ def paths(trace, a, b, most):
     found = Ways()
     if b not in left or b.gradient is None:
         return found
-    found.count = left[b][1]
+    found.total = left[b][1]
     tie = itertools.count()
     heap = [(left[b][0], next(tie), b, b.gradient, (b.name, None))]
     while heap and len(found) < most:              # the shortest way in all is followed first, so nothing is tried in vain

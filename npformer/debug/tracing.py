@@ -166,7 +166,7 @@ class Trace(Sequence):
 
     def paths(self, a, b=None, most: int = 20) -> Ways:
         """The ways by which gradient travelled from b (default: the loss) back to a, each with what came by it: the
-        `most` shortest; `.count` says how many there are."""
+        `most` shortest; `.total` says how many there are."""
         return paths(self, self.find(a), self.nodes[self.seeds[0][0]] if b is None else self.find(b), most)
 
     def why_zero(self, x) -> Reason:

@@ -305,10 +305,10 @@ def test_ways_add_up_to_the_gradient():
     x, _, loss = small()
     trace = debug.trace(loss)
     ways = trace.paths(x, most=100)
-    assert len(ways) == ways.count > 2
+    assert len(ways) == ways.total > 2
     assert np.allclose(sum(way.gradient for way in ways), trace.gradient(x), rtol=1e-12)
     assert [len(way.names) for way in ways] == sorted(len(way.names) for way in ways)
-    assert len(trace.paths(x, most=2)) == 2 and f"{ways.count - 2} longer" in str(trace.paths(x, most=2))
+    assert len(trace.paths(x, most=2)) == 2 and f"{ways.total - 2} longer" in str(trace.paths(x, most=2))
 
 
 def test_ways_through_a_deep_residual_net_come_at_once():
@@ -320,7 +320,7 @@ def test_ways_through_a_deep_residual_net_come_at_once():
             y = y + npf.tanh(y) * 0.1
         return y.sum()
     ways = debug.trace(loss).paths(x, most=3)
-    assert ways.count == 2 ** 40 and len(ways) == 3 and len(ways[0].names) == 42
+    assert ways.total == 2 ** 40 and len(ways) == 3 and len(ways[0].names) == 42
 
 
 @pytest.mark.parametrize("make, op, words", [
