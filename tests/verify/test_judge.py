@@ -308,3 +308,10 @@ def test_against_torch():
     assert against_torch(lambda a, b: (a * b).sum(-1), lambda a, b: (a * b).sum(-1), [X, X + 1])
     report = against_torch(F.gelu, lambda x: torch.nn.functional.gelu(x, approximate="tanh"), [X], raises=False)
     assert [c.ok for c in report.comparisons] == [False, False]
+
+
+@pytest.mark.parametrize("slope", [-0.5, 1.5])
+def test_at_a_kink_a_value_beyond_both_slopes_is_wrong(slope):
+    x = np.array([-1.0, 0.5, 0.0, 2.0, -0.3])
+    report = check_vjp(lambda x: np.maximum(x, 0), lambda g, x: g * np.where(x == 0, slope, x > 0), [x], raises=False)
+    assert report.wrong and not report.comparisons[0].ok
