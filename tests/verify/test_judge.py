@@ -315,3 +315,21 @@ def test_at_a_kink_a_value_beyond_both_slopes_is_wrong(slope):
     x = np.array([-1.0, 0.5, 0.0, 2.0, -0.3])
     report = check_vjp(lambda x: np.maximum(x, 0), lambda g, x: g * np.where(x == 0, slope, x > 0), [x], raises=False)
     assert report.wrong and not report.comparisons[0].ok
+
+
+@pytest.mark.parametrize("slip", [0.0, 1e-4])
+def test_order_2_sees_a_ten_thousandth(slip):
+    class Square(npf.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            x, = ctx.saved_tensors
+            return 2 * g * ((1 + slip) * x - slip * x.detach())
+
+    x = npf.randn(5, dtype=npf.float64)
+    assert npf.gradcheck(Square.apply, x)
+    assert bool(npf.gradcheck(Square.apply, x, order=2, raises=False)) == (slip == 0)
