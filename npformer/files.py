@@ -21,7 +21,7 @@ def writing(path: StrPath) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.\n"
-                         "  Name another place (for a command: with --out).") from None
+                         "  Name another place.") from None
 
 
 def make_folder(path: StrPath) -> None:
@@ -30,7 +30,7 @@ def make_folder(path: StrPath) -> None:
         os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK | os.X_OK):
         raise InputError(f"{path} cannot be written: you have no permission.\n"
-                         "  Name another place (for a command: with --out).")
+                         "  Name another place.")
 
 
 def write_whole(path: StrPath, *pieces: bytes | memoryview) -> None:

@@ -88,7 +88,8 @@ def of_script(path, rest, which):
     except Enough:
         pass
     except SystemExit as stop:
-        ended.append(f"the script ended itself, with exit code {stop.code or 0}")
+        code = stop.code or 0
+        ended.append(f"the script ended itself{', with exit code' if isinstance(code, int) else ':'} {code}")
     except Exception as error:                     # noqa: BLE001   the user's script may raise anything
         if "complete" not in ended:
             raise InputError(f"{short(path)} raised an error before its backward pass was complete.\n"

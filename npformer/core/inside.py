@@ -113,7 +113,7 @@ class Term:
     @property
     def norm(self) -> float:
         """‖value‖₂"""
-        return float(np.linalg.norm(self.value))
+        return float(np.linalg.norm(np.asarray(self.value, dtype=float)))
 
     def __repr__(self):
         return f"Term({self.way}: {self.norm:.4g})"

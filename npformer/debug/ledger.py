@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import tape
 from ..core.arrays import to_numpy
-from .present import short
+from .present import norm, number, short
 from .reasons import stopped_by, why_not_finite
 from .record import TracedNode
 
@@ -73,7 +73,7 @@ class Ledger:
 
 def size(array):
     """‖array‖₂ in four digits."""
-    return f"{np.linalg.norm(array):.4g}"
+    return number(norm(array))
 
 
 def ledger_of(trace, node):
@@ -101,7 +101,7 @@ class Path:
     @property
     def norm(self) -> float:
         """‖gradient‖₂"""
-        return float(np.linalg.norm(self.gradient))
+        return norm(self.gradient)
 
     def __str__(self):
         return f"|{self.norm:.4g}|  " + " → ".join(self.names)

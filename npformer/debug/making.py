@@ -66,7 +66,7 @@ def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None 
     recorder = Recorder(largest=largest)
     with recorder:
         if callable(loss) and not isinstance(loss, tape.Box):
-            _held, loss = loss, loss()             # its models, until the walk has taken the names from them
+            loss = loss()
         if not isinstance(loss, tape.Box):
             raise GraphError(f"trace(loss): it takes a Tensor, or a function that returns one; got {type(loss).__name__}")
         seeds = tape.seeds_of(loss, grad, False)

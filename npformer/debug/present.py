@@ -239,6 +239,7 @@ def row(role: str, name: str, value: Any) -> Row:
                int(np.isnan(value).sum()), int(np.isinf(value).sum()))
 
 
+@np.errstate(over="ignore")
 def norm(value: Any) -> Any:
     """‖value‖₂; a Summary's own; None for what is no array."""
     if isinstance(value, Summary):

@@ -132,7 +132,7 @@ class Recorder:
         self.events: list = []                     # (node, g, sent) of the wanted walk
         self.leaves: dict = {}                     # node of a parameter -> its name
         self.variables: dict = {}                  # node of any leaf -> the variable that holds it
-        self.roots, self.title = weakref.WeakSet(), ""
+        self.roots, self.title = {}, ""           # outermost modules, held: a function may make its model and drop it
 
     def see(self, node, arguments, y):
         """Copy an operation that was just recorded."""
@@ -168,7 +168,7 @@ class Recorder:
         if module not in self.paths:
             outer = next((path for other in self.roots if other is not root and (path := path_in(other, root))), "")
             self.paths[module] = ".".join(part for part in (outer, scope.path()) if part)
-            self.roots.add(root)
+            self.roots[root] = True
         return self.paths[module]
 
     def begin(self, seeds):
@@ -206,6 +206,7 @@ class Recorder:
 
     def __exit__(self, *exc):
         tape.state.observer, tape.state.watcher = self.before
+        self.roots = {}
 
 
 def variables():

@@ -528,6 +528,27 @@ def test_leaves_outside_any_module_bear_the_names_of_variables():
     assert r.trace.unreached == [] and weight is layer.weight and unused.grad is None
 
 
+def test_a_model_that_its_function_made_and_dropped_names_its_parameters():
+    def loss():
+        model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        return model(npf.randn(4, 3)).sum()
+
+    def run():
+        with debug.recording() as r:
+            loss().backward()
+        return r.trace
+    for trace in (debug.trace(loss), run()):
+        assert trace.title == "Sequential" and trace.find("0.weight").gradient.shape == (2, 3)
+        assert [node.name for node in trace.nodes if node.op is None] == ["0.weight", "0.bias"]
+
+
+def test_gradients_whose_squares_overflow_have_norms():
+    x = npf.full((4,), 1e30, requires_grad=True)
+    trace = debug.trace(lambda: (x * 1e6 * x).sum())
+    assert trace[-1].terms()["a"][0].norm == pytest.approx(2e36) and trace.paths(x)[0].norm == pytest.approx(2e36)
+    assert "sent |2e+36|" in str(trace.ledger(x))
+
+
 def test_a_walk_under_create_graph_can_be_traced(tmp_path):
     """It goes through definitions, whose last bits are others than the fused rules'."""
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 1)).double()
