@@ -67,6 +67,22 @@ def odd():
     return npf.debug.trace(lambda: npf.log(x) * x, np.array([1.0, np.inf, 2.0]))
 
 
+class Wide(nn.Module):
+    """A skip around a box so wide that the way around it leaves the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.a_branch_with_a_long_name = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return x + self.a_branch_with_a_long_name(x)
+
+
+def swinging():
+    x = npf.randn(2, 3, requires_grad=True)
+    return npf.debug.trace(lambda: Wide()(x).sum())
+
+
 class Deep(nn.Module):
     """Three layers, each of very many operations."""
 

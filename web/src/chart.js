@@ -16,7 +16,7 @@ export function chart(data, goto) {
   const bars = logs.map((v, k) => `M${k + 0.1},${HEIGHT}V${(HEIGHT - height(v)).toFixed(2)}H${k + 0.9}V${HEIGHT}Z`);
   const under = (event) => Math.max(0, Math.min(count - 1, Math.floor((event.offsetX / picture.clientWidth) * count)));
   const range = known.length ? `‖g‖ ${show(10 ** low, 2)} to ${show(10 ** high, 2)}, logarithmic` : "";
-  const said = (k) => `step ${k + 1}, ${data.steps[k].name}: ‖g‖ ${show(norms[k])}`;
+  const said = (k) => `step ${k}, ${data.steps[k].name}: ‖g‖ ${show(norms[k])}`;
   const caption = el("p", { class: "scale" }, range);
   const done = svg("rect", { x: 0, y: 0, height: HEIGHT, width: 0 });
   const mark = svg("path", { class: "mark" });

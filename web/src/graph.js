@@ -126,13 +126,30 @@ const curve = (points) => points.map((p, k) => {
   return `C${before.x},${(before.y + p.y) / 2} ${p.x},${(before.y + p.y) / 2} ${p.x},${p.y}`;
 }).join("");
 
+// What stands above an open module, and where it begins.
+function titleOf(name, graph, open) {
+  const { x, y, width, height } = graph.node(name);
+  return { text: `${short(name.slice(7), open)} −`, x: x - width / 2 + 4, y: y - height / 2 - 5 };
+}
+
+// The corners of all that is drawn: dagre counts neither an edge that swings out nor the title above a module.
+function extent(graph, titles) {
+  const { width, height } = graph.graph();
+  const points = [...graph.edges().flatMap((e) => graph.edge(e).points),
+    ...titles.flatMap(({ text, x, y }) => [{ x, y: y - 14 }, { x: x + text.length * PER_CHARACTER, y }])];
+  const reach = (end, edge, axis, by) => end(edge, ...points.map((p) => p[axis] + by));
+  return [{ x: reach(Math.min, 0, "x", -8), y: reach(Math.min, 0, "y", 0) }, { x: reach(Math.max, width, "x", 8), y: height }];
+}
+
 // The drawing. on.module(path) and on.step(number) are called for clicks; returns { node, update(step), width, height }.
 export function drawing(modules, at, on) {
   const seen = modules.visible(at);
   const { graph, clusters } = layout(seen, modules.open);
-  const { width, height } = graph.graph();
   const act = (action) => ({ onclick: action, tabindex: 0, role: "button",
     onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); event.stopPropagation(); action(); } } });
+  const headings = new Map([...clusters].map((name) => [name, titleOf(name, graph, modules.open)]));
+  const [low, high] = extent(graph, [...headings.values()]);
+  const [width, height] = [high.x - low.x, high.y - low.y];
   const shapes = [];
   const titles = []; // of open modules, above the edges
   for (const name of clusters) {
@@ -140,7 +157,7 @@ export function drawing(modules, at, on) {
     const { x, y, width: w, height: h } = graph.node(name);
     shapes.push(svg("rect", { class: "cluster", x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 10 }));
     titles.push(svg("g", { class: "title", "data-path": path, "aria-expanded": "true", "aria-label": `close ${path}`, ...act(() => on.module(path)) },
-      svg("text", { x: x - w / 2 + 4, y: y - h / 2 - 5 }, `${short(path, modules.open)} −`)));
+      svg("text", { x: headings.get(name).x, y: headings.get(name).y }, headings.get(name).text)));
   }
   const edges = graph.edges().map((e) => {
     const edge = graph.edge(e);
@@ -157,9 +174,9 @@ export function drawing(modules, at, on) {
     const node = svg("g", { class: `box ${box.kind}`, "data-key": key, "aria-label": hint, "aria-expanded": module ? "false" : null, ...action },
       svg("title", {}, hint), svg("rect", { x: x - w / 2, y: y - h / 2, width: w, height: h, rx: box.kind === "addition" ? h / 2 : box.kind === "leaf" ? 4 : 7 }),
       module ? bar : null, svg("text", { x, y: y + 4 }, module ? `${box.label} +` : box.label));
-    return { key, box, node, bar, width: w, x, y };
+    return { key, box, node, bar, width: w, x: x - low.x, y: y - low.y };
   });
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "graph", role: "group", "aria-label": "graph of the model" },
+  const picture = svg("svg", { viewBox: `${low.x} ${low.y} ${width} ${height}`, class: "graph", role: "group", "aria-label": "graph of the model" },
     svg("defs", {}, ["arrow", "arrow-skip", "arrow-flows"].map((id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7,
       markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0,0.5 L8,4 L0,7.5 z" })))),
     shapes, edges.map((edge) => edge.path), boxes.map((each) => each.node), titles);
@@ -175,7 +192,7 @@ export function drawing(modules, at, on) {
       if (each.key === here) current = each;
     }
     for (const edge of edges) edge.path.classList.toggle("flows", edge.to === here);
-    return current; // {x, y}, or null where the step is out of sight
+    return current; // {x, y} from the upper left corner, or null where the step is out of sight
   }
   return { node: picture, update, width, height, left: seen.left };
 }

@@ -132,8 +132,8 @@ function render() {
   side.scrollTop = keep;
   if (inside) side.focus({ preventScroll: true });
   slider.value = k;
-  place.textContent = `step ${k + 1} of ${end + 1}`;
-  slider.setAttribute("aria-valuetext", `step ${k + 1} of ${end + 1}, ${root.steps[k].name}`);
+  place.textContent = `step ${k}/${end}`;
+  slider.setAttribute("aria-valuetext", `step ${k} of 0 to ${end}, ${root.steps[k].name}`);
   norms.update(k);
   if (!drawn || drawn.data !== at.view.data) drawGraph();
   else follow();
