@@ -21,9 +21,9 @@ from ..tensors import Tensor
 from . import replay
 from .making import joined
 from .present import place
+from .probes.watching import observing
 from .record import Summary
 from .tracing import Trace
-from .watching import observing
 
 if TYPE_CHECKING:
     from ..verify.mutants import Mutant

@@ -67,7 +67,7 @@ def test_attention(pair):
 
 @pytest.mark.parametrize("exact", [1024, 3])
 def test_jacobian_spectrum(pair, exact, monkeypatch):
-    monkeypatch.setattr(npf.debug.spectrum, "EXACT", exact)
+    monkeypatch.setattr(npf.debug.probes.spectrum, "EXACT", exact)
     x = npf.randn(1, 3, 8, dtype=npf.float64)
     here, there = (npf.debug.jacobian_spectrum(model.blocks[0], x.to(device), 5)
                    for model, device in zip(pair, ("cpu", "cuda")))

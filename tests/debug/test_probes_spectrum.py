@@ -6,7 +6,7 @@ import pytest
 import npformer as npf
 import npformer.nn.functional as F
 from npformer import nn
-from npformer.debug import spectrum
+from npformer.debug.probes import spectrum
 from npformer.models.deep import DeepBlock
 from npformer.models.gpt import Block
 

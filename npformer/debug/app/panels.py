@@ -13,7 +13,7 @@ from rich.text import Text
 
 from .. import present
 from ..ledger import bad
-from ..residual import identity_at
+from ..probes.residual import identity_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..colours import Palette
     from ..frames import Frame
     from ..ledger import Ledger
-    from ..residual import Addition, Residual
+    from ..probes.residual import Addition, Residual
     from ..tracing import Trace, TraceStep
 
 LONG = 2_000                                       # nodes of a branch that is walked while somebody waits

@@ -15,7 +15,7 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 from ...core.errors import NpformerError
 from ..conditions import Condition
 from ..frames import Cursor, Frame, leaves
-from ..residual import additions_in
+from ..probes.residual import additions_in
 from . import panels
 from .arrays import ArrayView, arrays_at, jacobians_at
 from .heat import HeatMap, palette, rgb
@@ -25,7 +25,7 @@ from .tree import ModuleTree
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from ..residual import Addition
+    from ..probes.residual import Addition
     from ..tracing import Trace
 
 WIDE = 140                                         # columns from which the step stands beside the tabs

@@ -10,8 +10,8 @@ from ...core.errors import NpformerError
 from ...core.operation import Fused
 from .. import present
 from ..frames import tree
+from ..probes.residual import additions_in, residuals
 from ..record import Summary
-from ..residual import additions_in, residuals
 from .feeds import LARGEST, relation
 from .store import WHOLE, Store, finite
 

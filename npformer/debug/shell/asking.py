@@ -10,7 +10,7 @@ from ...core.errors import GraphError, InputError
 from .. import present
 from ..ledger import bad
 from ..present import number
-from ..residual import additions_in, identity_at
+from ..probes.residual import additions_in, identity_at
 from . import screens
 from .naming import node_named
 from .session import command

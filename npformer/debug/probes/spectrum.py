@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import plot
-from ..autograd import enable_grad
-from ..core import tape
-from ..core.arrays import is_float, to_numpy
-from ..core.errors import DTypeError, GraphError, ValueRangeError, complaint
+from ... import plot
+from ...autograd import enable_grad
+from ...core import tape
+from ...core.arrays import is_float, to_numpy
+from ...core.errors import DTypeError, GraphError, ValueRangeError, complaint
+from ..tables import table
 from .lengths import by_degree
 from .residual import additions_in, gradients_at, graph_of
-from .tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..tensors import Tensor
-    from ..typing import StrPath
+    from ...tensors import Tensor
+    from ...typing import StrPath
 
 EXACT = 1024                                       # entries of the smaller of x and y up to which all values are computed
 ACCURACY = 1e-6                                    # of the values that the iteration finds, relative to the largest

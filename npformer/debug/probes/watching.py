@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ..core.errors import DTypeError, complaint
-from ..core.tape import state
-from ..nn import Module
+from ...core.errors import DTypeError, complaint
+from ...core.tape import state
+from ...nn import Module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .. import plot
-from ..core.arrays import to_numpy
-from ..core.errors import GraphError, IndexRangeError, ShapeError
-from ..ops.shape import unbroadcast
+from ... import plot
+from ...core.arrays import to_numpy
+from ...core.errors import GraphError, IndexRangeError, ShapeError
+from ...ops.shape import unbroadcast
+from ..tables import table
 from .residual import norm
-from .tables import table
 from .watching import observing, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..nn import Module
-    from ..typing import StrPath
+    from ...nn import Module
+    from ...typing import StrPath
 
 PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)", "product": "Weights ⊙ dL/d(weights)"}
 NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under no_grad(), and with something that "

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import plot
-from ..core import tape
-from ..core.arrays import to_numpy
-from ..core.errors import GraphError
+from ... import plot
+from ...core import tape
+from ...core.arrays import to_numpy
+from ...core.errors import GraphError
+from ..tables import table
 from .residual import additions_in, gradients_at, graph_of, norm
-from .tables import table
 
 if TYPE_CHECKING:
-    from ..tensors import Tensor
-    from ..typing import StrPath
+    from ...tensors import Tensor
+    from ...typing import StrPath
 
 
 @dataclass

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import plot
-from ..core import tape
-from ..core.arrays import to_numpy
-from ..core.errors import GraphError
-from .tables import line_of, table
+from ... import plot
+from ...core import tape
+from ...core.arrays import to_numpy
+from ...core.errors import GraphError
+from ..tables import line_of, table
 from .watching import unwatched
 
 if TYPE_CHECKING:
-    from ..tensors import Tensor
-    from ..typing import StrPath
+    from ...tensors import Tensor
+    from ...typing import StrPath
 
 
 # ── finding the additions ────────────────────────────────────────────────────────────────────────────────────────────

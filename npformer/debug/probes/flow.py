@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .. import plot
-from ..core.arrays import to_numpy
-from ..core.errors import DTypeError, GraphError, complaint
+from ... import plot
+from ...core.arrays import to_numpy
+from ...core.errors import DTypeError, GraphError, complaint
+from ..tables import table
 from .residual import norm
-from .tables import table
 from .watching import observing, paths_of
 
 if TYPE_CHECKING:
-    from ..nn import Module
-    from ..typing import StrPath
+    from ...nn import Module
+    from ...typing import StrPath
 
 VANISHING, EXPLODING = 1e-3, 1e3                   # of the last layer's gradient, per entry
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ..core import anomaly
-from ..core.tape import state
+from ...core import anomaly
+from ...core.tape import state
 from .watching import observing
 
 if TYPE_CHECKING:
