@@ -22,7 +22,7 @@ from .errors import DeviceError, DTypeError, GraphError, ShapeError, complaint, 
 from .step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class State(threading.local):
@@ -53,6 +53,23 @@ def unwatched():
         yield
     finally:
         state.watcher = before
+
+
+@contextlib.contextmanager
+def observing(see: Callable) -> Iterator[None]:
+    """Inside, see(node, arguments, y) is called for each operation that this thread records, after whoever saw it before."""
+    before = state.observer
+
+    def both(node, arguments, y):
+        if before is not None:
+            before(node, arguments, y)
+        see(node, arguments, y)
+
+    state.observer = both
+    try:
+        yield
+    finally:
+        state.observer = before
 
 
 class Box:

@@ -52,7 +52,7 @@ def one_pass(model, inputs, loss, dtype, seed):
         if arrays.is_float(x.dtype):
             x.requires_grad_()
     recorder = Recorder(model, tensors)
-    with defaults(dtype, seed), recorder.watching():
+    with defaults(dtype, seed), tape.observing(recorder.see):
         value = loss(model, **tensors)
     if not isinstance(value, Tensor) or value.array.size != 1:
         raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor of one number, it "
@@ -94,15 +94,6 @@ class Recorder:
                 # What a pass changes (a running mean) is kept as it was before.
                 self.known[id(x.array)] = f"{group}.{name}"
                 self.found[f"{group}.{name}"] = arrays.to_numpy(x.array).copy()
-
-    @contextlib.contextmanager
-    def watching(self):
-        """Record what is computed inside the block."""
-        before, tape.state.observer = tape.state.observer, self.see
-        try:
-            yield
-        finally:
-            tape.state.observer = before
 
     def see(self, node, args, y):
         """Note one operation, its inputs and its output."""

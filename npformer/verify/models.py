@@ -1,6 +1,5 @@
 """Whole models: their gradients against finite differences, and the first operation whose own rule is wrong."""
 
-import contextlib
 import copy
 from dataclasses import replace
 
@@ -65,20 +64,10 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
     return settled(report, raises)
 
 
-@contextlib.contextmanager
-def arguments_of():
-    """Inside, a dict is filled: the arguments of every operation that is recorded, by its node."""
-    seen: dict = {}
-    before, tape.state.observer = tape.state.observer, lambda node, values, y: seen.update({node: tuple(values)})
-    try:
-        yield seen
-    finally:
-        tape.state.observer = before
-
-
 def first_wrong_step(loss, seed=0):
     """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
-    with arguments_of() as arguments:
+    arguments: dict = {}
+    with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()
     rng = np.random.default_rng([seed, 1618])
     for step in tape.backprop(y):

@@ -6,8 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ...core import anomaly
-from ...core.tape import state
-from .watching import observing
+from ...core.tape import observing, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ...core.errors import GraphError, IndexRangeError, ShapeError
 from ...ops.shape import unbroadcast
 from ..tables import table
 from .residual import norm
-from .watching import observing, paths_of
+from .watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,22 +82,16 @@ class AttentionMap:
         return (A * apart).sum(axis=-1).mean(axis=(0, 2), where=A.any(axis=-1))
 
 
-class AttentionMaps:
+class AttentionMaps(Watch):
     """What `attention` returns: the maps in the order in which they were computed, by number or by the module's path."""
 
     def __init__(self, model: Module) -> None:
-        self.names = paths_of("attention(model)", model)
+        super().__init__("attention(model)", model)
         self.maps: list[AttentionMap] = []
         self.softmaxes: set = set()                # nodes that are a softmax, or one under a mask, dropout or a scale
-        self.watch: Any = None
-
-    def __enter__(self) -> Self:
-        self.watch = contextlib.ExitStack()
-        self.watch.enter_context(observing(self.see))
-        return self
 
     def __exit__(self, *exc):
-        self.watch.close()
+        super().__exit__(*exc)
         self.softmaxes.clear()
 
     def __len__(self) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ...core.arrays import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
 from ..tables import table
 from .residual import norm
-from .watching import observing, paths_of
+from .watching import Watch
 
 if TYPE_CHECKING:
     from ...nn import Module
@@ -35,26 +34,17 @@ class LayerFlow:
     units: int | None = None
 
 
-class GradientFlow:
+class GradientFlow(Watch):
     """What `gradient_flow` returns. records: for each step {layer: LayerFlow}. str() is a table, `.plot` a picture."""
 
     def __init__(self, model: Module) -> None:
-        self.names = paths_of("gradient_flow(model)", model)
+        super().__init__("gradient_flow(model)", model)
         own = ((module, [p for p in module.parameters(recurse=False) if p.requires_grad]) for module in self.names)
         self.parameters = {self.names[module]: params for module, params in own if params}
         if not self.parameters:
             raise GraphError("gradient_flow(model): no parameter of the model requires a gradient")
         self.records: list[dict[str, LayerFlow]] = []
         self.alive: dict[str, np.ndarray] = {}     # of each layer with a relu: which units were not 0 since the last step
-        self.watch: Any = None
-
-    def __enter__(self) -> Self:
-        self.watch = contextlib.ExitStack()
-        self.watch.enter_context(observing(self.see))
-        return self
-
-    def __exit__(self, *exc):
-        self.watch.close()
 
     def see(self, node, arguments, y):
         """Note which units of a relu are alive. A unit is a place along the last dim; of images, along dim 1."""

@@ -12,7 +12,6 @@ from ...core import tape
 from ...core.arrays import to_numpy
 from ...core.errors import GraphError
 from ..tables import line_of, table
-from .watching import unwatched
 
 if TYPE_CHECKING:
     from ...tensors import Tensor
@@ -106,9 +105,13 @@ def graph_of(loss, call):
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
     """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of `nodes` is left out."""
     found = dict.fromkeys(nodes)
-    with unwatched():
-        for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph, stop=stop):
-            pass
+    before, tape.state.observer = tape.state.observer, None
+    try:                                           # a probe's own walks are no part of the user's backward pass
+        with tape.unwatched():
+            for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph, stop=stop):
+                pass
+    finally:
+        tape.state.observer = before
     return found
 
 

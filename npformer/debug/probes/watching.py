@@ -1,48 +1,31 @@
-"""Seeing what a thread records, and walking without being seen."""
+"""What the probes have in common that watch a model while it runs."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 from ...core.errors import DTypeError, complaint
-from ...core.tape import state
+from ...core.tape import observing
 from ...nn import Module
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
+class Watch:
+    """Inside `with`, see(node, arguments, y) is called for each operation that is recorded. names: {module: its path}."""
 
-def paths_of(call: str, model: Module) -> dict[Module, str]:
-    """The dotted path of each module in a model; DTypeError where it is none. `call` is for the message."""
-    if not isinstance(model, Module):
-        raise DTypeError(complaint(call, "model must be a Module", {"model": model}))
-    return {module: path for path, module in model.named_modules()}
+    def __init__(self, call: str, model: Module) -> None:
+        if not isinstance(model, Module):
+            raise DTypeError(complaint(call, "model must be a Module", {"model": model}))
+        self.names = {module: path for path, module in model.named_modules()}
+        self.watch = contextlib.ExitStack()
 
+    def see(self, node: Any, arguments: Any, y: Any) -> None:
+        """Note one operation."""
+        raise NotImplementedError
 
-@contextlib.contextmanager
-def observing(see: Callable) -> Iterator[None]:
-    """Inside, see(node, arguments, y) is called for each operation that this thread records, after whoever saw it before."""
-    before = state.observer
+    def __enter__(self) -> Self:
+        self.watch.enter_context(observing(self.see))
+        return self
 
-    def both(node, arguments, y):
-        if before is not None:
-            before(node, arguments, y)
-        see(node, arguments, y)
-
-    state.observer = both
-    try:
-        yield
-    finally:
-        state.observer = before
-
-
-@contextlib.contextmanager
-def unwatched() -> Iterator[None]:
-    """Inside, nobody sees what is recorded or walked: a probe's own walks are no part of the user's backward pass."""
-    before = state.observer, state.watcher
-    state.observer = state.watcher = None
-    try:
-        yield
-    finally:
-        state.observer, state.watcher = before
+    def __exit__(self, *exc):
+        self.watch.close()
