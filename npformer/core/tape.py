@@ -259,6 +259,17 @@ def leading_to(nodes, targets, stop=False):
     return way
 
 
+def behind(outputs):
+    """Every node behind the nodes `outputs`, and these, oldest first."""
+    found, stack = set(outputs), list(outputs)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return sorted(found, key=lambda node: node.order)
+
+
 def require_boxes(call, **operands):
     """Raise DTypeError where an operand is no Tensor."""
     for name, x in operands.items():

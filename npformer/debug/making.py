@@ -70,7 +70,7 @@ def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None 
         if not isinstance(loss, tape.Box):
             raise GraphError(f"trace(loss): it takes a Tensor, or a function that returns one; got {type(loss).__name__}")
         seeds = tape.seeds_of(loss, grad, False)
-        graph = behind([node for node, _ in seeds])
+        graph = tape.behind([node for node, _ in seeds])
         unseen = [node for node in graph if node not in recorder.nodes]
         if any(node.freed for node in graph):
             raise GraphError("trace(loss): the graph was freed by a backward pass; call trace before backward(), "
@@ -82,20 +82,9 @@ def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None 
     return linked(recorder)
 
 
-def behind(outputs):
-    """Every node behind `outputs`, oldest first."""
-    found, stack = set(outputs), list(outputs)
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return sorted(found, key=lambda node: node.order)
-
-
 def linked(recorder):
     """The Trace of what a Recorder gathered: nodes numbered, named and joined, every contribution in its place."""
-    graph = behind([node for node, _ in recorder.seeds])
+    graph = tape.behind([node for node, _ in recorder.seeds])
     see_again(recorder, [node for node in graph if node not in recorder.nodes])
     nodes = [recorder.nodes[node] for node in graph]
     numbers = {node: n for n, node in enumerate(graph)}

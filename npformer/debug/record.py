@@ -144,9 +144,14 @@ class Recorder:
         copied.value = self.keeper.keep(y)
         self.copy_kept(node, copied)
         for parent, value in zip(node.parents, copied.values):
-            if parent is not None and parent.op is None and parent not in self.nodes:
-                leaf = self.nodes[parent] = TracedNode()
-                leaf.shape, leaf.dtype, leaf.value = parent.shape, parent.dtype, value
+            if parent is not None and parent.op is None:
+                self.see_leaf(parent, value)
+
+    def see_leaf(self, node, value):
+        """Copy a leaf, the first time that it is seen."""
+        if node not in self.nodes:
+            leaf = self.nodes[node] = TracedNode()
+            leaf.shape, leaf.dtype, leaf.value = node.shape, node.dtype, value
 
     def copy_kept(self, node, copied):
         """What the gradient rule reads, taken from what was copied already where it is the same array."""
@@ -239,9 +244,7 @@ def see_again(recorder, graph):
                 kept.update((p, a) for p, a in zip(node.parents, node.kept) if p is not None and a is not None)
     for node in graph:
         if node.op is None:
-            if node not in recorder.nodes:
-                leaf = recorder.nodes[node] = TracedNode()
-                leaf.shape, leaf.dtype, leaf.value = node.shape, node.dtype, recorder.keeper.keep(kept.get(node))
+            recorder.see_leaf(node, recorder.keeper.keep(kept.get(node)))
             continue
         whole = node.kept if len(node.kept) == len(node.parents) else (None,) * len(node.parents)
         arguments = tuple(a if a is not None else kept.get(p) for a, p in zip(whole, node.parents))

@@ -10,8 +10,8 @@ from ... import plot
 from ...core.arrays import to_numpy
 from ...core.errors import GraphError, IndexRangeError, ShapeError
 from ...ops.shape import unbroadcast
+from ..present import norm
 from ..tables import table
-from .residual import norm
 from .watching import Watch
 
 if TYPE_CHECKING:

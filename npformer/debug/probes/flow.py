@@ -11,8 +11,8 @@ import numpy as np
 from ... import plot
 from ...core.arrays import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
+from ..present import norm
 from ..tables import table
-from .residual import norm
 from .watching import Watch
 
 if TYPE_CHECKING:

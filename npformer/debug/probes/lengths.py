@@ -19,8 +19,9 @@ from ... import plot
 from ...core import tape
 from ...core.arrays import to_numpy
 from ...core.errors import GraphError
+from ..present import norm
 from ..tables import table
-from .residual import additions_in, gradients_at, graph_of, norm
+from .residual import additions_in, gradients_at, graph_of
 
 if TYPE_CHECKING:
     from ...tensors import Tensor

@@ -11,6 +11,7 @@ from ... import plot
 from ...core import tape
 from ...core.arrays import to_numpy
 from ...core.errors import GraphError
+from ..present import norm
 from ..tables import line_of, table
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class Addition:
 
 
 def additions_in(nodes) -> dict[tape.Node, Addition]:
-    """Each addition y = x + F(x) among `nodes`, by its node, oldest first."""
+    """Each addition y = x + F(x) among `nodes`, which stand oldest first, by its node."""
     found: dict[tape.Node, Addition] = {}
-    for node in sorted(nodes, key=lambda node: node.order):
+    for node in nodes:
         addition = addition_at(node, found)
         if addition is not None:
             found[node] = addition
@@ -85,7 +86,7 @@ def is_ancestor(old, new):
 
 
 def graph_of(loss, call):
-    """Every node behind `loss`; GraphError where there is no graph, or not any more. `call` is for the message."""
+    """Every node behind `loss`, oldest first; GraphError where there is no graph, or not any more. `call` is for the message."""
     tape.require_boxes(call, loss=loss)
     if loss.node is None:
         raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a gradient")
@@ -93,13 +94,7 @@ def graph_of(loss, call):
         name = call.partition("(")[0]
         raise GraphError(f"{call}: the graph was freed by a backward pass; call {name} before backward(), or pass "
                          "retain_graph=True there")
-    found, stack = {loss.node}, [loss.node]
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return found
+    return tape.behind([loss.node])
 
 
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
@@ -155,11 +150,6 @@ class Residual:
         came, branch, total = self.norms
         return (f"{self.where or line_of(self.source)}: |dL/dy| {came:.4g}  + |dL/dy·dF/dx| {branch:.4g}  = |dL/dx| "
                 f"{total:.4g}   (cosine {self.cosine:+.3f}, error {self.error:.1e})")
-
-
-def norm(array) -> float:
-    """√(Σ a²), added up in float64."""
-    return float(np.linalg.norm(array.reshape(-1).astype(np.float64, copy=False)))
 
 
 class Residuals(list):
