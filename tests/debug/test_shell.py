@@ -359,6 +359,9 @@ def test_predict_asks_before_it_shows(session):
     assert session.do("").startswith("it is dbias[3] = ")
     session.do("predict dbias[3]")
     assert session.do("w").startswith("TinyTransformer") and session.question is None
+    session.do("predict dbias[3]")
+    refused(session, "zz", "no command 'zz'")
+    assert session.prompt == "dbias[3] = ? " and session.do(str(truth)).startswith("right")
     assert session.do(f"predict dbias[3] {truth}").startswith("right")
     assert session.do(f"predict dbias[3] {truth * 1.02 + 1}").startswith("no")
     session.do("")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import InputError
+from .. import frames
 from ..frames import Cursor
 from ..rerun import Changes, rerun
 
@@ -107,9 +108,9 @@ class Session:
 
     def do(self, line: str) -> str:
         """What a line that was typed has to say. An empty one repeats the last command. Raises NpformerError."""
-        line = line.strip() or ("" if self.question else self.last)
-        if self.question is not None:
-            asked, self.question = self.question, None
+        line = line.strip() or ("" if self.question is not None else self.last)
+        asked, self.question = self.question, None
+        if asked is not None:
             reply = asked.judge(self, line)
             if reply is not None:
                 return reply
@@ -118,6 +119,7 @@ class Session:
         self.last = ""                             # what was refused is not worth repeating
         name, rest = split(line)
         if name not in COMMANDS:
+            self.question = asked                  # a slip of the hand is no answer
             near = difflib.get_close_matches(name, COMMANDS, 3, 0.5)
             raise InputError(f"there is no command {name!r}" + (f"; is it {' or '.join(near)}?" if near else ".")
                              + " `help` lists them.")
@@ -133,21 +135,16 @@ class Session:
         """Run the program again with these changes, in the place of those before; stay at the same step."""
         trace = rerun(self.original, changes) if changes else self.original
         self.trace, self.changes = trace, changes
-        at, depth = self.cursor.index, level(self.frame)
+        at, depth = self.cursor.index, len(self.frame.around)
         self.cursor = Cursor(trace)
         self.cursor.goto(at)
-        while level(self.cursor.at) > depth and self.cursor.out():
+        while len(self.cursor.at.around) > depth and self.cursor.out():
             pass
-
-
-def level(frame):
-    """How many frames are around a frame."""
-    return 0 if frame.parent is None else 1 + level(frame.parent)
 
 
 def span(frame: Any) -> str:
     """'step 3', or 'steps 3–8': what a frame or a layer spans."""
-    return f"step {frame.first}" if frame.first == frame.last else f"steps {frame.first}–{frame.last}"
+    return f"step{'' if frame.first == frame.last else 's'} {frames.span(frame.first, frame.last)}"
 
 
 def split(line: str) -> tuple[str, str]:
