@@ -52,10 +52,17 @@ class Frame:
     @property
     def inside_a_step(self) -> bool:
         """Whether it belongs to a definition."""
-        up = self.parent
-        while up is not None and up.step is None:
-            up = up.parent
-        return up is not None
+        return any(frame.step is not None for frame in self.around)
+
+    @property
+    def around(self) -> list[Frame]:
+        """The frames around it, the innermost first; the last is the model."""
+        return [] if self.parent is None else [self.parent, *self.parent.around]
+
+    @property
+    def span(self) -> str:
+        """The numbers of its steps: '5', '5–22'."""
+        return span(self.first, self.last)
 
     @property
     def label(self) -> str:
@@ -91,6 +98,11 @@ def tree(trace: Trace) -> Frame:
         for frame in open_frames:
             frame.last = max(frame.last, step.index)
     return root
+
+
+def span(first: int, last: int) -> str:
+    """The numbers of some steps: '5', '5–22'."""
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def prefixes(path):

@@ -154,7 +154,7 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     table.add_column()
     arrived = [present.norm(child.trace[child.first].upstream) or 0.0 for child in frame.children[:most]]
     for child, size, block in zip(frame.children, arrived, present.sparkline(arrived)):
-        table.add_row(Text(span(child), FAINT), Text.assemble((child.label, click(f"goto_step({child.first})"))),
+        table.add_row(Text(child.span, FAINT), Text.assemble((child.label, click(f"goto_step({child.first})"))),
                       present.number(size), Text(block, look.came))
     notes = [Text(f"\n{note}", look.odd) for note in frame.trace.notes] if frame.parent is None else []
     if len(frame.children) > most:
@@ -163,11 +163,6 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
         notes += [heading("no gradient reaches"), Text(", ".join(frame.trace.unreached), look.odd)]
     return Group(Text.assemble((name, STRONG), (f"  {frame.level}, its parts in the order of the walk", FAINT)),
                  Text(""), table, *notes)
-
-
-def span(frame: Frame) -> str:
-    """The numbers of a frame's steps: '5', '5–22'."""
-    return str(frame.first) if frame.first == frame.last else f"{frame.first}–{frame.last}"
 
 
 def definition_note(trace: Trace) -> str:

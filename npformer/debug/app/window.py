@@ -173,7 +173,7 @@ class Stepper(App):
         """The model, the place, what the walk stops at."""
         frame = self.frame
         line = Text.assemble((frame.path or self.trace.title or "graph", Style(bold=True)),
-                             f"  step{'' if frame.step else 's'} {panels.span(frame)} of {len(frame.trace)}",
+                             f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}",
                              no_wrap=True, overflow="ellipsis")
         line.append(f"  {panels.definition_note(frame.trace)}", Style(color=rgb(palette(self).positive)))
         if self.breakpoints:

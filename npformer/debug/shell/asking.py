@@ -11,6 +11,7 @@ from .. import present
 from ..ledger import bad
 from ..present import number
 from ..probes.residual import additions_in, identity_at
+from ..tables import columns
 from . import screens
 from .naming import node_named
 from .session import command
@@ -44,7 +45,7 @@ def table(session, node):
              f"sum so far {number(present.norm(e.running))}", f"{e.left} to come") for e in found]
     total = [f"  then a hook changed it to {number(present.norm(found.gradient))}"] if found.hooked else []
     head = f"the gradient of {node.name} {node.shape}: {screens.plural(len(rows), 'contribution')}, norms"
-    return "\n".join([head, *(f"  {text}" for text in screens.columns(rows, left=6)), *total])
+    return "\n".join([head, *(f"  {text}" for text in columns(rows, left=6)), *total])
 
 
 @command("terms", group="ask")
@@ -54,7 +55,7 @@ def terms(session: Session, rest: str) -> str:
     lines = []
     for name, found in step.terms().items():
         lines.append(f"d{name}  |d{name}| {number(present.norm(step.gradients[name]))}")
-        lines += [f"    {text}" for text in screens.columns(
+        lines += [f"    {text}" for text in columns(
             [(f"|{number(term.norm)}|", f"by {term.way}") for term in found[:12]], left=2)]
         lines += [f"    … and {len(found) - 12} more"] if len(found) > 12 else []
     return "\n".join(lines) or "nothing was sent"
@@ -120,7 +121,7 @@ def paths(session: Session, rest: str) -> str:
     found = session.frame.trace.paths(a, b[0] if b else None, most=12)
     if not found:
         return f"no gradient travelled to {a.name}"
-    return "\n".join(screens.columns([(f"|{number(path.norm)}|", screens.clipped(" → ".join(path.names), session.width + 40))
+    return "\n".join(columns([(f"|{number(path.norm)}|", screens.clipped(" → ".join(path.names), session.width + 40))
                                       for path in found], left=2))
 
 
@@ -138,5 +139,5 @@ def residual(session: Session, rest: str) -> str:
             ("branch", "dL/dy · dF/dx, which the branch adds", number(present.norm(found.through_branch))),
             ("sum", "dL/dx by way of y, as the walk finds it", number(present.norm(found.total)))]
     return "\n".join([f"y = x + F(x), where x is {additions[step.node].x.name}; dL/dx = dL/dy · (1 + dF/dx)",
-                      *(f"  {text}" for text in screens.columns(rows, left=2)),
+                      *(f"  {text}" for text in columns(rows, left=2)),
                       f"  the two add up to the sum within {found.error:.1e}; the angle between them is {found.angle:.1f}°"])

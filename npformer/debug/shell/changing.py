@@ -13,6 +13,7 @@ from .. import present
 from ..present import number
 from ..record import Summary
 from ..rerun import fitting
+from ..tables import columns
 from . import screens
 from .naming import target
 from .session import Question, command
@@ -132,7 +133,7 @@ def patch(session: Session, rest: str) -> str:
     step = session.step
     fit = fitting(session.original[step.index])
     if not rest:
-        names = screens.columns([(f"  {name}",) for name in fit])
+        names = columns([(f"  {name}",) for name in fit])
         return "\n".join([f"{len(fit)} planted mistakes fit {step.op}; patch NAME takes one:", *names]) if fit else (
             f"no planted mistake fits {step.op} as it is used here; steps with relu, softmax, gelu, add have some")
     name = named(rest, fit)
@@ -224,7 +225,7 @@ def differences(session: Session) -> str:
         lines.append(f"loss {number(losses[0].item(), 6)} → {number(losses[1].item(), 6)}")
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
-        lines += [f"  {text}" for text in screens.columns(
+        lines += [f"  {text}" for text in columns(
             [(a.name, f"|d| {number(present.norm(a.gradient))} → {number(present.norm(b.gradient))}", f"off by {share:.2g}")
              for share, a, b in changed[:4]], left=3)]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from ...core.errors import InputError
 from .. import conditions, present
 from ..present import number
 from ..record import Summary
+from ..tables import columns
 from . import screens
 from .naming import array_named, at_step, numbers
 from .session import COMMANDS, GROUPS, command, span
@@ -29,15 +30,11 @@ def look(session: Session, rest: str) -> str:
 @command("where", "w", group="look")
 def where(session: Session, rest: str) -> str:
     """The modules around this place, from the model inwards, and the user's line."""
-    frames = [session.frame]
-    while frames[0].parent is not None:
-        frames.insert(0, frames[0].parent)
     rows = []
-    for k, frame in enumerate(frames):
+    for k, frame in enumerate([*reversed(session.frame.around), session.frame]):
         name = (frame.step.op if frame.step is not None else frame.label) or frame.trace.title or "the model"
-        rows.append((f"{'  ' * (k - 1) + '└ ' if k else ''}{name}",
-                     span(frame)))
-    return "\n".join(screens.columns(rows, left=2) + [text for text in [line(session, "0")] if text])
+        rows.append((f"{'  ' * (k - 1) + '└ ' if k else ''}{name}", span(frame)))
+    return "\n".join(columns(rows, left=2) + [text for text in [line(session, "0")] if text])
 
 
 @command("list [AROUND]", "l", group="look")
@@ -45,11 +42,11 @@ def list_(session: Session, rest: str) -> str:
     """The steps and modules beside this one, and how large a gradient came to each."""
     frame, around = session.frame, number_in(rest, 5)
     if frame.parent is None:
-        return "\n".join(screens.columns([screens.frame_row(f, False) for f in frame.children[:2 * around + 1]], left=5))
+        return "\n".join(columns([screens.frame_row(f, False) for f in frame.children[:2 * around + 1]], left=5))
     siblings = frame.parent.children
     shown = screens.rows_around(siblings, siblings.index(frame), around)
     title = [f"in {frame.parent.path or 'the model'}:"] if frame.parent.step is None else []
-    return "\n".join(title + screens.columns([screens.frame_row(f, f is frame) for f in shown], left=5))
+    return "\n".join(title + columns([screens.frame_row(f, f is frame) for f in shown], left=5))
 
 
 def number_in(rest, otherwise):
@@ -94,7 +91,7 @@ def line(session: Session, rest: str) -> str:
 def stats(session: Session, rest: str) -> str:
     """Every array of this step: what arrived, inputs, output, what was saved, what was sent."""
     rows = present.statistics(session.step)
-    return "\n".join(screens.columns([present.HEADERS, *(row.cells() for row in rows)], left=4))
+    return "\n".join(columns([present.HEADERS, *(row.cells() for row in rows)], left=4))
 
 
 @command("p NAME[INDEX]", "print", group="look")
@@ -178,7 +175,7 @@ def norms(session: Session, rest: str) -> str:
     rows = [("→" if layer is found[here] else " ", layer.where or "top level", span(layer), f"|g| {number(layer.norm)}")
             for layer in screens.rows_around(found, here, 8)]
     return "\n".join([f"‖g‖ where the walk enters each module, {number(max(norms))} to {number(min(norms))}, logarithmic:",
-                      f"  {spark}", f"  {present.marker(len(found), here, 100)}", *screens.columns(rows, left=4)])
+                      f"  {spark}", f"  {present.marker(len(found), here, 100)}", *columns(rows, left=4)])
 
 
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,7 +193,7 @@ def help_(session: Session, rest: str) -> str:
     rows = [(GROUPS[c.group], ", ".join([*reversed(c.names[1:]), c.usage]), first_clause(c.help))
             for c in sorted(commands, key=lambda c: c.group)]
     shown = [("" if k and rows[k - 1][0] == row[0] else row[0], *row[1:]) for k, row in enumerate(rows)]
-    lines = [screens.clipped(text, session.width) for text in screens.columns(shown, left=3)]
+    lines = [screens.clipped(text, session.width) for text in columns(shown, left=3)]
     return "\n".join([*lines, "an empty line repeats the last command; `help COMMAND` says more"])
 
 

@@ -121,17 +121,8 @@ def layer_back(session: Session, rest: str) -> str:
     """To the module that the walk entered before."""
     here = session.frame if not session.frame.inside_a_step and session.frame.step is None else None
     past = [frame for frame in module_frames(session.cursor.root)
-            if frame.first <= session.cursor.index and frame is not here and not inside_of(here, frame)]
+            if frame.first <= session.cursor.index and frame is not here and here not in frame.around]
     return to_frame(session, past[-1] if past else None, "no module begins before this step")
-
-
-def inside_of(outer, frame):
-    """Whether a frame lies in another."""
-    while frame is not None:
-        if frame is outer and outer is not None:
-            return True
-        frame = frame.parent
-    return False
 
 
 def to_frame(session, frame, otherwise):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import present
 from ..frames import leaves
 from ..present import number
+from ..tables import columns
 from .session import span
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ def screen(session: Session) -> str:
     """What there is to see where the session stands."""
     frame = session.frame
     return step_screen(session, frame.step) if frame.step is not None else module_screen(frame, session.width)
-
-
-def columns(rows: Sequence[Sequence[Any]], left: int = 1, gap: str = "  ") -> list[str]:
-    """Rows as lines with their columns aligned; the first `left` columns are text, the others numbers at the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts)] if texts else []
-    return [gap.join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
-            for row in texts]
 
 
 def clipped(text: str, width: int) -> str:
@@ -144,10 +137,9 @@ def plural(count, word):
 
 def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
     """A frame in a list: where, what, how large what came."""
-    places = str(frame.first) if frame.first == frame.last else f"{frame.first}–{frame.last}"
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
-    return ("→" if here else " ", places, what, present.shape_of(arrived), f"|g| {number(present.norm(arrived))}")
+    return ("→" if here else " ", frame.span, what, present.shape_of(arrived), f"|g| {number(present.norm(arrived))}")
 
 
 def rows_around(items: Sequence, at: int, around: int) -> Sequence:
@@ -158,17 +150,8 @@ def rows_around(items: Sequence, at: int, around: int) -> Sequence:
 
 def module_frames(root: Frame) -> list[Frame]:
     """Every run through a module, in the order of the walk."""
-    found = dict.fromkeys(frame for leaf in leaves(root) for frame in reversed(around(leaf)))
+    found = dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1])
     return list(found)
-
-
-def around(frame):
-    """The module frames around a frame, the innermost first."""
-    found = []
-    while frame.parent is not None and frame.parent.parent is not None:
-        frame = frame.parent
-        found.append(frame)
-    return found
 
 
 SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest, a cell is left empty
