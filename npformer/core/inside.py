@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from . import arrays, tape
 from .errors import GraphError, ValueRangeError
-from .numeric import one_sided, true_gradient
+from .numeric import Truth, one_sided, true_gradient
 from .operation import Fused, Primitive
 
 LARGE = 4_000_000                                  # entries of a Jacobian that is built at once
@@ -166,8 +167,28 @@ def check(step):
 
     Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out. GraphError where nothing is left.
     """
+    name, found = step.node.op.name_of, list(held(step, values_of(step)))
+    return StepCheck(step.op, {name(h.argument): float(h.error.max(initial=0)) for h in found},
+                     [name(h.argument) for h in found if h.wrong.any()])
+
+
+class Held(NamedTuple):
+    """One gradient of a step, held against finite differences at truth.places.
+
+    sent: its entries there. error: relative to the largest. wrong: where it is more than rounding.
+    """
+
+    argument: int
+    truth: Truth
+    sent: np.ndarray
+    error: np.ndarray
+    wrong: np.ndarray
+
+
+def held(step, arguments):
+    """A Held for each gradient that a step sent, at a few places of each. GraphError where that cannot be done."""
     values = [np.array(arrays.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
-              for a in values_of(step)]
+              for a in arguments]
     g, op = np.asarray(arrays.to_numpy(step.upstream), dtype=float), step.node.op
     if not np.isfinite(g).all():
         raise GraphError(f"{op.name}: what arrived holds NaN or infinity, so there is nothing to hold its rule against")
@@ -175,32 +196,32 @@ def check(step):
     with np.errstate(all="ignore"):
         counts = np.isfinite(compute(values)) | (g != 0)               # a masked score is −∞, and no gradient comes to it
     forward = lambda xs: np.where(counts, compute(xs), 0.0)            # noqa: E731
+    for i, d in enumerate(step.sent):
+        if d is not None:
+            yield one_held(step, forward, values, i, np.asarray(arrays.to_numpy(d), dtype=float).reshape(-1), g)
+
+
+def one_held(step, forward, values, i, a, g):
+    """The Held of argument i, to which the step sent `a`."""
+    with np.errstate(all="ignore"):
+        truth = true_gradient(forward, values, i, g, spread(a))
+    there = np.isfinite(truth.gradient)
+    if not there.any() and there.size:
+        raise GraphError(f"{step.op}: it has no finite slope in {step.node.op.name_of(i)} here, so there is nothing to hold its "
+                         "rule against")
+    truth = truth.only(there)
     dtype = step.upstream.dtype
     allowed, coarser = (1e-6 if dtype.itemsize == 8 else 1e-3), np.finfo(dtype).eps / np.finfo(float).eps
-    errors, wrong = {}, []
-    for i, d in enumerate(step.sent):
-        if d is None:
-            continue
-        a = np.asarray(arrays.to_numpy(d), dtype=float).reshape(-1)
-        places = spread(a)
-        with np.errstate(all="ignore"):
-            truth = true_gradient(forward, values, i, g, places)
-        there = np.isfinite(truth.gradient)
-        if not there.any() and there.size:
-            raise GraphError(f"{op.name}: it has no finite slope in {op.name_of(i)} here, so there is nothing to hold its rule "
-                             "against")
-        places, true, noise = places[there], truth.gradient[there], truth.noise[there]
-        # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against itself.
-        scale = max(np.abs(true).max(initial=0), np.abs(a[np.isfinite(a)]).max(initial=0),
-                    coarser * truth.rounding[there].max(initial=0) / allowed, 1e-300)
-        error = np.abs(a[places] - true) / scale
-        for k in np.flatnonzero(~(error <= allowed + 3 * noise / scale)):
-            if on_a_kink(forward, values, i, places[k], g, a[places[k]], 1e-5 * scale):
-                error[k] = 0
-            else:
-                wrong.append(op.name_of(i))
-        errors[op.name_of(i)] = float(error.max(initial=0))
-    return StepCheck(op.name, errors, list(dict.fromkeys(wrong)))
+    # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against itself.
+    scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a[np.isfinite(a)]).max(initial=0),
+                coarser * truth.rounding.max(initial=0) / allowed, 1e-300)
+    sent = a[truth.places]
+    error = np.abs(sent - truth.gradient) / scale
+    wrong = ~(error <= allowed + 3 * truth.noise / scale)
+    for k in np.flatnonzero(wrong):
+        if on_a_kink(forward, values, i, truth.places[k], g, sent[k], 1e-5 * scale):
+            error[k], wrong[k] = 0, False
+    return Held(i, truth, sent, error, wrong)
 
 
 def on_a_kink(forward, values, i, place, g, slope, slack):

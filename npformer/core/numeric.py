@@ -33,6 +33,11 @@ class Truth:
     exact: np.ndarray
     rounding: np.ndarray
 
+    def only(self, there: np.ndarray) -> "Truth":
+        """The same at those of the places that `there`, a mask, lets stay."""
+        slopes = None if self.jacobian is None else self.jacobian[:, there]
+        return Truth(self.places[there], self.gradient[there], self.noise[there], slopes, self.exact[there], self.rounding[there])
+
 
 def true_gradient(forward, inputs, i, g, places, h=STEP, raw=None):
     """The Truth of inputs[i] at `places`, for the upstream g. raw: a forward that may take complex arrays, or None."""
