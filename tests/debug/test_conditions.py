@@ -86,6 +86,16 @@ def test_mismatch_finds_a_wrong_rule_and_no_right_one(tiny):
     assert found("mismatch", tiny) == []
 
 
+def test_a_wrong_gradient_that_is_small_beside_the_others_is_a_mismatch():
+    x, w, b = (npf.randn(*shape, dtype=npf.float64).requires_grad_() for shape in ((3, 4), (2, 4), (2,)))
+    trace = debug.trace(lambda: F.linear(x * 1e-9, w, b).sum())
+    step = next(s for s in trace if s.op == "linear")
+    assert np.abs(step.gradients["weight"]).max() < 1e-8 * np.abs(step.gradients["bias"]).max()
+    assert not found("mismatch", trace)
+    step.sent = [step.sent[0], step.sent[1] * 1.01, step.sent[2]]
+    assert found("mismatch", trace) == [step.index]
+
+
 def test_float32_rounding_is_no_mismatch():
     model, loss = example("gpt")
     trace = debug.trace(lambda: (model.float(), loss())[1])

@@ -343,6 +343,12 @@ def test_residual_identity_at_an_addition(session):
     assert session.do("residual") == "this step is no addition y = x + F(x); these steps are: 4, 9"
 
 
+def test_the_statistics_of_an_array():
+    row = present.row("input", "x", np.array([[0.0, 3.0, -4.0, 0.0], [np.nan, np.inf, 0.0, 0.0], [0.0] * 4]))
+    assert (row.shape, row.norm, row.min, row.max, row.zeros, row.nan, row.inf) == ("(3, 4)", 5.0, -4.0, 3.0, 1 - 4 / 12, 1, 1)
+    assert row.cells()[-2:] == ["67%", "1 NaN 1 inf"]
+
+
 # ── predicting and changing ──────────────────────────────────────────────────────────────────────────────────────────
 
 

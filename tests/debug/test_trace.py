@@ -144,6 +144,15 @@ def test_the_value_kept_is_the_one_of_that_time():
     assert r.trace.replay() > 0
 
 
+def test_a_write_into_an_output_afterwards_does_not_reach_the_trace():
+    x = npf.ones(3).requires_grad_()
+    with debug.recording() as r:
+        y = x * 2
+        y.sum().backward()
+        y.detach().zero_()
+    assert y.tolist() == [0, 0, 0] and r.trace.find("mul").value.tolist() == [2, 2, 2]
+
+
 def test_writes_between_two_uses_are_two_values():
     memory = npf.zeros(3)
     x = npf.ones(3).requires_grad_()
