@@ -117,6 +117,7 @@ VALUES = (
     ("pow", lambda a, b: (a == 0) & (b < 0), "0 to a negative power is infinite"),
     ("exp", lambda x: x > np.log(np.finfo(x.dtype).max), "exp overflows: subtract the largest entry first, as softmax does"),
     ("expm1", lambda x: x > np.log(np.finfo(x.dtype).max), "exp overflows: subtract the largest entry first"),
+    ("layer_norm", lambda x, eps: (x.var(-1) == 0) & (eps == 0), "a row has no variance, and eps is 0: 0/0 is NaN"),
     ("softmax", lambda x: ~np.isfinite(x), "a row that is −∞ throughout has no softmax, nor has one with +∞ in it"),
 )
 SLOPES = (

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..core import tape
+from ..core import anomaly, tape
 from ..core.arrays import to_numpy
 from .present import norm, number, short
-from .reasons import stopped_by, why_not_finite
-from .record import TracedNode
+from .reasons import stopped_by
+from .record import Summary, TracedNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,18 +235,30 @@ def why_nan(trace, node):
         if bad(n.value) and n.op is None:
             return Reason(asked, n, f"{n.name} itself holds {kinds(n.value)}")
         if bad(n.value) and not any(bad(v) for v in n.values):
-            return Reason(asked, n, f"forward: {n.name} makes {kinds(n.value)}: {why_not_finite(n.op.name, n.values, n.options)}")
+            return Reason(asked, n, f"forward: {n.name} makes {kinds(n.value)}" + explained(
+                anomaly.VALUES, n, {n.op.name_of(i): v for i, v in enumerate(n.values)}, n.value))
     for step in trace:
         if wanted is not None and step.index not in wanted:
             continue
         sent = [i for i, d in enumerate(step.sent) if bad(d)]
         if sent and not bad(step.upstream):
             name, d = step.node.op.name_of(sent[0]), step.sent[sent[0]]
+            values = {"g": step.upstream, **step.inputs, "y": step.value}
             return Reason(asked, step.node, f"backward: step {step.index}, {step.name}, gets finite numbers and sends {name} "
-                          f"{kinds(d)}: {why_not_finite(step.op, step.node.values, step.options, backward=True)}")
+                          + kinds(d) + explained(anomaly.SLOPES, step.node, values, d))
     if any(bad(g) for _, g in trace.seeds):
         return Reason(asked, None, "the gradient that the walk began with is not finite")
     return Reason(asked, node, "every value and every gradient is finite")
+
+
+def explained(rules, node, values, made):
+    """Lines: the values that an operation made NaN or infinity of, and why it did."""
+    known = {name: v for name, v in values.items() if v is not None}
+    if any(isinstance(v, Summary) for v in (made, *known.values())) or not known:
+        return "\n  its arguments are not in the trace"
+    kind = "NaN" if np.isnan(made).any() else "infinity"
+    why = anomaly.reason(rules, node.op.name, {**known, **node.options}, kind, made)
+    return "\n".join(["", *anomaly.facts(known), f"  {why}"])
 
 
 def ancestors_and_consumers(trace, node):

@@ -1,8 +1,6 @@
-"""Reasons in words: why an operation sends no gradient, and why it makes NaN or infinity."""
+"""Reasons in words: why an operation sends no gradient."""
 
 import numpy as np
-
-from .record import Summary
 
 
 def stopped_by(step, i):
@@ -37,27 +35,3 @@ def stopped_by(step, i):
     if step.op == "attention":
         return "its weights are zero there, or one key has all the weight"
     return f"its rule gives zero for {name}"
-
-
-def why_not_finite(op, values, options, backward=False):
-    """Why an operation makes NaN or infinity out of these arguments: a short clause."""
-    known = [v for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    if any(isinstance(v, Summary) for v in values) or not known:
-        return "its arguments are not in the trace"
-    x = known[0]
-    if op in ("log", "log_softmax", "logsumexp", "log1p"):
-        limit = -1 if op == "log1p" else 0
-        return f"{int((x == limit).sum())} inputs are {limit} and {int((x < limit).sum())} are below, where log is -inf or NaN"
-    if op in ("sqrt", "rsqrt", "pow", "norm2"):
-        return (f"{int((x == 0).sum())} inputs are 0, where the slope is infinite" if backward else
-                f"{int((x < 0).sum())} inputs are negative, {int((x == 0).sum())} are 0")
-    if op == "div" and len(known) > 1:
-        return f"{int((known[1] == 0).sum())} divisors are 0" + (
-            f", and the smallest is {np.abs(known[1]).min():.3g}" if known[1].size else "")
-    if op in ("exp", "expm1"):
-        return f"the largest input is {x.max():.4g}; exp overflows {x.dtype} above {np.log(np.finfo(x.dtype).max):.4g}"
-    if op in ("layer_norm", "rms_norm", "batch_norm"):
-        return f"eps is {options.get('eps', 'its default')}, and the smallest variance {x.var(axis=-1).min():.3g}"
-    if op in ("softmax", "attention"):
-        return "a row of scores holds inf, or -inf only"
-    return f"its inputs reach {max(np.abs(v).max(initial=0) for v in known):.4g}"

@@ -365,10 +365,10 @@ def test_parameters_that_no_gradient_reaches_are_named():
 
 
 @pytest.mark.parametrize("make, op, phase, words", [
-    (lambda x: npf.log(x - x.detach()), "log", "forward", "12 inputs are 0"),
+    (lambda x: npf.log(x - x.detach()), "log", "forward", "12 zero"),
     (lambda x: npf.exp(x * 1e3), "exp", "forward", "overflows"),
-    (lambda x: x / (x.detach() - x.detach()), "div", "forward", "divisors are 0"),
-    (lambda x: npf.sqrt(x - x.detach()), "sqrt", "backward", "slope is infinite"),
+    (lambda x: x / (x.detach() - x.detach()), "div", "forward", "divided by 0"),
+    (lambda x: npf.sqrt(x - x.detach()), "sqrt", "backward", "at 0 is infinite"),
 ])
 def test_why_nan(make, op, phase, words):
     x = (npf.rand(3, 4, dtype=npf.float64) + 1).requires_grad_()
