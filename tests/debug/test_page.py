@@ -97,6 +97,28 @@ def test_one_array_is_kept_once():
     assert len(store.blobs) == 1
 
 
+def test_another_array_at_the_same_place_is_another():
+    """An array that is gone leaves its memory to the next one."""
+    store = Store()
+    first, memory = store.add(np.ones(4)), np.ones(4)
+    assert store.add(memory) == first
+    memory[:] = 2
+    assert store.add(memory) != first
+
+
+def test_definitions_have_their_own_numbers(tiny):
+    data, looked_at = data_of(tiny), 0
+    for step, shown in zip(tiny, data["trace"]["steps"]):
+        if not isinstance(shown.get("inside"), dict):
+            continue
+        for node, said in zip(step.into().nodes, shown["inside"]["nodes"], strict=True):
+            found = numbers(data, data["arrays"][said["gradient"]])
+            if found.shape == node.gradient.shape:
+                looked_at += 1
+                assert np.allclose(found, node.gradient, rtol=2e-5, atol=0), (step.name, node.name)
+    assert looked_at > 20
+
+
 @pytest.mark.parametrize("array", [
     np.array(3.25), np.array([np.nan, np.inf, -np.inf, 1e-30, -2.5]), np.array([[True, False]]), np.arange(-3, 4),
     np.zeros((0, 3)), np.array([2 ** 40]), np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..present import edges, place, row
+from ..present import edges, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Store:
     def __init__(self) -> None:
         self.entries: list[dict] = []              # what is said of each array: shape, dtype, norm, ...
         self.arrays: list[np.ndarray | None] = []  # the array itself, where there is one
-        self.known: dict = {}                      # where an array lies, and its content -> its number
+        self.known: dict = {}                      # an array's content -> its number
         self.blobs: dict[str, int] = {}            # base64 -> its number
         self.words: dict = {}                      # operation -> the number of what is said of it
         self.texts: dict[str, int] = {}            # JSON -> its number: words that many steps share
@@ -39,13 +39,10 @@ class Store:
             return None
         if not isinstance(value, np.ndarray):
             return self.append(value, None)
-        at = place(value)
-        if at not in self.known:
-            content = hashlib.blake2b(np.ascontiguousarray(value).data).digest(), value.shape, value.dtype
-            if content not in self.known:
-                self.known[content] = self.append(value, value)
-            self.known[at] = self.known[content]
-        return self.known[at]
+        content = hashlib.blake2b(np.ascontiguousarray(value).data).digest(), value.shape, value.dtype
+        if content not in self.known:
+            self.known[content] = self.append(value, value)
+        return self.known[content]
 
     def append(self, value, array):
         """A new entry."""
