@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,3 +94,11 @@ class Step:
     def __repr__(self):
         sent = ", ".join(f"d{name} {d.shape}" for name, d in self.gradients.items())
         return f"Step({self.op} at {self.where or 'top level'}: g {self.node.shape} -> {sent})"
+
+    def _repr_html_(self):
+        """What a notebook shows: the formula, what came, what was sent, and the user's line."""
+        rows = [("came", "g", self.upstream), *(("sent", f"d{name}", d) for name, d in self.gradients.items())]
+        lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}",
+                 *(f"  {what}  {name:10} {d.shape!s:18} |{name}| {float(abs(d * d).sum()) ** 0.5:.4g}" for what, name, d in rows),
+                 *([f"  line  {self.source[0]}:{self.source[1]}"] if self.source else [])]
+        return f"<pre>{escape(chr(10).join(lines))}</pre>"

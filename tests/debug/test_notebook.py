@@ -190,3 +190,24 @@ def test_names_from_outside_are_escaped():
 
 def test_a_walk_of_one_leaf():
     assert "0 steps back" in read(debug.trace(npf.tensor(2.0, requires_grad=True))._repr_html_()).text
+
+
+def test_a_step_of_an_ordinary_walk_shows_itself():
+    x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
+    first, = npf.backprop(x.softmax(-1), npf.randn(3, 4, dtype=npf.float64))
+    page = first._repr_html_()
+    assert page.startswith("<pre>softmax") and "y = eˣ / Σeˣ over dim." in page and "test_notebook.py" in page
+    assert f"|dx| {np.linalg.norm(first.gradients['x']):.4g}" in page
+
+    class Sharp(npf.autograd.Function):
+        """x <script>"""
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    assert "x &lt;script&gt;" in next(npf.backprop(Sharp.apply(x), x.detach()))._repr_html_()
