@@ -97,6 +97,15 @@ def test_one_array_is_kept_once():
     assert len(store.blobs) == 1
 
 
+def test_modules_span_the_steps_of_their_parts(tiny):
+    frames = data_of(tiny)["trace"]["frames"]
+    assert frames[0][3:] == [0, len(tiny) - 1, False]
+    for k, (_, _, path, first, last, single) in enumerate(frames):
+        parts = [frame for frame in frames if frame[0] == k]
+        assert first == last if single else (parts[0][3], parts[-1][4]) == (first, last)
+        assert all(step.where.startswith(path) for step in tiny[first:last + 1]) or single
+
+
 def test_another_array_at_the_same_place_is_another():
     """An array that is gone leaves its memory to the next one."""
     store = Store()
