@@ -6,7 +6,7 @@ the model, one run through a module, or one step. A fused step has frames inside
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ValueRangeError
 from ..core.operation import Fused
@@ -25,7 +25,7 @@ class Frame:
 
     def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int, step: TraceStep | None = None) -> None:
         self.trace, self.path, self.parent, self.first, self.last, self.step = trace, path, parent, first, first, step
-        self.inner: list[Frame] | None = None if self.opens else []
+        self.inner: Any = None if self.opens else []          # None: not opened yet
 
     @property
     def opens(self) -> bool:
@@ -35,7 +35,7 @@ class Frame:
     @property
     def children(self) -> list[Frame]:
         """The frames inside, first step first; those of a fused step's definition are made when they are asked for."""
-        if self.inner is None:
+        if self.inner is None and self.step is not None:
             definition = self.step.into()
             self.inner = tree(definition).children
             for child in self.inner:
@@ -137,10 +137,7 @@ class Cursor:
     @property
     def index(self) -> int:
         """The number of the step of the trace (not of a definition) where the cursor stands."""
-        frame = self.at
-        while frame.inside_a_step:
-            frame = frame.parent
-        return frame.first
+        return next(frame.first for frame in (self.at, *self.at.around) if not frame.inside_a_step)
 
     def over(self) -> bool:
         """The next frame on this level, or on the nearest one above that has another."""

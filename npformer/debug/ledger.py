@@ -49,7 +49,8 @@ class Ledger:
     @property
     def hooked(self) -> bool:
         """Whether a hook changed the gradient after it was added up."""
-        return self.total is not None and not np.array_equal(self.total, self.gradient, equal_nan=True)
+        total, gradient = self.total, self.gradient
+        return total is not None and gradient is not None and not np.array_equal(total, gradient, equal_nan=True)
 
     def __len__(self):
         return len(self.entries)

@@ -30,7 +30,8 @@ class recording:
     def __init__(self, which: int | None = None, largest: int = LARGEST) -> None:
         if which is not None and which < 1:
             raise ValueRangeError(f"recording(which={which!r}): backward passes are counted from 1")
-        self.recorder, self.made = Recorder(which, largest), None
+        self.recorder = Recorder(which, largest)
+        self.made: Trace | None = None
 
     def __enter__(self):
         self.recorder.__enter__()

@@ -22,6 +22,8 @@ from .record import Summary, TracedNode, require_whole
 if TYPE_CHECKING:
     from os import PathLike
 
+    from .replay import Difference
+
 
 class Contribution(NamedTuple):
     """What one consumer added to a gradient: its step, and which argument of it the value was (-1: the walk's seed)."""
@@ -184,7 +186,7 @@ class Trace(Sequence):
         where arrays were too large to keep, or the walk was one under create_graph."""
         return replay.compare(self)
 
-    def diff(self, other: Trace, tolerance: float = 0.0) -> replay.Difference | None:
+    def diff(self, other: Trace, tolerance: float = 0.0) -> Difference | None:
         """Where two traces of the same program part: the first value, forward, or gradient, backward, that differs."""
         return replay.diff(self, other, tolerance)
 
