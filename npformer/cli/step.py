@@ -36,10 +36,10 @@ def run(arguments):
     found = traced(arguments)
     if not len(found):
         raise InputError("this backward pass began at a leaf: there is no operation to step through. --backward chooses another.")
-    if arguments.save:
+    if arguments.save is not None:
         found.save(arguments.save)
         print(f"{arguments.save}: {len(found)} steps")
-    if arguments.html:
+    if arguments.html is not None:
         print(f"{arguments.html}: {len(found.to_html(arguments.html)) / 1e6:.1f} MB")
     if arguments.app:
         app.run(found)
@@ -47,7 +47,7 @@ def run(arguments):
     session = Session(found)
     if arguments.do is not None:
         return obey(session, arguments.do.split(";"))
-    return 0 if arguments.save or arguments.html else talk(session)
+    return talk(session) if arguments.save is arguments.html is None else 0
 
 
 # ── what is stepped through ──────────────────────────────────────────────────────────────────────────────────────────
