@@ -29,6 +29,8 @@ CPU_ONLY = {
     "core/inside.py:chosen": "places in a Jacobian, whose rows are moved to the CPU",
     "core/inside.py:jacobian": "the same",
     "core/inside.py:check": "finite differences of a step are taken on the CPU",
+    "core/inside.py:held": "the same",
+    "core/inside.py:one_held": "the same",
     "core/inside.py:spread": "the same",
     "core/numeric.py": "finite differences are taken on the CPU: who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",

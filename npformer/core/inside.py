@@ -114,7 +114,7 @@ class Term:
     @property
     def norm(self) -> float:
         """‖value‖₂"""
-        return float(np.linalg.norm(np.asarray(self.value, dtype=float)))
+        return float(np.linalg.norm(arrays.to_numpy(self.value).astype(float)))
 
     def __repr__(self):
         return f"Term({self.way}: {self.norm:.4g})"
