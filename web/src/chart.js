@@ -4,14 +4,16 @@ import { entry, show } from "./data.js";
 import { el, svg } from "./el.js";
 
 const HEIGHT = 44;
+const ROUNDING = -12; // what is smaller than the largest by that power of ten is rounding, and would flatten all the others
 
 export function chart(data, goto) {
   const norms = data.steps.map((step) => entry(step.arrays[0]?.[2])?.norm ?? null);
   const logs = norms.map((v) => (v > 0 ? Math.log10(v) : null));
   const known = logs.filter((v) => v != null);
-  const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 0];
+  const high = known.length ? Math.max(...known) : 0;
+  const low = known.length ? Math.min(...known.filter((v) => v >= high + ROUNDING)) : 0;
   const odd = data.steps.flatMap((step, k) => (entry(step.arrays[0]?.[2])?.nan || entry(step.arrays[0]?.[2])?.inf ? [k] : []));
-  const height = (v) => (v == null ? 1 : 4 + ((v - low) / Math.max(high - low, 1e-9)) * (HEIGHT - 6));
+  const height = (v) => (v == null || v < low ? 1 : 4 + ((v - low) / Math.max(high - low, 1e-9)) * (HEIGHT - 6));
   const count = norms.length;
   const bars = logs.map((v, k) => `M${k + 0.1},${HEIGHT}V${(HEIGHT - height(v)).toFixed(2)}H${k + 0.9}V${HEIGHT}Z`);
   const under = (event) => Math.max(0, Math.min(count - 1, Math.floor((event.offsetX / picture.clientWidth) * count)));
