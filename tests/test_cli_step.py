@@ -214,20 +214,21 @@ class Terminal:
         self.shown = ""
         self.until(r"\(step.*\) $")
 
-    def until(self, pattern):
+    def until(self, pattern, seconds=60, give_up=pytest.fail):
         """Read until the end of the screen matches."""
-        end, new = time.monotonic() + 60, ""
+        end, came, new = time.monotonic() + seconds, b"", ""
         while time.monotonic() < end:
             if select.select([self.fd], [], [], 0.1)[0]:
                 try:
-                    data = os.read(self.fd, 65536)
+                    came += os.read(self.fd, 65536)
                 except OSError:                    # the other side has ended
                     break
-                new += re.sub(r"\x1b\[\?\d+[hl]|\r", "", data.decode(errors="replace"))
+            # All of it anew: a read may end in the middle of a character, or of an escape sequence.
+            new = re.sub(r"\x1b\[\?\d+[hl]|\r", "", came.decode(errors="replace"))
             if re.search(pattern, re.sub(r"\x1b\[[\d;]*m", "", new)):
                 break
         else:
-            pytest.fail(f"waited for {pattern!r}, saw:\n{self.shown}{new}")
+            give_up(f"waited for {pattern!r}, saw:\n{self.shown}{new}")
         self.shown += new
         return new
 
@@ -238,11 +239,13 @@ class Terminal:
 
     def interrupt(self):
         """Press Ctrl-C, as impatiently as people do: readline does not see one that comes while it draws."""
+        prompt, shown = r"\(steps? [^\n]*\) $", ""
         for _ in range(30):
             os.write(self.fd, b"\x03")
-            if select.select([self.fd], [], [], 1)[0]:
+            shown += self.until(prompt, 1, give_up=lambda words: None)
+            if re.search(prompt, re.sub(r"\x1b\[[\d;]*m", "", shown)):
                 break
-        return self.until(r"\(steps? [^\n]*\) $")
+        return shown
 
     def __enter__(self):
         return self
