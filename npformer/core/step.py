@@ -98,7 +98,8 @@ class Step:
     def _repr_html_(self):
         """What a notebook shows: the formula, what came, what was sent, and the user's line."""
         rows = [("came", "g", self.upstream), *(("sent", f"d{name}", d) for name, d in self.gradients.items())]
+        norm = lambda d: float((getattr(d, "array", d).astype("float64") ** 2).sum()) ** 0.5
         lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}",
-                 *(f"  {what}  {name:10} {d.shape!s:18} |{name}| {float(abs(d * d).sum()) ** 0.5:.4g}" for what, name, d in rows),
+                 *(f"  {what}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}" for what, name, d in rows),
                  *([f"  line  {self.source[0]}:{self.source[1]}"] if self.source else [])]
         return f"<pre>{escape(chr(10).join(lines))}</pre>"
