@@ -1,7 +1,7 @@
 """Recording: the forward pass and one backward walk of any code, copied while they happen.
 
 `core.tape` calls `see` for each operation that is recorded and `begin` when a backward walk starts. What they gather is
-linked into a `Trace` (`debug.trace`): a graph of the same kind, whose nodes keep everything.
+linked into a `Trace` (`debug.making`): a graph of the same kind, whose nodes keep everything.
 """
 
 from __future__ import annotations
