@@ -27,18 +27,18 @@ from numpy import dtype as dtype, finfo as finfo, iinfo as iinfo
 from . import autograd, backends, cuda, interop
 from .autograd import (enable_grad as enable_grad, inference_mode as inference_mode, is_grad_enabled as is_grad_enabled,
                        no_grad as no_grad, set_grad_enabled as set_grad_enabled)
-from .core.arrays import (Generator as Generator, backend as backend,
-                          backend_from_environment as backend_from_environment, bool_ as bool_,
-                          default_generator as default_generator, float16 as float16, float32 as float32,
-                          float64 as float64, get_backend as get_backend, get_default_dtype as get_default_dtype,
-                          get_num_threads as get_num_threads, int8 as int8, int16 as int16, int32 as int32,
-                          int64 as int64, manual_seed as manual_seed, set_backend as set_backend,
-                          set_default_dtype as set_default_dtype, set_num_threads as set_num_threads,
-                          started_as_command as started_as_command, uint8 as uint8)
+from .core.random_numbers import Generator as Generator, default_generator as default_generator, manual_seed as manual_seed
+from .core.devices import (backend as backend, backend_from_environment as backend_from_environment,
+                           get_backend as get_backend, set_backend as set_backend,
+                           started_as_command as started_as_command)
+from .core.dtypes import (bool_ as bool_, float16 as float16, float32 as float32, float64 as float64,
+                          get_default_dtype as get_default_dtype, int8 as int8, int16 as int16, int32 as int32,
+                          int64 as int64, set_default_dtype as set_default_dtype, uint8 as uint8)
+from .core.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .core.errors import (DeviceError as DeviceError, DTypeError as DTypeError, GradientError as GradientError,
                           GraphError as GraphError, IndexRangeError as IndexRangeError, InputError as InputError,
                           NpformerError as NpformerError, ShapeError as ShapeError, ValueRangeError as ValueRangeError)
-from .core.tape import Step as Step, backprop as backprop
+from .core.step import Step as Step, backprop as backprop
 from .creation import (BoolTensor as BoolTensor, DoubleTensor as DoubleTensor, FloatTensor as FloatTensor,
                        IntTensor as IntTensor, LongTensor as LongTensor, arange as arange, as_tensor as as_tensor,
                        empty as empty, eye as eye, from_dlpack as from_dlpack, from_numpy as from_numpy, full as full,
@@ -53,6 +53,7 @@ from .settings import (compile as compile, get_rng_state as get_rng_state, set_d
                        set_printoptions as set_printoptions, set_rng_state as set_rng_state,
                        use_deterministic_algorithms as use_deterministic_algorithms)
 from .tensors import Tensor as Tensor
+from .core import devices
 
 if TYPE_CHECKING:                                  # what __getattr__ below finds
     from . import data, debug, models, nn, optim, plot, train, utils, verify
@@ -60,7 +61,7 @@ if TYPE_CHECKING:                                  # what __getattr__ below find
 
 __version__ = "0.1.0"
 
-bool, device = bool_, interop.Device
+bool, device = bool_, devices.Device
 double, float, half = float64, float32, float16
 long, int, short = int64, int32, int16
 newaxis = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .core import tape
+from .core import tape, writes
 from .core.anomaly import refuse_nan
 from .core.errors import GraphError, ShapeError, complaint
 from .core.source import calling_line
@@ -118,8 +118,7 @@ def is_grad_enabled() -> bool:
 def backward(tensors: Tensor | Sequence[Tensor], grad_tensors: Tensor | Sequence[Tensor] | None = None,
              retain_graph: bool | None = None, create_graph: bool = False) -> None:
     """Walk back from one tensor or several; gradients add up in the leaves' `.grad`."""
-    for _ in tape.backprop(tensors, grad_tensors, retain_graph=retain_graph, create_graph=create_graph):
-        pass
+    tape.run_backward(tensors, grad_tensors, retain_graph=retain_graph, create_graph=create_graph)
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
@@ -341,7 +340,7 @@ class Function:
         node.shapes = tuple(a.array.shape if isinstance(a, Tensor) else () for a in args)
         node.dtypes = tuple(a.array.dtype if isinstance(a, Tensor) else None for a in args)
         node.kept, node.y = tuple(s.array for s in ctx._saved), array
-        node.stamps = [(i, tape.arrays.stamp(a)) for i, a in enumerate(node.kept)]
+        node.stamps = [(i, writes.stamp(a)) for i, a in enumerate(node.kept)]
         node.scope, node.line = tape.state.scope, calling_line()
         if tape.state.observer is not None:
             tape.state.observer(node, [a.array if isinstance(a, Tensor) else a for a in args], array)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import arrays
+from .core import devices, dtypes, writes
 from .core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from .functions.like import drawn, made, numpy_generator
 from .functions.literals import constructed, copied
@@ -17,8 +17,10 @@ from .tensors import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .core.arrays import Generator
-    from .typing import DeviceLike, DType, Shape
+    from .core.devices import DeviceLike
+    from .core.dtypes import DType
+    from .core.random_numbers import Generator
+    from .ops.shape import Shape
 
 # ── from data ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -37,7 +39,7 @@ def as_tensor(data, dtype: DType | None = None, device: DeviceLike | None = None
     if isinstance(data, Tensor):
         return to(data, dtype=dtype, device=device)
     if isinstance(data, np.ndarray):
-        return to(from_numpy(data), dtype=dtype, device=arrays.device_name(device))
+        return to(from_numpy(data), dtype=dtype, device=devices.device_name(device))
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -45,17 +47,17 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A Tensor around a NumPy array's own memory: each sees what is written into the other."""
     if not isinstance(ndarray, np.ndarray):
         raise DTypeError(f"from_numpy(ndarray): needs a NumPy array, got {type(ndarray).__name__}")
-    arrays.as_dtype(ndarray.dtype)
-    arrays.share(ndarray)
+    dtypes.as_dtype(ndarray.dtype)
+    writes.share(ndarray)
     return Tensor.wrap(ndarray)
 
 
 def from_dlpack(ext_tensor) -> Tensor:
     """A Tensor around the memory of another library's tensor: npf.from_dlpack(torch_tensor)."""
     on_cpu = ext_tensor.__dlpack_device__()[0] == 1
-    array = np.from_dlpack(ext_tensor) if on_cpu else arrays.cupy().from_dlpack(ext_tensor)
-    arrays.as_dtype(array.dtype)
-    arrays.share(array)
+    array = np.from_dlpack(ext_tensor) if on_cpu else devices.cupy().from_dlpack(ext_tensor)
+    dtypes.as_dtype(array.dtype)
+    writes.share(array)
     return Tensor.wrap(array)
 
 
@@ -68,9 +70,9 @@ def of_type(name: str, dtype: DType) -> Callable[..., Tensor]:
     return make
 
 
-FloatTensor, DoubleTensor = of_type("FloatTensor", arrays.float32), of_type("DoubleTensor", arrays.float64)
-LongTensor, IntTensor = of_type("LongTensor", arrays.int64), of_type("IntTensor", arrays.int32)
-BoolTensor = of_type("BoolTensor", arrays.bool_)
+FloatTensor, DoubleTensor = of_type("FloatTensor", dtypes.float32), of_type("DoubleTensor", dtypes.float64)
+LongTensor, IntTensor = of_type("LongTensor", dtypes.int64), of_type("IntTensor", dtypes.int32)
+BoolTensor = of_type("BoolTensor", dtypes.bool_)
 
 
 # ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,8 +89,8 @@ def lengths(size, call):
 def of_size(size, value, call, dtype, device, requires_grad):
     """`value` in every entry of a new tensor."""
     sizes = lengths(size, call)
-    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
-    return made(Tensor, arrays.module_for(device).full(sizes, value, dtype=dtype), requires_grad)
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    return made(Tensor, devices.module_for(device).full(sizes, value, dtype=dtype), requires_grad)
 
 
 def zeros(*size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
@@ -119,15 +121,15 @@ def full(size: Shape, fill_value: float | Tensor, *, dtype: DType | None = None,
 def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: DeviceLike | None = None,
         requires_grad: bool = False) -> Tensor:
     """n rows and m (default n) columns with ones on the main diagonal, zeros elsewhere"""
-    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     n, m = lengths((n, n if m is None else m), "eye(n, m)")
-    return made(Tensor, arrays.module_for(device).eye(n, m, dtype=dtype), requires_grad)
+    return made(Tensor, devices.module_for(device).eye(n, m, dtype=dtype), requires_grad)
 
 
 def triangle(row, col, chosen) -> Tensor:
     """The places (row number, column number) of a matrix that are chosen: (2, how many)."""
     places = np.nonzero(chosen(np.arange(col) - np.arange(row)[:, None]))
-    return Tensor.wrap(arrays.move(np.stack(places).astype(arrays.int64), None))
+    return Tensor.wrap(devices.move(np.stack(places).astype(dtypes.int64), None))
 
 
 def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
@@ -148,9 +150,9 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
     if step == 0 or (end - start) * step < 0:
         raise ValueRangeError(f"arange({start}, {end}, {step}): step must lead from start to end")
     if dtype is None:
-        dtype = arrays.get_default_dtype() if any(isinstance(x, float) for x in (start, end, step)) else arrays.int64
-    values = np.arange(start, end, step).astype(arrays.as_dtype(dtype))
-    return made(Tensor, arrays.move(values, device), requires_grad)
+        dtype = dtypes.get_default_dtype() if any(isinstance(x, float) for x in (start, end, step)) else dtypes.int64
+    values = np.arange(start, end, step).astype(dtypes.as_dtype(dtype))
+    return made(Tensor, devices.move(values, device), requires_grad)
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None, device: DeviceLike | None = None,
@@ -158,10 +160,10 @@ def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None
     """`steps` numbers from start to end, both included, at equal distances"""
     if steps < 0:
         raise ValueRangeError(f"linspace(start, end, steps): steps must not be negative, got {steps}")
-    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     start, end = (x.item() if hasattr(x, "item") else x for x in (start, end))
     values = np.linspace(start, end, steps, dtype=np.float64).astype(dtype)
-    return made(Tensor, arrays.move(values, device), requires_grad)
+    return made(Tensor, devices.move(values, device), requires_grad)
 
 
 # ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,7 +200,7 @@ def randint(low: int, high=None, size=None, *, dtype: DType | None = None,
     if low >= high:
         raise ValueRangeError(f"randint(low, high, size): low must be below high, got {low} and {high}")
     values = numpy_generator(generator).integers(low, high, sizes_of((size,), "randint(low, high, size)"))
-    return Tensor.wrap(arrays.move(np.asarray(values).astype(arrays.as_dtype(dtype) or arrays.int64), device))
+    return Tensor.wrap(devices.move(np.asarray(values).astype(dtypes.as_dtype(dtype) or dtypes.int64), device))
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: DType | None = None,
@@ -212,16 +214,16 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: DTy
 def randperm(n: int, *, dtype: DType | None = None, device: DeviceLike | None = None,
              generator: Generator | None = None) -> Tensor:
     """The integers from 0 to n − 1 in random order"""
-    values = numpy_generator(generator).permutation(n).astype(arrays.as_dtype(dtype) or arrays.int64)
-    return Tensor.wrap(arrays.move(values, device))
+    values = numpy_generator(generator).permutation(n).astype(dtypes.as_dtype(dtype) or dtypes.int64)
+    return Tensor.wrap(devices.move(values, device))
 
 
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
                 generator: Generator | None = None) -> Tensor:
     """num_samples indices drawn with the weights in each row of input (one row or several), with replacement or not"""
-    weights = arrays.to_numpy(input.array).astype(np.float64)
+    weights = devices.to_numpy(input.array).astype(np.float64)
     call = f"multinomial(input, {num_samples})"
-    if weights.ndim not in (1, 2) or not arrays.is_float(input.dtype):
+    if weights.ndim not in (1, 2) or not dtypes.is_float(input.dtype):
         raise ShapeError(complaint(call, "input must be a row of floating weights, or several", {"input": input}))
     if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(axis=-1) <= 0).any():
         raise ValueRangeError(complaint(call, "weights must be finite and >= 0, not all 0 in a row", {"input": input}))
@@ -239,4 +241,4 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         with np.errstate(divide="ignore"):
             arrival = random.standard_exponential(weights.shape) / weights
         indices = np.argsort(arrival, axis=-1, kind="stable")[..., :num_samples]
-    return input.wrap(arrays.move(indices, arrays.device_of(input.array)))
+    return input.wrap(devices.move(indices, devices.device_of(input.array)))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .core import arrays
+from .core import devices, random_numbers
 from .core.errors import IndexRangeError, InputError
 from .tensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .typing import DeviceLike, StrPath
+    from .core.devices import DeviceLike
+    from .files import StrPath
 
 
 def default_text() -> str:
@@ -110,7 +111,7 @@ class Batches:
                              f"  Give a longer text, or a shorter context (at most {max(len(ids) - 1, 0)}).")
         self.windows = np.lib.stride_tricks.sliding_window_view(ids, context + 1)          # (N − T, T + 1)
         self.batch, self.device = batch, device
-        self.generator = arrays.Generator(seed)
+        self.generator = random_numbers.Generator(seed)
 
     def __iter__(self) -> Self:
         return self
@@ -140,5 +141,5 @@ def in_order(ids: np.ndarray, batch: int, context: int, most: int = 1024,
 
 def pair(windows: np.ndarray, device: DeviceLike | None = None) -> tuple[Tensor, Tensor]:
     """Windows (B, T + 1) as Tensors x, y (B, T): y is x one character later."""
-    windows = arrays.move(np.ascontiguousarray(windows), device)
+    windows = devices.move(np.ascontiguousarray(windows), device)
     return Tensor.wrap(windows[:, :-1].copy()), Tensor.wrap(windows[:, 1:].copy())

@@ -11,7 +11,7 @@ from .core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .typing import StrPath
+    pass
 
 
 @contextlib.contextmanager
@@ -53,3 +53,6 @@ def write_whole(path: StrPath, *pieces: bytes | memoryview) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+StrPath = str | os.PathLike[str]

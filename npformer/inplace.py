@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import arrays, tape
+from .core import devices, tape, writes
 from .core.errors import DeviceError, DTypeError, GraphError, IndexRangeError, ShapeError, ValueRangeError, complaint
 from .functions.indexing import getitem, stages
 from .functions.like import bernoulli, drawn, numpy_generator
@@ -20,7 +20,7 @@ from .ops import indexing, shape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .core.arrays import Generator
+    from .core.random_numbers import Generator
     from .tensors import Tensor
     from .typing import Operand
 
@@ -54,9 +54,9 @@ def store(x, y, call):
 def write(x, index, y, call):
     """x.array[index] = y, noted for the graphs that need x as it was. index: one stage, or several."""
     *outer, last = index if isinstance(index, list) else [index]
-    if getattr(y, "ndim", 0) and arrays.device_of(y) != arrays.device_of(x.array):
-        raise DeviceError(complaint(call, f"the tensor is on {arrays.device_of(x.array)}, what is to be written on "
-                                    f"{arrays.device_of(y)}", {"self": x, "value": y}))
+    if getattr(y, "ndim", 0) and devices.device_of(y) != devices.device_of(x.array):
+        raise DeviceError(complaint(call, f"the tensor is on {devices.device_of(x.array)}, what is to be written on "
+                                    f"{devices.device_of(y)}", {"self": x, "value": y}))
     if not getattr(x.array.flags, "writeable", True):
         raise GraphError(f"{call}: this tensor cannot be written to: it repeats memory (expand), or shares that of an "
                          "array that is read-only.\n  Write to a copy: x.clone()")
@@ -69,7 +69,7 @@ def write(x, index, y, call):
     except (ValueError, IndexError) as error:
         kind = IndexRangeError if isinstance(error, IndexError) else ShapeError
         raise kind(complaint(call, str(error), {"x": x, "value": y})) from None
-    arrays.wrote(x.array)
+    writes.wrote(x.array)
 
 
 def in_place(function) -> Callable[..., Tensor]:
@@ -158,18 +158,18 @@ def zero_(self: Tensor) -> Tensor:
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """The entries of src (broadcast, converted to this tensor's dtype, from any device) replace these."""
     if recorded(self, src):
-        here, there = arrays.device_of(self.array), arrays.device_of(src.array)
+        here, there = devices.device_of(self.array), devices.device_of(src.array)
         moved = src if here == there else shape.move(src, device=here, source=there)
         return become(self, replaced(self, Ellipsis, moved), "copy_",
                       "Write x = src.clone(), or do it under npf.no_grad().")
-    write(self, Ellipsis, arrays.move(src.array, arrays.device_of(self.array)), "copy_")
+    write(self, Ellipsis, devices.move(src.array, devices.device_of(self.array)), "copy_")
     return self
 
 
 def random_fill(self, draw, call):
     """Every entry drawn anew."""
     refuse_in_graph(call, "npf.rand_like(x) or npf.randn_like(x)", self)
-    write(self, Ellipsis, drawn(draw, self.array.shape, self.dtype, arrays.device_of(self.array)), call)
+    write(self, Ellipsis, drawn(draw, self.array.shape, self.dtype, devices.device_of(self.array)), call)
     return self
 
 

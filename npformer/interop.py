@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import functions as f
-from .core import arrays, tape
+from .core import devices, dtypes, tape, writes
+from .core.devices import Device
 from .core.errors import DeviceError, DTypeError, GraphError, ShapeError, complaint
 from .ops import shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .core.devices import DeviceLike
+    from .core.dtypes import DType
     from .tensors import Tensor
-    from .typing import DeviceLike, DType, Operand
+    from .typing import Operand
 
 
 class Size(tuple[int, ...]):
@@ -34,40 +37,13 @@ class Size(tuple[int, ...]):
         return f"npformer.Size({list(self)})"
 
 
-class Device:
-    """Where a tensor lives: `npf.device("cuda")`. Equal to its name as a string."""
-
-    __slots__ = ("type", "index")
-
-    def __init__(self, name: DeviceLike) -> None:
-        self.type = arrays.device_name(name)
-        self.index = None if self.type == "cpu" else 0
-
-    def __eq__(self, other):
-        if not isinstance(other, (str, Device)):
-            return NotImplemented
-        try:
-            return self.type == arrays.device_name(other)
-        except DeviceError:
-            return False
-
-    def __hash__(self):
-        return hash(self.type)
-
-    def __str__(self):
-        return self.type
-
-    def __repr__(self):
-        return f"device(type={self.type!r})"
-
-
 # ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def operand(x):
     """An operand of an operator: an array from outside is noted as one that may change behind our back."""
     if isinstance(x, np.ndarray):
-        arrays.share(x)
+        writes.share(x)
     return x
 
 
@@ -105,15 +81,15 @@ def to(x: Tensor, *args, dtype: DType | None = None,
     """
     for arg in args:
         if isinstance(arg, tape.Box):
-            dtype, device = arg.array.dtype, arrays.device_of(arg.array)
-        elif isinstance(arg, (Device, str)) and arg not in arrays.DTYPES:
+            dtype, device = arg.array.dtype, devices.device_of(arg.array)
+        elif isinstance(arg, (Device, str)) and arg not in dtypes.DTYPES:
             device = arg
         elif not isinstance(arg, bool):            # PyTorch takes non_blocking and copy by position too
             dtype = arg
-    here, y = arrays.device_of(x.array), x
-    target = here if device is None else arrays.device_name(device)
-    if dtype is not None and arrays.as_dtype(dtype) != y.dtype:
-        y = shape.cast(y, dtype=arrays.as_dtype(dtype))
+    here, y = devices.device_of(x.array), x
+    target = here if device is None else devices.device_name(device)
+    if dtype is not None and dtypes.as_dtype(dtype) != y.dtype:
+        y = shape.cast(y, dtype=dtypes.as_dtype(dtype))
     if target != here:
         y = shape.move(y, device=target, source=here)
     return shape.clone(y) if copy and y is x else y
@@ -150,9 +126,9 @@ def numpy_array(x, call):
     if x.node is not None:
         raise GraphError(f"{call}: this tensor requires a gradient, and NumPy knows nothing of graphs.\n"
                          "  Use x.detach().numpy()")
-    if arrays.device_of(x.array) != "cpu":
-        raise DeviceError(f"{call}: this tensor is on {arrays.device_of(x.array)}; use x.cpu() first")
-    arrays.share(x.array)
+    if devices.device_of(x.array) != "cpu":
+        raise DeviceError(f"{call}: this tensor is on {devices.device_of(x.array)}; use x.cpu() first")
+    writes.share(x.array)
     return x.array
 
 
@@ -173,7 +149,7 @@ def to_dlpack(x, **options):
     """x's memory for another library: torch.from_dlpack(x)."""
     if x.node is not None:
         raise GraphError("__dlpack__: this tensor requires a gradient, which cannot be handed over.\n  Use x.detach()")
-    arrays.share(x.array)
+    writes.share(x.array)
     return x.array.__dlpack__(**options)
 
 
@@ -210,16 +186,16 @@ PRINT = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}    
 
 def text_of(x: Tensor) -> str:
     """tensor([[1.0000, 2.0000]], requires_grad=True): short for large tensors, dtype where it is not the usual one."""
-    array = arrays.to_numpy(x.array)
+    array = devices.to_numpy(x.array)
     body = np.array2string(array, separator=", ", prefix="tensor(", floatmode="fixed", precision=PRINT["precision"],
                            threshold=PRINT["threshold"], edgeitems=PRINT["edgeitems"],
                            max_line_width=PRINT["linewidth"])
     notes = []
     if array.size == 0 and array.ndim != 1:
         notes.append(f"size={tuple(array.shape)}")
-    if array.dtype not in (arrays.get_default_dtype(), arrays.int64, arrays.bool_):
+    if array.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
         notes.append(f"dtype={array.dtype}")
-    if arrays.device_of(x.array) != "cpu":
+    if devices.device_of(x.array) != "cpu":
         notes.append("device='cuda'")
     if not x.is_leaf:
         notes.append(f"grad_fn=<{x.node.op.name}>")

@@ -14,7 +14,7 @@ from .files import make_folder, write_whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .typing import StrPath
+    from .files import StrPath
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles and markers differ too, for grey print.
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from . import tensorfile
-from .core import arrays
+from .core import devices
 from .core.errors import DTypeError, InputError, describe
 from .files import write_whole
 from .tensors import Tensor
 
 if TYPE_CHECKING:
-    from .typing import DeviceLike, StrPath
+    from .core.devices import DeviceLike
+    from .files import StrPath
 
 FORMAT = "npformer 1"
 PLAIN = (str, int, float, bool, type(None))        # what JSON keeps as it is
@@ -47,10 +48,10 @@ def load(f: StrPath | BinaryIO, map_location: DeviceLike | None = None, *, weigh
     so: nothing is unpickled. Raises InputError where the file is malformed; it is checked before anything is made.
     """
     found, metadata = tensorfile.read(f)
-    device = arrays.device_name(map_location)
-    arrays.module_for(device)                      # fails at once if there is no such device
+    device = devices.device_name(map_location)
+    devices.module_for(device)                      # fails at once if there is no such device
     if metadata.get("format") != FORMAT:
-        return {name: Tensor.wrap(arrays.move(array, device)) for name, array in found.items()}
+        return {name: Tensor.wrap(devices.move(array, device)) for name, array in found.items()}
     if metadata.get("crc32") != crc32(metadata.get("tree", ""), found):
         raise InputError(f"{tensorfile.label_of(f)} is damaged: its checksum does not fit its content.")
     try:
@@ -80,8 +81,8 @@ def pack(tree, found, path):
         return ["dict", [[key, inside(key, value)] for key, value in tree.items()]]
     if isinstance(tree, (list, tuple)):
         return ["tuple" if isinstance(tree, tuple) else "list", [inside(i, value) for i, value in enumerate(tree)]]
-    if isinstance(tree, (Tensor, np.ndarray, np.generic)) or arrays.device_of(tree) != "cpu":
-        array = arrays.to_numpy(tree.array if isinstance(tree, Tensor) else tree)
+    if isinstance(tree, (Tensor, np.ndarray, np.generic)) or devices.device_of(tree) != "cpu":
+        array = devices.to_numpy(tree.array if isinstance(tree, Tensor) else tree)
         name = path or "tensor"
         while name in found or name == tensorfile.METADATA:    # {"a.b": x, "a": {"b": y}}
             name += "'"
@@ -106,4 +107,4 @@ def unpack(packed, found, device):
         return parts if kind == "list" else tuple(parts)
     if kind == "value":
         return content
-    return Tensor.wrap(arrays.move(found[content], device)) if kind == "tensor" else found[content]
+    return Tensor.wrap(devices.move(found[content], device)) if kind == "tensor" else found[content]

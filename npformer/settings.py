@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .core import arrays
+from .core import devices, random_numbers
 from .core.errors import ValueRangeError
 from .interop import PRINT
 
@@ -32,7 +32,7 @@ def set_printoptions(precision: int | None = None, threshold: int | None = None,
 
 def set_default_device(device) -> None:
     """Where new tensors live from now on: "cpu" or "cuda"."""
-    arrays.set_backend(arrays.device_name(device))
+    devices.set_backend(devices.device_name(device))
 
 
 def set_float32_matmul_precision(precision: str) -> None:
@@ -52,9 +52,9 @@ def compile(model: Any = None, **options: Any) -> Any | Callable:
 
 def get_rng_state() -> dict[str, Any]:
     """The state of the generator that random functions use, for `set_rng_state`."""
-    return arrays.default_generator.get_state()
+    return random_numbers.default_generator.get_state()
 
 
 def set_rng_state(new_state: dict[str, Any]) -> None:
     """Go on drawing from a state that `get_rng_state` gave."""
-    arrays.default_generator.set_state(new_state)
+    random_numbers.default_generator.set_state(new_state)

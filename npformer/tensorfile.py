@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from .core import arrays
+from .core import dtypes
 from .core.errors import DTypeError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .typing import StrPath
+    from .files import StrPath
 
 METADATA = "__metadata__"
-KINDS = {"F64": arrays.float64, "F32": arrays.float32, "F16": arrays.float16, "I64": arrays.int64, "I32": arrays.int32,
-         "I16": arrays.int16, "I8": arrays.int8, "U8": arrays.uint8, "BOOL": arrays.bool_}
+KINDS = {"F64": dtypes.float64, "F32": dtypes.float32, "F16": dtypes.float16, "I64": dtypes.int64, "I32": dtypes.int32,
+         "I16": dtypes.int16, "I8": dtypes.int8, "U8": dtypes.uint8, "BOOL": dtypes.bool_}
 NAMES = {dtype: name for name, dtype in KINDS.items()}
 BFLOAT16 = "BF16"                                  # the upper half of a float32, which it becomes here
 STORED = {**KINDS, BFLOAT16: np.dtype("uint16")}
@@ -73,7 +73,7 @@ def pieces(found: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[b
 
 def bytes_of(array):
     """The memory of a contiguous array, as bytes that can be read and written."""
-    return array.reshape(-1).view(arrays.uint8).data
+    return array.reshape(-1).view(dtypes.uint8).data
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,9 +193,9 @@ def array_of(file, start, name, entry):
     file.seek(start + begin)
     require(file.readinto(bytes_of(array)) == array.nbytes, f"{name!r} ends early: the file shrank while it was read.")
     if entry["dtype"] == BFLOAT16:
-        array = (array.astype(np.uint32) << 16).view(arrays.float32)
+        array = (array.astype(np.uint32) << 16).view(dtypes.float32)
     elif entry["dtype"] == "BOOL":
-        array = array.view(arrays.uint8) != 0      # a byte of 2 would make a bool that is neither
+        array = array.view(dtypes.uint8) != 0      # a byte of 2 would make a bool that is neither
     try:
         return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(entry["shape"])
     except ValueError as error:                    # no entries, and dims too large for NumPy all the same

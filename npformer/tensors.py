@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import functions as f
 from . import inplace, interop
-from .core import arrays
+from .core import devices, dtypes
+from .core.devices import Device
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
 from .functions.literals import constructed
 from .inplace import augmented, in_place
-from .interop import Device, Size, casting, operator, reflected
+from .interop import Size, casting, operator, reflected
 from .ops import elementwise, linalg
 from .ops.shape import positive_dim
 from .tracked import Tracked
@@ -35,7 +36,7 @@ class Tensor(Tracked):
     """
 
     def __init__(self, *data) -> None:
-        super().__init__(constructed(data, arrays.get_default_dtype()))
+        super().__init__(constructed(data, dtypes.get_default_dtype()))
 
     @classmethod
     def wrap(cls, array, node=None) -> Tensor:
@@ -64,12 +65,12 @@ class Tensor(Tracked):
     @property
     def device(self) -> Device:
         """Where it lives: Device('cpu') or Device('cuda')."""
-        return Device(arrays.device_of(self.array))
+        return Device(devices.device_of(self.array))
 
     @property
     def is_cuda(self) -> builtins.bool:
         """Whether it lives on the GPU."""
-        return arrays.device_of(self.array) == "cuda"
+        return devices.device_of(self.array) == "cuda"
 
     # ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,7 +120,7 @@ class Tensor(Tracked):
         return int(self.item())
 
     def __index__(self) -> builtins.int:
-        if arrays.is_float(self.dtype):
+        if dtypes.is_float(self.dtype):
             raise DTypeError(f"only integer tensors of one entry can be used as an index, this one is {self.dtype}")
         return int(self.item())
 
@@ -131,9 +132,9 @@ class Tensor(Tracked):
     # ── the world outside ────────────────────────────────────────────────────────────────────────────────────────────
 
     item, to, type, cuda, cpu = interop.item, interop.to, interop.type_, interop.cuda, interop.cpu
-    double, float, half = map(casting, (arrays.float64, arrays.float32, arrays.float16))
-    long, int, short, char, byte = map(casting, (arrays.int64, arrays.int32, arrays.int16, arrays.int8, arrays.uint8))
-    bool = casting(arrays.bool_)
+    double, float, half = map(casting, (dtypes.float64, dtypes.float32, dtypes.float16))
+    long, int, short, char, byte = map(casting, (dtypes.int64, dtypes.int32, dtypes.int16, dtypes.int8, dtypes.uint8))
+    bool = casting(dtypes.bool_)
     __array__, __dlpack__ = interop.to_array, interop.to_dlpack
 
     def type_as(self, other: Tensor) -> Tensor:
@@ -162,12 +163,12 @@ class Tensor(Tracked):
             raise GraphError("only leaves can be copied deeply or pickled, this tensor is a result of "
                              f"{self.node.op.name}.\n  Use x.detach(), or x.clone() to stay in the graph")
         state = {name: value for name, value in self.__dict__.items() if name not in ("array", "node")}
-        return arrays.to_numpy(self.array), str(self.device), self.requires_grad, self.grad, state
+        return devices.to_numpy(self.array), str(self.device), self.requires_grad, self.grad, state
 
     def __setstate__(self, state):
         array, device, requires_grad, grad, rest = state
         self.__dict__.update(rest)
-        self.array, self.node = arrays.move(array, device), None
+        self.array, self.node = devices.move(array, device), None
         if requires_grad:
             self.track()
             self.grad = grad
@@ -216,7 +217,7 @@ class Tensor(Tracked):
 
     def data_ptr(self) -> builtins.int:
         """The address of the first entry."""
-        return self.array.ctypes.data if arrays.device_of(self.array) == "cpu" else self.array.data.ptr
+        return self.array.ctypes.data if devices.device_of(self.array) == "cpu" else self.array.data.ptr
 
     nelement, ndimension, is_floating_point = numel, dim, f.is_floating_point
 

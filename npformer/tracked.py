@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Self
 
-from .core import arrays, tape
+from .core import dtypes, tape, writes
 from .core.errors import DTypeError, GraphError, ShapeError, complaint
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Tracked(tape.Box):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Make it a leaf that gathers gradients, or (False) a constant. Returns itself."""
         if requires_grad and self.node is None:
-            if not arrays.is_float(self.array.dtype):
+            if not dtypes.is_float(self.array.dtype):
                 raise DTypeError("requires_grad: only floating tensors can need a gradient, this one is "
                                  f"{self.array.dtype}")
             self.track()
@@ -105,7 +105,7 @@ class Tracked(tape.Box):
 
         def on_arrays(g):
             boxed = isinstance(g, tape.Box)
-            new = hook(g if boxed else wrap(arrays.guarded(g)))          # g may be another's gradient too
+            new = hook(g if boxed else wrap(writes.guarded(g)))          # g may be another's gradient too
             if new is None:
                 return g
             if not isinstance(new, tape.Box) or new.shape != shape:
@@ -122,8 +122,7 @@ class Tracked(tape.Box):
     def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
                  create_graph: bool = False) -> None:
         """Run the backward pass from here: `npf.backprop(self, gradient)`, run to its end."""
-        for _ in tape.backprop(self, gradient, retain_graph=retain_graph, create_graph=create_graph):
-            pass
+        tape.run_backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
     def detach(self) -> Tensor:
         """The same memory outside the graph."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import autograd, creation, optim
-from .core import arrays
+from .core import dtypes, random_numbers
 from .core.errors import InputError, NpformerError
 from .data import Batches, CharTokenizer, default_text, digest, in_order, read_text, split
 from .files import make_folder, write_whole, writing
@@ -31,9 +31,9 @@ from .serialize import load, save
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .files import StrPath
     from .nn.module import Module
     from .tensors import Tensor
-    from .typing import StrPath
 
 CHECKPOINT, LOG, OPTIONS = "checkpoint.safetensors", "log.jsonl", "options.json"
 
@@ -92,7 +92,7 @@ class Config:
         """The model that these options describe, with fresh weights."""
         model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth,
                                 self.residual)
-        return model.to(arrays.as_dtype(self.dtype))
+        return model.to(dtypes.as_dtype(self.dtype))
 
 
 # ── one run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,7 +106,7 @@ class Run:
         self.tokenizer, self.digest = CharTokenizer.of(text), digest(text)
         training, self.validation = split(self.tokenizer.encode(text))
         self.batches = Batches(training, config.batch, config.context, config.seed)
-        arrays.manual_seed(config.seed)
+        random_numbers.manual_seed(config.seed)
         self.model = config.new_model(len(self.tokenizer))
         self.optimizer = optim.Adam(self.model.parameters(), lr=config.lr)
 
@@ -150,7 +150,7 @@ class Run:
             "config": dataclasses.asdict(self.config), "step": self.step, "text": self.digest,
             "vocabulary": self.tokenizer.vocabulary, "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "batches": self.batches.state_dict(),
-            "generator": arrays.default_generator.get_state()}, path)
+            "generator": random_numbers.default_generator.get_state()}, path)
 
     @classmethod
     def load(cls, path: StrPath, **changes: Any) -> Run:
@@ -174,7 +174,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr
         self.batches.load_state_dict(state["batches"])
-        arrays.default_generator.set_state(state["generator"])
+        random_numbers.default_generator.set_state(state["generator"])
         return self
 
 
@@ -309,7 +309,7 @@ def asked_to_stop():
 
 def sample(model: Module, tokenizer: CharTokenizer, length: int = 300, seed: int = 0, start: str = "\n") -> str:
     """Draw `length` characters, each from the model's distribution given those before it, after `start`."""
-    generator = arrays.Generator(seed)
+    generator = random_numbers.Generator(seed)
     if not set(start) <= set(tokenizer.vocabulary):
         start = tokenizer.vocabulary[0]
     ids = list(tokenizer.encode(start))

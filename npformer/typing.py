@@ -3,21 +3,19 @@
 The package itself imports them under TYPE_CHECKING only, so that they cost nothing at run time.
 """
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from .interop import Device
+from .core.devices import DeviceLike as DeviceLike
+from .core.dtypes import DType as DType
+from .files import StrPath as StrPath
+from .ops.shape import Dim as Dim
+from .ops.shape import Shape as Shape
 from .tensors import Tensor
 
 Operand = Tensor | np.ndarray | np.number | float  # what stands beside a Tensor in x + y
-Shape = int | Sequence[int]                        # sizes: f(2, 3) and f((2, 3)) alike, or one number for them all
-Dim = int | Sequence[int]                          # one dim, or several
-DType = np.dtype | type | str                      # npf.float32, np.float32, float, "float32"
-DeviceLike = Device | str                          # npf.device("cuda"), "cuda"
-StrPath = str | os.PathLike[str]
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]        # what an optimiser takes: parameters, or groups of them
 
 P = ParamSpec("P")

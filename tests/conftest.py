@@ -7,7 +7,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-from npformer.core import arrays, tape
+from npformer.core import devices, dtypes, random_numbers, tape
 
 REAL_GPU = os.environ.get("NPFORMER_TEST_GPU") == "1"
 
@@ -33,9 +33,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def defaults():
     """Seed the draws; afterwards put back what a test may have changed."""
-    before, generator = dict(arrays._default), arrays.default_generator.get_state()
-    arrays.manual_seed(0)
+    device, dtype = dict(devices._default), dict(dtypes._default)
+    generator = random_numbers.default_generator.get_state()
+    random_numbers.manual_seed(0)
     yield
-    arrays._default.update(before)
-    arrays.default_generator.set_state(generator)
+    devices._default.update(device)
+    dtypes._default.update(dtype)
+    random_numbers.default_generator.set_state(generator)
     tape.state.grad_enabled, tape.state.scope = True, None

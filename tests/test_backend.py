@@ -14,7 +14,7 @@ from calls import FUNCTIONS, LAYERS, Tensors
 import npformer as npf
 import npformer.nn.functional as F
 from npformer import functions, nn, optim
-from npformer.core import arrays, operation, tape
+from npformer.core import devices, operation, tape
 from npformer.core.samples import draw
 from npformer.models import TinyTransformer
 
@@ -46,8 +46,8 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
         if not hasattr(expected, "dtype"):
             assert found == expected, what
             continue
-        assert arrays.device_of(found) == "cuda", f"{what} left the GPU: {type(found)}"
-        assert arrays.device_of(expected) == "cpu", f"{what} left the CPU"
+        assert devices.device_of(found) == "cuda", f"{what} left the GPU: {type(found)}"
+        assert devices.device_of(expected) == "cpu", f"{what} left the CPU"
         assert found.dtype == expected.dtype and found.shape == expected.shape, what
         finite = expected[np.isfinite(expected)]
         scale = max(1.0, float(np.abs(finite).max(initial=0)))
@@ -64,7 +64,7 @@ def everything(op, args, options, upstream, us):
     inputs = [xs[i] for i in which]
     g = npf.Tensor.wrap(upstream).requires_grad_()
     y = op(*xs, **options)
-    assert arrays.device_of(op.compute(*args, **options)) == arrays.device_of(upstream)
+    assert devices.device_of(op.compute(*args, **options)) == devices.device_of(upstream)
     first = tape.collect(y, g.array, inputs)
     graph = tape.collect(y, g, inputs, create_graph=True)
     total = sum((npf.Tensor.wrap(us[i]) * d).sum() for i, d in zip(which, graph))
@@ -92,7 +92,7 @@ def test_registry_in_float32(cupy, op, k):
     if op.name in ("cast", "move"):                # their sample says where the result goes
         return
     y = op(*moved(args, cupy), **moved(options, cupy))
-    assert y.dtype == op(*args, **options).dtype and arrays.device_of(y) == "cuda"
+    assert y.dtype == op(*args, **options).dtype and devices.device_of(y) == "cuda"
 
 
 # ── functions and layers ─────────────────────────────────────────────────────────────────────────────────────────────

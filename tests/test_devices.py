@@ -10,7 +10,7 @@ import pytest
 import npformer as npf
 import npformer.nn.functional as F
 from npformer import nn
-from npformer.core import arrays
+from npformer.core import devices
 from npformer.core.errors import DeviceError
 
 # ── asking in vain ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -255,4 +255,4 @@ def test_an_index_outside_is_an_error_there_too(cupy):
 
 
 def test_device_of_arrays():
-    assert arrays.device_of(np.ones(2)) == "cpu" and arrays.move(np.ones(2), "cpu").shape == (2,)
+    assert devices.device_of(np.ones(2)) == "cpu" and devices.move(np.ones(2), "cpu").shape == (2,)

@@ -201,7 +201,7 @@ def test_a_float_keeps_its_width(program, dtype):
     x = npf.tensor(real(0, 3, 3).astype(dtype), requires_grad=True)
     y = program(x)
     y.sum().backward()
-    assert y.dtype == x.grad.dtype == npf.core.arrays.DTYPES[dtype]
+    assert y.dtype == x.grad.dtype == npf.core.dtypes.DTYPES[dtype]
 
 
 # ── reductions ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ import pytest
 
 import npformer as npf
 from npformer.core import operation, tape
-from npformer.core.arrays import promote
+from npformer.core.dtypes import promote
 from npformer.core.samples import draw
 from npformer.ops.elementwise import where
 

@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from ..core import arrays
+from ..core import devices, threads
 from ..core.errors import NpformerError
 from ..train import Config
 
@@ -35,9 +35,9 @@ def main(argv=None):
         sys.stdout.reconfigure(errors="replace")   # a terminal that cannot show · or × gets a question mark
     try:
         if arguments.command != "info":            # which tells why a backend cannot work, and needs none
-            arrays.backend_from_environment()
+            devices.backend_from_environment()
         if "threads" in arguments:
-            arrays.set_num_threads(arguments.threads)
+            threads.set_num_threads(arguments.threads)
         code = importlib.import_module(f"{__name__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
         return code or 0

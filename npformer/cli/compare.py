@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..tensorfile import read
-from ..verify.comparing import compare
+from ..verify.golden.compare import compare
 from .strict import as_json
 
 

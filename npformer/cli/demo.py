@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import debug, plot, verify
-from ..core.arrays import to_numpy
+from ..core.devices import to_numpy
 from ..core.errors import GradientError, NpformerError
 from ..data import in_order
 from ..files import make_folder

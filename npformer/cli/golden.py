@@ -5,7 +5,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..files import write_whole
 from ..tensorfile import pieces
-from ..verify.golden import golden, tiny
+from ..verify.golden.write import golden, tiny
 from .script import load, seed_of, split_target, told
 
 MODELS = {"tiny": tiny}

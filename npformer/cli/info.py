@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, threads
 from ..core.errors import DeviceError
 from . import package_version
 
@@ -19,7 +19,7 @@ def run(arguments):
     lines = [("npformer", package_version()), ("python", f"{platform.python_version()} ({sys.executable})"),
              ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
              *[(name, installed(name)) for name in PACKAGES],
-             ("BLAS", blas()), ("threads", threads()), ("GPU", gpu()), ("backend", backend())]
+             ("BLAS", blas()), ("threads", thread_count()), ("GPU", gpu()), ("backend", backend())]
     sys.stdout.write("".join(f"{name:<14} {value}\n" for name, value in lines))
 
 
@@ -37,10 +37,10 @@ def blas():
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
 
 
-def threads():
+def thread_count():
     """How many threads BLAS uses, or why that is not known."""
     try:
-        return str(arrays.get_num_threads())
+        return str(threads.get_num_threads())
     except DeviceError as error:
         return first_line(error)
 
@@ -48,7 +48,7 @@ def threads():
 def gpu():
     """The GPU that CuPy finds, or why it finds none."""
     try:
-        module = arrays.cupy()
+        module = devices.cupy()
     except DeviceError as error:
         return first_line(error)
     return module.cuda.runtime.getDeviceProperties(0)["name"].decode()
@@ -57,10 +57,10 @@ def gpu():
 def backend():
     """Where new tensors live, or why they cannot live where NPFORMER_BACKEND wants them."""
     try:
-        arrays.backend_from_environment()
+        devices.backend_from_environment()
     except DeviceError as error:
         return f"NPFORMER_BACKEND cannot be had: {first_line(error)}"
-    return arrays.get_backend()
+    return devices.get_backend()
 
 
 def first_line(error):

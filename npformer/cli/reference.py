@@ -2,7 +2,7 @@
 
 import math
 
-from ..core.arrays import to_numpy
+from ..core.devices import to_numpy
 from ..extras import extra
 
 

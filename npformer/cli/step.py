@@ -6,14 +6,14 @@ import shutil
 import sys
 from itertools import islice
 
-from ..core.arrays import manual_seed
 from ..core.errors import InputError, NpformerError
+from ..core.random_numbers import manual_seed
+from ..core.source import short
 from ..debug import app, recording, trace
 from ..debug.examples import example
-from ..debug.present import short
 from ..debug.shell import COMMANDS, Session
-from ..debug.shell.naming import at_step
-from ..debug.tracing import Trace
+from ..debug.shell.names import at_step
+from ..debug.traces.trace import Trace
 from ..extras import extra
 from .script import seed_of, split_target, told
 

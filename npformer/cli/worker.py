@@ -10,7 +10,7 @@ import sys
 import time
 
 from ..core.errors import InputError
-from ..verify.collecting import checkables
+from ..verify.discovery import checkables
 from .script import load, told
 from .strict import as_json
 

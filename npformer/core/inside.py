@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import arrays, tape
+from . import devices, tape
 from .errors import GraphError, ValueRangeError
+from .facts import norm
 from .numeric import Truth, one_sided, true_gradient
 from .operation import Fused, Primitive
 
@@ -63,7 +64,7 @@ def jacobian(step, argument, rows=None, columns=None):
     for k, row in enumerate(rows.reshape(-1)):
         one_hot[row] = 1
         with np.errstate(all="ignore"):            # infinity is a slope too
-            line = arrays.to_numpy(node.op.gradients(view, one_hot.reshape(node.shape))[i])
+            line = devices.to_numpy(node.op.gradients(view, one_hot.reshape(node.shape))[i])
         block[k] = line.reshape(-1)[columns.reshape(-1)]
         one_hot[row] = 0
     return block.reshape(rows.shape + columns.shape)
@@ -81,7 +82,7 @@ def chosen(name, index, shape):
 # ── the definition, and the terms of a rule ──────────────────────────────────────────────────────────────────────────
 
 
-def unfolded(step):
+def run_definition(step):
     """(inputs, y): the definition of a fused operation, run and recorded on the step's values."""
     op, node = step.node.op, step.node
     if not isinstance(op, Fused):
@@ -98,12 +99,6 @@ def unfolded(step):
         tape.state.grad_enabled = before
 
 
-def steps_inside(step):
-    """The Steps of the definition's own backward pass, for the upstream that arrived here."""
-    _, y = unfolded(step)
-    return list(tape.backprop(y, y.wrap(step.upstream), retain_graph=True))
-
-
 @dataclass
 class Term:
     """One additive term of a gradient rule: what comes by one way through the definition, output first."""
@@ -114,7 +109,7 @@ class Term:
     @property
     def norm(self) -> float:
         """‖value‖₂"""
-        return float(np.linalg.norm(arrays.to_numpy(self.value).astype(float)))
+        return norm(self.value)
 
     def __repr__(self):
         return f"Term({self.way}: {self.norm:.4g})"
@@ -125,7 +120,7 @@ def terms(step):
     names = {i: step.node.op.name_of(i) for i, d in enumerate(step.sent) if d is not None}
     if not isinstance(step.node.op, Fused):
         return {name: [Term(step.op, step.sent[i])] for i, name in names.items()}
-    inputs, y = unfolded(step)
+    inputs, y = run_definition(step)
     found = {inputs[i].node: {} for i in names}    # leaf -> way -> what came by it
     ways = [(y.node, step.upstream, ())]
     while ways:                                    # every way by itself: at a fork the gradient goes both ways, whole
@@ -187,9 +182,9 @@ class Held(NamedTuple):
 
 def held(step, arguments):
     """A Held for each gradient that a step sent, at a few places of each. GraphError where that cannot be done."""
-    values = [np.array(arrays.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
+    values = [np.array(devices.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
               for a in arguments]
-    g, op = np.asarray(arrays.to_numpy(step.upstream), dtype=float), step.node.op
+    g, op = np.asarray(devices.to_numpy(step.upstream), dtype=float), step.node.op
     if not np.isfinite(g).all():
         raise GraphError(f"{op.name}: what arrived holds NaN or infinity, so there is nothing to hold its rule against")
     compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)      # noqa: E731
@@ -198,7 +193,7 @@ def held(step, arguments):
     forward = lambda xs: np.where(counts, compute(xs), 0.0)            # noqa: E731
     for i, d in enumerate(step.sent):
         if d is not None:
-            yield one_held(step, forward, values, i, np.asarray(arrays.to_numpy(d), dtype=float).reshape(-1), g)
+            yield one_held(step, forward, values, i, np.asarray(devices.to_numpy(d), dtype=float).reshape(-1), g)
 
 
 def one_held(step, forward, values, i, a, g):

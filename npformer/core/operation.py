@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import arrays
+from . import devices, dtypes, writes
 from .errors import DeviceError, DTypeError, GraphError, IndexRangeError, NpformerError, ShapeError, complaint
 from .source import calling_line
 from .tape import Box, Node, collect, state, unwatched
@@ -87,7 +87,7 @@ class Operation:
     def check_devices(self, args):
         """Raise DeviceError unless all arrays among the arguments live on one device."""
         operands = {self.name_of(i): a for i, a in enumerate(args)}
-        homes = {name: arrays.device_of(a) for name, a in operands.items()
+        homes = {name: devices.device_of(a) for name, a in operands.items()
                  if hasattr(a, "dtype") and not isinstance(a, np.generic)}
         if len(set(homes.values())) > 1:
             places = ", ".join(f"{name} on {home}" for name, home in homes.items())
@@ -247,7 +247,7 @@ def record(op, args, options):
     """Run `op` on the arrays inside `args`; leave a node behind if a gradient can ever be asked for."""
     box, values, parents, wanted = opened(op, args)
     if op.promotes:
-        values = arrays.promote(values, op.promotes == "float")
+        values = dtypes.promote(values, op.promotes == "float")
     recording, saved = state.grad_enabled and wanted, None
     if recording and isinstance(op, Fused):
         y, saved = run(op, op.fast_forward, values, options)
@@ -261,7 +261,7 @@ def record(op, args, options):
     node.shapes = tuple([getattr(v, "shape", ()) for v in values])
     node.dtypes = tuple([getattr(a, "dtype", None) for a in args])
     op.keep(node, tuple(values), y, tuple(wanted))
-    node.stamps = [(i, arrays.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
+    node.stamps = [(i, writes.stamp(a)) for i, a in enumerate((*node.kept, node.y)) if hasattr(a, "dtype")]
     node.scope, node.line = state.scope, calling_line()
     if state.observer is not None:
         state.observer(node, values, y)

@@ -40,3 +40,14 @@ def calling_variables() -> Iterator[dict[str, Any]]:
             frames.append(frame)
         frame = frame.f_back
     return (dict(frame.f_locals) for frame in reversed(frames))
+
+
+def short(file: str) -> str:
+    """A file's name as seen from the current folder, where that is shorter; 'npformer/...' for one of ours."""
+    if file.startswith(PACKAGE):
+        return "npformer/" + file.removeprefix(PACKAGE).replace(os.sep, "/")
+    try:
+        near = os.path.relpath(file)
+    except (ValueError, OSError):                  # another drive; a folder that is gone
+        return file
+    return file if near.startswith("..") or len(near) > len(file) else near

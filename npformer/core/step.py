@@ -1,12 +1,20 @@
-"""One step of a backward pass: what arrived at an operation, its rule, and what was sent on."""
+"""One step of a backward pass, as somebody looks at it, and the loop that yields it.
+
+`core.tape.walk` visits nodes; here a visit becomes a `Step`, which knows the formula, the names and the questions that
+one can ask. `loss.backward()` runs the same walk and makes no Step: nobody looks.
+"""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from . import inside
+from .facts import norm
+from .tape import Box, seeds_of, walk
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
@@ -73,23 +81,21 @@ class Step:
         rows, columns: an index into the output and into the argument that chooses a part: `rows=(0, 3)` is one entry of
         a 2-d output. Raises ValueRangeError for more than 4,000,000 entries at once.
         """
-        from .inside import jacobian
-        return jacobian(self, argument, rows, columns)
+        return inside.jacobian(self, argument, rows, columns)
 
     def into(self) -> Sequence[Step]:
         """The steps of a fused operation's definition in primitives, on the recorded values, for this upstream."""
-        from .inside import steps_inside
-        return steps_inside(self)
+        pass
+        _, y = inside.run_definition(self)
+        return list(backprop(y, y.wrap(self.upstream), retain_graph=True))
 
     def terms(self) -> dict[str, list[Term]]:
         """The additive terms of each gradient, by argument: what each way through the definition adds to it."""
-        from .inside import terms
-        return terms(self)
+        return inside.terms(self)
 
     def check(self) -> StepCheck:
         """This step alone against finite differences of its operation."""
-        from .inside import check
-        return check(self)
+        return inside.check(self)
 
     def __repr__(self):
         sent = ", ".join(f"d{name} {d.shape}" for name, d in self.gradients.items())
@@ -98,8 +104,21 @@ class Step:
     def _repr_html_(self):
         """What a notebook shows: the formula, what came, what was sent, and the user's line."""
         rows = [("came", "g", self.upstream), *(("sent", f"d{name}", d) for name, d in self.gradients.items())]
-        norm = lambda d: float((getattr(d, "array", d).astype("float64") ** 2).sum()) ** 0.5
         lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}",
                  *(f"  {what}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}" for what, name, d in rows),
                  *([f"  line  {self.source[0]}:{self.source[1]}"] if self.source else [])]
         return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def backprop(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
+             retain_graph: bool | None = None, create_graph: bool = False) -> Iterator[Step]:
+    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
+
+    output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the graph for another
+    walk (default: as create_graph). create_graph: record the walk itself, so that gradients can be differentiated.
+
+    Raises GraphError where no gradient can flow, or where the graph was freed by an earlier walk.
+    """
+    for visit in walk(seeds_of(output, grad, create_graph), create_graph=create_graph,
+                      retain_graph=create_graph if retain_graph is None else retain_graph):
+        yield Step(*visit)

@@ -1,7 +1,8 @@
 """The tape: what operations leave behind, and the one backward walk over it.
 
 Reading order: `Box` is what a user holds, `Node` is what an operation leaves behind (`core.operation` says what that
-is), `backprop` walks the nodes backwards and yields one `Step` (`core.step`) for each.
+is), `walk` goes through the nodes backwards and yields (node, g, sent) at each. `core.step` stands above and makes of such
+a visit the `Step` that users see.
 
 A Box knows its Node; a Node knows the nodes it came from; nothing points the other way. So a graph is freed by
 reference count alone, as soon as nobody holds its last Box.
@@ -17,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import arrays
+from . import devices, writes
 from .errors import DeviceError, DTypeError, GraphError, ShapeError, complaint, describe
-from .step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,11 +116,11 @@ class Node:
         """Raise GraphError if an array that the gradient rule reads was written into since the forward pass."""
         values = (*self.kept, self.y)
         for i, before in self.stamps:
-            if arrays.changed_since(values[i], before):
+            if writes.changed_since(values[i], before):
                 name = self.op.name_of(i) if i < len(self.kept) else "y, its output,"
                 raise GraphError(
                     f"{self.op.name}: the backward pass needs {name} as it was in the forward pass, but it was changed "
-                    f"in place meanwhile.\n  {name} {arrays.np.dtype(values[i].dtype)} {values[i].shape}, recorded at "
+                    f"in place meanwhile.\n  {name} {values[i].dtype} {values[i].shape}, recorded at "
                     f"{self.line_text()}\n  Change a copy (x.clone()), or call backward() before the change.")
 
     def line_text(self) -> str:
@@ -130,18 +130,12 @@ class Node:
 # ── backward: the walk ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def backprop(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
-             retain_graph: bool | None = None, create_graph: bool = False) -> Iterator[Step]:
-    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
-
-    output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the graph for another
-    walk (default: as create_graph). create_graph: record the walk itself, so that gradients can be differentiated.
-
-    Raises GraphError where no gradient can flow, or where the graph was freed by an earlier walk.
-    """
-    seeds = seeds_of(output, grad, create_graph)
-    yield from walk(seeds, retain_graph=create_graph if retain_graph is None else retain_graph,
-                    create_graph=create_graph)
+def run_backward(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
+                 retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """`backprop(output, grad)` with nobody looking: gradients add up in the leaves."""
+    for _ in walk(seeds_of(output, grad, create_graph), create_graph=create_graph,
+                  retain_graph=create_graph if retain_graph is None else retain_graph):
+        pass
 
 
 def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None, inputs: Sequence[Box], *,
@@ -154,8 +148,12 @@ def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | Non
 
 
 def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
-    """The backward walk. seeds: (node, gradient) pairs. found: if given, a dict of nodes that are to be filled with
-    gradients; only what lies on the way to them is walked, and no leaf is touched. stop: nothing passes a node of found."""
+    """The backward walk. At each operation, the last one first, it yields (node, g, sent): g arrived there, and sent
+    goes to its parents (None where nothing goes).
+
+    seeds: (node, gradient) pairs. found: a dict of nodes to be filled with their gradients; if it is given, only what
+    lies on the way to them is walked, and no leaf is touched. stop: nothing passes a node of found.
+    """
     if create_graph and not state.grad_enabled:
         raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. Leave no_grad() first.")
     pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
@@ -164,7 +162,9 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
 
     def deliver(node, gradient):
         if node in pending:
-            pending[node] = solid(pending[node] + gradient)    # never in place: the arrays may be somebody else's too
+            # Never in place. `add` hands the very array that it got to both parents, and a leaf may hold it too: `+=`
+            # here would write into somebody else's gradient, and only a graph with a fork in it would show that.
+            pending[node] = solid(pending[node] + gradient)
         elif on_the_way is None or node in on_the_way:
             pending[node] = gradient
             heapq.heappush(heap, (-node.order, node))
@@ -172,8 +172,10 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
     for node, gradient in seeds:
         deliver(node, gradient)
     while heap:
+        # A node's consumers were all made after it, so they have higher numbers and are done: g is final. A heap by
+        # number needs no sorting of the graph beforehand and no recursion, which overflows at 1,000 operations.
         node = heapq.heappop(heap)[1]
-        g = pending.pop(node)                      # all its consumers came later, so they are done: g is final
+        g = pending.pop(node)
         for hook in list(node.hooks.values()) if node.hooks else ():
             g = hook(g)
         if found is None:
@@ -181,20 +183,20 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
                 accumulate(node, g)
         elif node in found:
             found[node] = g
-        if node.op is None or (on_the_way is not None and not on_the_way[node]):
-            if watch is not None:
-                watch(node, g, ())
-            continue
-        sent = send(node, g, create_graph)
+        goes_on = node.op is not None and (on_the_way is None or on_the_way[node])
+        sent = send(node, g, create_graph) if goes_on else ()
         for parent, d in zip(node.parents, sent):
             if d is not None:
                 deliver(parent, d)
         if watch is not None:
             watch(node, g, sent)
-        step = Step(node, g, sent)
-        if not retain_graph:
-            node.free()
-        yield step
+        if not goes_on:
+            continue
+        try:
+            yield node, g, sent                    # whoever looks at the node sees its arrays; after that they may go
+        finally:
+            if not retain_graph:
+                node.free()
     if watch is not None:
         watch(None, None, ())
 
@@ -309,9 +311,9 @@ def seeds_of(output, grad, create_graph):
         if values.shape != y.array.shape:
             raise ShapeError(complaint("backprop(output, grad)", "grad must have the shape of output",
                                        {"output": y.array, "grad": values}))
-        if arrays.device_of(values) != arrays.device_of(y.array):
-            raise DeviceError(f"backprop: output is on {arrays.device_of(y.array)}, its gradient on "
-                              f"{arrays.device_of(values)}.\n  Move one with .to('cuda') or .cpu().")
+        if devices.device_of(values) != devices.device_of(y.array):
+            raise DeviceError(f"backprop: output is on {devices.device_of(y.array)}, its gradient on "
+                              f"{devices.device_of(values)}.\n  Move one with .to('cuda') or .cpu().")
         values = values.astype(y.array.dtype, copy=False)
         seeds.append((y.node, (g if isinstance(g, Box) else y.wrap(values)) if create_graph else values))
     return seeds

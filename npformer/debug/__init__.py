@@ -2,12 +2,13 @@
 
 # ruff: noqa: I001
 from . import app as app
-from .ledger import Ledger as Ledger, Path as Path, Reason as Reason
-from .making import recording as recording, trace as trace
+from .traces.ledger import Ledger as Ledger, Path as Path
+from .traces.why import Reason as Reason
+from .traces.recording import recording as recording, trace as trace
 from .probes.anomaly import detect_anomaly as detect_anomaly
 from .probes.attention import AttentionMap as AttentionMap, AttentionMaps as AttentionMaps, attention as attention
 from .probes.flow import GradientFlow as GradientFlow, LayerFlow as LayerFlow, gradient_flow as gradient_flow
 from .probes.lengths import PathLengths as PathLengths, path_lengths as path_lengths
 from .probes.residual import Residual as Residual, Residuals as Residuals, residuals as residuals
 from .probes.spectrum import Spectrum as Spectrum, jacobian_spectrum as jacobian_spectrum
-from .tracing import Trace as Trace, TraceStep as TraceStep
+from .traces.trace import Trace as Trace, TraceStep as TraceStep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import creation
-from ..core import arrays
+from ..core import dtypes, random_numbers
 from ..core.errors import ValueRangeError
 from ..models import GPT, TinyTransformer, VisionTransformer, make_model
 from ..nn import functional as F
@@ -51,7 +51,7 @@ def vit():
     """The kind of an image, by a VisionTransformer of two blocks."""
     model = VisionTransformer(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=16, depth=2, num_heads=2)
     images, kinds = creation.randn(3, 1, 8, 8), creation.randint(0, 10, (3,))
-    return model, lambda: F.cross_entropy(model(images.to(arrays.float64)), kinds)
+    return model, lambda: F.cross_entropy(model(images.to(dtypes.float64)), kinds)
 
 
 EXAMPLES = {function.__name__: function for function in (tiny, gpt, seq2seq, vit)}
@@ -61,10 +61,10 @@ def example(name: str = "tiny", seed: int = 0) -> tuple[Module, Callable[[], Ten
     """(model in float64, a function of no arguments that computes its loss) by name: tiny, gpt, seq2seq or vit."""
     if name not in EXAMPLES:
         raise ValueRangeError(f"there is no model {name!r}; the built-in ones are {', '.join(EXAMPLES)}")
-    before = arrays.default_generator.get_state()
-    arrays.manual_seed(seed)
+    before = random_numbers.default_generator.get_state()
+    random_numbers.manual_seed(seed)
     try:
         model, loss = EXAMPLES[name]()
     finally:
-        arrays.default_generator.set_state(before)
+        random_numbers.default_generator.set_state(before)
     return model.double(), loss

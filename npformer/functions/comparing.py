@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.arrays import device_of, promote
+from ..core.devices import device_of
+from ..core.dtypes import promote
 from ..core.errors import DeviceError, DTypeError, ShapeError, complaint
 from ..ops.elementwise import values
 from .pointwise import box_among

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import tape
-from ..core.arrays import int64
+from ..core.dtypes import int64
 from ..core.errors import IndexRangeError, ShapeError, complaint
 from ..core.tape import Box
 from ..ops import indexing as op

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, dtypes, random_numbers
 from ..core.errors import DTypeError, ValueRangeError
 from .shaping import sizes_of
 
 if TYPE_CHECKING:
-    from ..core.arrays import Generator
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
+    from ..core.random_numbers import Generator
+    from ..ops.shape import Shape
     from ..tensors import Tensor
-    from ..typing import DeviceLike, DType, Shape
 
 
 def made(input, array, requires_grad=False):
@@ -24,8 +26,8 @@ def made(input, array, requires_grad=False):
 
 def filled(input, shape, value, dtype, device, requires_grad):
     """`value` everywhere, with input's dtype and device unless told otherwise."""
-    module = arrays.module_for(arrays.device_of(input.array) if device is None else device)
-    dtype = input.dtype if dtype is None else arrays.as_dtype(dtype)
+    module = devices.module_for(devices.device_of(input.array) if device is None else device)
+    dtype = input.dtype if dtype is None else dtypes.as_dtype(dtype)
     return made(input, module.full(shape, value, dtype=dtype), requires_grad)
 
 
@@ -76,23 +78,23 @@ new_empty = new_zeros
 
 def drawn(draw, shape, dtype, device):
     """`draw(shape, dtype)` of a NumPy generator, in any floating dtype, on `device`."""
-    dtype = arrays.get_default_dtype() if dtype is None else arrays.as_dtype(dtype)
-    if not arrays.is_float(dtype):
+    dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if not dtypes.is_float(dtype):
         raise DTypeError(f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for integers")
-    native = dtype if dtype in (arrays.float32, arrays.float64) else arrays.float32
-    return arrays.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
+    native = dtype if dtype in (dtypes.float32, dtypes.float64) else dtypes.float32
+    return devices.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
 
 
 def numpy_generator(generator):
     """The NumPy generator inside `generator`, or the one that manual_seed seeds."""
-    return (generator or arrays.default_generator).numpy
+    return (generator or random_numbers.default_generator).numpy
 
 
 def rand_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
               requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Uniform in [0, 1), of input's shape, dtype and device, unless told otherwise"""
     array = drawn(numpy_generator(generator).random, input.shape, dtype or input.dtype,
-                  device or arrays.device_of(input.array))
+                  device or devices.device_of(input.array))
     return made(input, array, requires_grad)
 
 
@@ -100,7 +102,7 @@ def randn_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike 
                requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Standard normal, of input's shape, dtype and device, unless told otherwise"""
     array = drawn(numpy_generator(generator).standard_normal, input.shape, dtype or input.dtype,
-                  device or arrays.device_of(input.array))
+                  device or devices.device_of(input.array))
     return made(input, array, requires_grad)
 
 
@@ -109,5 +111,5 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     chance = input.array if p is None else p
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ValueRangeError("bernoulli(input): probabilities must be from 0 to 1")
-    u = arrays.move(numpy_generator(generator).random(input.array.shape), arrays.device_of(input.array))
+    u = devices.move(numpy_generator(generator).random(input.array.shape), devices.device_of(input.array))
     return input.wrap((np.asarray(u, like=input.array) < chance).astype(input.dtype))

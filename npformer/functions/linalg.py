@@ -17,8 +17,8 @@ from .pointwise import scaled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..ops.shape import Dim
     from ..tensors import Tensor
-    from ..typing import Dim
 
 
 def require_ndims(call, **operands):

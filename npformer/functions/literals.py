@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, dtypes
 from ..core.errors import DTypeError, ShapeError, ValueRangeError, describe
 from ..core.tape import Box
 from .like import made
 
 if TYPE_CHECKING:
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
     from ..tensors import Tensor
-    from ..typing import DeviceLike, DType
 
 
 def array_of(data):
@@ -21,7 +22,7 @@ def array_of(data):
     if isinstance(data, Box):
         return data.array
     if hasattr(data, "__cuda_array_interface__"):
-        return arrays.cupy().asarray(data)
+        return devices.cupy().asarray(data)
     first = data
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
@@ -36,7 +37,7 @@ def array_of(data):
         raise DTypeError(f"tensor(data): data must be numbers, or nested lists of numbers, got {describe(data)}")
     if array.dtype == np.float64 and not isinstance(data, np.ndarray):
         dtype = getattr(first, "dtype", None)      # a list of float64 numbers or arrays stays float64
-        array = array.astype(dtype if dtype is not None and arrays.is_float(dtype) else arrays.get_default_dtype())
+        array = array.astype(dtype if dtype is not None and dtypes.is_float(dtype) else dtypes.get_default_dtype())
     return array
 
 
@@ -44,25 +45,25 @@ def plain(data):
     """Nested lists with the arrays of the Tensors in them."""
     if isinstance(data, (list, tuple)):
         return [plain(x) for x in data]
-    return arrays.to_numpy(data.array) if isinstance(data, Box) else data
+    return devices.to_numpy(data.array) if isinstance(data, Box) else data
 
 
 def copied(data, dtype=None, device=None):
     """data as an array of its own. dtype: data's own by default; device: the default, unless data is on the GPU."""
     array = array_of(data)
-    array = array.astype(arrays.as_dtype(array.dtype if dtype is None else dtype), copy=True)
-    return array if device is None and arrays.device_of(array) == "cuda" else arrays.move(array, device)
+    array = array.astype(dtypes.as_dtype(array.dtype if dtype is None else dtype), copy=True)
+    return array if device is None and devices.device_of(array) == "cuda" else devices.move(array, device)
 
 
 def constructed(data, dtype):
     """What Tensor(...) and LongTensor(...) are given, as an array: sizes, which make zeros, or one thing to copy."""
     if data and all(type(n) is int for n in data):
-        return arrays.module_for().zeros(data, dtype=dtype)
+        return devices.module_for().zeros(data, dtype=dtype)
     return copied(data[0] if len(data) == 1 else data, dtype)
 
 
 def new_tensor(input: Tensor, data, *, dtype: DType | None = None, device: DeviceLike | None = None,
                requires_grad: bool = False) -> Tensor:
     """A copy of data with input's dtype and device, unless told otherwise"""
-    array = copied(data, dtype or input.dtype, device or arrays.device_of(input.array))
+    array = copied(data, dtype or input.dtype, device or devices.device_of(input.array))
     return made(input, array, requires_grad)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.arrays import is_float, promote
+from ..core.dtypes import is_float, promote
 from ..core.errors import DTypeError, ValueRangeError, complaint
 from ..core.tape import Box, require_boxes
 from ..ops import activation, composites
@@ -20,8 +20,9 @@ from ..ops.shape import clone as copy_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..core.dtypes import DType
     from ..tensors import Tensor
-    from ..typing import DType, Operand, P, R
+    from ..typing import Operand, P, R
 
 
 def of_input(op: Callable) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..core.arrays import int64, is_float
+from ..core.dtypes import int64, is_float
 from ..core.errors import DTypeError, ValueRangeError
 from ..core.tape import Box, require_boxes
 from ..ops import elementwise, shape
@@ -17,8 +17,9 @@ from ..ops.shape import cast, positive_dim, positive_dims
 from .pointwise import with_numpy_names
 
 if TYPE_CHECKING:
+    from ..core.dtypes import DType
+    from ..ops.shape import Dim
     from ..tensors import Tensor
-    from ..typing import Dim, DType
 
 
 class Chosen(NamedTuple):

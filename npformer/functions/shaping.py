@@ -18,8 +18,8 @@ from .pointwise import with_numpy_names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ..ops.shape import Dim, Shape
     from ..tensors import Tensor
-    from ..typing import Dim, Shape
 
 
 def sizes_of(sizes, call):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import creation
 from ..autograd import no_grad
-from ..core import arrays
+from ..core import dtypes
 from ..core.errors import ValueRangeError
 from .sampling import evaluating
 from .seq2seq import subsequent_mask
@@ -45,7 +45,7 @@ def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor | None, max
         memory = model.encode(src, src_mask).repeat_interleave(width, 0)     # (B·width, S, C)
         seen = None if src_mask is None else src_mask.expand(B, *src_mask.shape[1:]).repeat_interleave(width, 0)
         words = creation.full((B * width, 1), start_symbol, device=src.device).array
-        total = np.zeros_like(memory.array, shape=(B, width), dtype=arrays.float64)          # Σ ln p
+        total = np.zeros_like(memory.array, shape=(B, width), dtype=dtypes.float64)          # Σ ln p
         total[:, 1:] = -math.inf                   # all texts of a row are still the same: one of them is enough
         ended = np.zeros_like(words[:, 0], dtype=bool)                       # (B·width,)
         length = np.zeros_like(words[:, 0])
@@ -75,7 +75,7 @@ def next_words(model: EncoderDecoder, words: Tensor, memory: Tensor, seen: Tenso
     if np.isnan(logp.array).any():
         raise ValueRangeError("beam_decode(model, src): the model's log-probabilities hold NaN, so no word is best.\n"
                               "  Look at its weights: did the training diverge?")
-    return logp.array.astype(arrays.float64)
+    return logp.array.astype(dtypes.float64)
 
 
 def penalty(length: np.ndarray, alpha: float) -> np.ndarray:

@@ -15,10 +15,10 @@ from . import published, sampling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..core.arrays import Generator
+    from ..core.random_numbers import Generator
+    from ..files import StrPath
     from ..nn.state import IncompatibleKeys
     from ..tensors import Tensor
-    from ..typing import StrPath
 
 
 class Conv1D(nn.Module):

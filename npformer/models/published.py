@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import tensorfile
-from ..core import arrays
+from ..core import dtypes
 from ..core.errors import InputError, ValueRangeError, complaint
 from ..nn.state import plain_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..typing import StrPath
+    from ..files import StrPath
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MASKS = (".attn.bias", ".attn.masked_bias")        # causal masks, which old files carry along
@@ -123,4 +123,4 @@ def sizes(path: StrPath, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def dtype_of(weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype to compute in: the weights' own, but float32 for half precision."""
-    return np.promote_types(weights["wte.weight"].dtype, arrays.float32)
+    return np.promote_types(weights["wte.weight"].dtype, dtypes.float32)

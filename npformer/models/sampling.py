@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..autograd import no_grad
-from ..core import arrays
+from ..core import dtypes, random_numbers
 from ..core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ..creation import multinomial
 from ..functions import cat
@@ -33,9 +33,9 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0, top_k: int | Non
     if np.isnan(logits).any():
         raise ValueRangeError(complaint("generate", "the model's logits hold NaN, so there is nothing to draw from",
                                         {"logits": logits}, "Look at its weights: did the training diverge?"))
-    s = logits.astype(arrays.float64)
+    s = logits.astype(dtypes.float64)
     if temperature == 0:
-        return (np.arange(s.shape[-1], like=s) == s.argmax(axis=-1)[:, None]).astype(arrays.float64)
+        return (np.arange(s.shape[-1], like=s) == s.argmax(axis=-1)[:, None]).astype(dtypes.float64)
     with np.errstate(over="ignore"):               # a tiny temperature sends all but the likeliest to −∞, rightly
         s = (s - s.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None and top_k < s.shape[-1]:
@@ -58,7 +58,7 @@ def nucleus(p: np.ndarray, top_p: float) -> np.ndarray:
 
 
 def generate(model: GPT, ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
-             top_p: float | None = None, generator: arrays.Generator | None = None, use_cache: bool = True) -> Tensor:
+             top_p: float | None = None, generator: random_numbers.Generator | None = None, use_cache: bool = True) -> Tensor:
     """ids (B, T) with max_new_tokens more, each drawn given those before it: see `GPT.generate`."""
     check_prompt(ids)
     check_options(max_new_tokens, temperature, top_k, top_p)

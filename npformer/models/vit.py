@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import creation, nn
-from ..core import arrays
+from ..core import devices
 from ..core.errors import GraphError, ShapeError, ValueRangeError, complaint
 from ..functions import cat
 from ..nn import init
@@ -195,6 +195,6 @@ def relevance(model: VisionTransformer) -> Tensor:
                              "register_hook=True), then backward() from the logits of one class.")
         part = np.maximum(A.array * dA.array, 0).mean(axis=1)                # (B, N, N)
         if R is None:
-            R = arrays.module_for(arrays.device_of(part)).eye(part.shape[-1], dtype=part.dtype)
+            R = devices.module_for(devices.device_of(part)).eye(part.shape[-1], dtype=part.dtype)
         R = R + part @ R
     return A.wrap(R)

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, writes
 from ..core.errors import ShapeError, ValueRangeError, complaint
 from ..functions.like import drawn, numpy_generator
 
 if TYPE_CHECKING:
-    from ..core.arrays import Generator
+    from ..core.random_numbers import Generator
     from ..tensors import Tensor
 
 
 def fill(tensor, values):
     """Write `values` into tensor's memory, past the graph."""
     tensor.array[...] = values
-    arrays.wrote(tensor.array)
+    writes.wrote(tensor.array)
     return tensor
 
 
 def fill_drawn(tensor, draw):
     """Fill with `draw(size, dtype)`."""
-    return fill(tensor, drawn(draw, tensor.array.shape, tensor.dtype, arrays.device_of(tensor.array)))
+    return fill(tensor, drawn(draw, tensor.array.shape, tensor.dtype, devices.device_of(tensor.array)))
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -80,7 +80,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, of 2 dims"""
     if tensor.ndim != 2:
         raise ShapeError(complaint("eye_(tensor)", "tensor must have two dims", {"tensor": tensor}))
-    return fill(tensor, arrays.module_for(arrays.device_of(tensor.array)).eye(*tensor.array.shape, dtype=tensor.dtype))
+    return fill(tensor, devices.module_for(devices.device_of(tensor.array)).eye(*tensor.array.shape, dtype=tensor.dtype))
 
 
 # ── by the number of inputs and outputs ──────────────────────────────────────────────────────────────────────────────
@@ -146,4 +146,4 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     q, r = np.linalg.qr(flat)
     q *= np.sign(np.diag(r))                       # without it, q would not be uniform over the orthogonal matrices
     values = (q.T if wide else q).reshape(tensor.array.shape) * gain
-    return fill(tensor, arrays.move(values.astype(tensor.dtype), arrays.device_of(tensor.array)))
+    return fill(tensor, devices.move(values.astype(tensor.dtype), devices.device_of(tensor.array)))

@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core import arrays
+from ..core import dtypes
 from ..core.errors import DTypeError, ValueRangeError, describe
 from ..core.tape import state
 from ..tensors import Tensor
@@ -18,8 +18,10 @@ from .scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
     from ..tracked import HookHandle
-    from ..typing import Called, DeviceLike, DType, P, R
+    from ..typing import Called, P, R
     from .state import IncompatibleKeys
 
 STORES = ("_parameters", "_buffers", "_modules")
@@ -254,15 +256,15 @@ class Module:
 
     def float(self) -> Self:
         """In float32."""
-        return self.to(dtype=arrays.float32)
+        return self.to(dtype=dtypes.float32)
 
     def double(self) -> Self:
         """In float64."""
-        return self.to(dtype=arrays.float64)
+        return self.to(dtype=dtypes.float64)
 
     def half(self) -> Self:
         """In float16."""
-        return self.to(dtype=arrays.float16)
+        return self.to(dtype=dtypes.float16)
 
     def cuda(self, device: DeviceLike | None = None) -> Self:
         """On the GPU."""

@@ -14,8 +14,9 @@ from .module import Module
 from .parameter import empty
 
 if TYPE_CHECKING:
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
     from ..tensors import Tensor
-    from ..typing import DeviceLike, DType
 
 PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 

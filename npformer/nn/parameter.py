@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core import arrays
+from ..core import devices, dtypes
 from ..core.errors import DTypeError, describe
 from ..tensors import Tensor
 
 if TYPE_CHECKING:
-    from ..typing import DeviceLike, DType
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
 
 
 class Parameter(Tensor):
@@ -33,5 +34,5 @@ class Parameter(Tensor):
 def empty(*shape: int, device: DeviceLike | None = None, dtype: DType | None = None,
           requires_grad: bool = True) -> Parameter:
     """A Parameter of that shape with nothing in it yet; dtype: the default float dtype unless given."""
-    array = arrays.module_for(device).empty(shape, dtype=arrays.as_dtype(dtype) or arrays.get_default_dtype())
+    array = devices.module_for(device).empty(shape, dtype=dtypes.as_dtype(dtype) or dtypes.get_default_dtype())
     return Parameter(Tensor.wrap(array), requires_grad)

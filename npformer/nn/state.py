@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, dtypes, writes
 from ..core.errors import DTypeError, ShapeError, describe
 from ..tensors import Tensor
 
@@ -68,8 +68,8 @@ def plain_array(name, value):
 
 def overwrite(tensor, array):
     """Copy `array` into `tensor`'s own memory, in its dtype and on its device."""
-    tensor.array[...] = arrays.move(array, arrays.device_of(tensor.array))
-    arrays.wrote(tensor.array)
+    tensor.array[...] = devices.move(array, devices.device_of(tensor.array))
+    writes.wrote(tensor.array)
 
 
 def target(args, kwargs):
@@ -82,16 +82,16 @@ def target(args, kwargs):
             dtype = a
         elif a is not None and not isinstance(a, bool):
             device = a
-    dtype = arrays.as_dtype(dtype)
-    if dtype is not None and not arrays.is_float(dtype):
+    dtype = dtypes.as_dtype(dtype)
+    if dtype is not None and not dtypes.is_float(dtype):
         raise DTypeError(f"Module.to(dtype): dtype must be floating, got {dtype}")
-    return None if device is None else arrays.device_name(device), dtype
+    return None if device is None else devices.device_name(device), dtype
 
 
 def convert(tensor, device, dtype):
     """Move a leaf, and its gradient, in place: whoever holds the tensor holds the moved one."""
-    array = tensor.array if device is None else arrays.move(tensor.array, device)
-    if dtype is not None and arrays.is_float(array.dtype):
+    array = tensor.array if device is None else devices.move(tensor.array, device)
+    if dtype is not None and dtypes.is_float(array.dtype):
         array = array.astype(dtype, copy=False)
     tensor.array = array
     if tensor.node is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import arrays
+from ..core import devices, dtypes
 from ..core.errors import ShapeError, ValueRangeError, complaint
 from ..tensors import Tensor
 from . import functional as F
@@ -25,7 +25,8 @@ from .multihead import MultiheadAttention
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..typing import DeviceLike, DType
+    from ..core.devices import DeviceLike
+    from ..core.dtypes import DType
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}     # those that have a name; any function of one tensor will do
 
@@ -247,6 +248,6 @@ class Transformer(Module):
     def generate_square_subsequent_mask(sz: int, device: DeviceLike | None = None,
                                         dtype: DType | None = None) -> Tensor:
         """The causal mask (sz, sz) that is added to scores: 0 where query t may see key s, s <= t, else −∞."""
-        module = arrays.module_for(device)
-        dtype = arrays.as_dtype(dtype) or arrays.get_default_dtype()
+        module = devices.module_for(device)
+        dtype = dtypes.as_dtype(dtype) or dtypes.get_default_dtype()
         return Tensor.wrap(np.triu(module.full((sz, sz), -np.inf, dtype=dtype), 1))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..core.arrays import promote
+from ..core.dtypes import promote
 from ..core.operation import primitive
 from ..core.samples import distinct, mask, positive
 from .erf import erf_values

@@ -6,7 +6,7 @@ mistake that every test point without a repeated index hides.
 
 import numpy as np
 
-from ..core.arrays import device_of, module_for
+from ..core.devices import device_of, module_for
 from ..core.errors import DeviceError, DTypeError, IndexRangeError, ShapeError, complaint
 from ..core.operation import fused, primitive
 from ..core.samples import integers, value

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..core.arrays import is_float
+from ..core.dtypes import is_float
 from ..core.errors import DTypeError, IndexRangeError, ShapeError
 from ..core.operation import fused
 from ..core.samples import integers, value

@@ -3,10 +3,12 @@
 An adjoint pair is two operations that are each other's gradient.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..core import arrays
-from ..core.arrays import as_dtype
+from ..core import devices
+from ..core.dtypes import as_dtype
 from ..core.errors import IndexRangeError, ShapeError
 from ..core.operation import primitive
 from ..core.samples import mask
@@ -78,7 +80,7 @@ clone.samples((2, 3))
 @primitive
 def move(x, *, device, source):
     """x on another device, from `source`.    dx = g on the device that x came from"""
-    return arrays.move(x, device)
+    return devices.move(x, device)
 
 
 move.vjps(x=lambda g, device, source: move(g, device=source, source=device))
@@ -237,3 +239,9 @@ def keep(x, mask):
 keep.vjps(x=lambda g, mask, x_shape: unbroadcast(keep(g, mask), x_shape), mask=None)
 keep.samples((3, 4), mask(3, 4))
 keep.samples((2, 3, 3), mask(3, 3))
+
+
+Shape = int | Sequence[int]                        # sizes: f(2, 3) and f((2, 3)) alike, or one number for them all
+
+
+Dim = int | Sequence[int]                          # one dim, or several

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import enable_grad
-from ..core import arrays
+from ..core import devices, writes
 from ..core.errors import DTypeError, GraphError, ShapeError, ValueRangeError, complaint, describe
 from ..core.operation import as_array
 from ..nn.state import plain_array
@@ -74,7 +74,7 @@ class Optimizer:
             params = [p for p in group["params"] if p.grad is not None]
             self.update(group, params)
             for p in params:
-                arrays.wrote(p.array)
+                writes.wrote(p.array)
         return loss
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -130,7 +130,7 @@ class Optimizer:
         if array.shape != p.array.shape:
             raise ShapeError(f"{type(self).__name__}.load_state_dict: {name} has shape {array.shape}, its parameter "
                              f"{p.array.shape}")
-        return arrays.move(array, arrays.device_of(p.array)).astype(p.array.dtype, copy=True)
+        return devices.move(array, devices.device_of(p.array)).astype(p.array.dtype, copy=True)
 
     def __repr__(self):
         lines = [f"{type(self).__name__} ("]

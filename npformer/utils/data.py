@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import arrays
+from ..core import dtypes, random_numbers
 from ..core.errors import DTypeError, ShapeError, ValueRangeError, complaint, describe
 from ..creation import as_tensor, tensor
 from ..functions import stack
@@ -16,7 +16,7 @@ from ..tensors import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ..core.arrays import Generator
+    from ..core.random_numbers import Generator
 
 
 class Dataset:
@@ -57,7 +57,7 @@ class Subset(Dataset):
 
 def shuffled(count, generator):
     """The numbers from 0 to count − 1 in random order."""
-    return (generator or arrays.default_generator).numpy.permutation(count).tolist()
+    return (generator or random_numbers.default_generator).numpy.permutation(count).tolist()
 
 
 def random_split(dataset, lengths: Sequence[float], generator: Generator | None = None) -> list[Subset]:
@@ -86,7 +86,7 @@ def default_collate(batch: Sequence[Any]):
     if isinstance(first, np.ndarray):
         return as_tensor(np.stack(batch))
     if isinstance(first, float):
-        return tensor(batch, dtype=arrays.float64)             # as in PyTorch, whatever the default dtype
+        return tensor(batch, dtype=dtypes.float64)             # as in PyTorch, whatever the default dtype
     if isinstance(first, (bool, int, np.number)):
         return tensor(list(batch))
     if isinstance(first, str):

@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .beside import against_torch
-from .collecting import check
+from .discovery import check
 from .findings import KINDS, Comparison, Finding, Report
-from .judge import check_vjp, gradcheck
+from .looking.judge import check_vjp, gradcheck
 from .models import check_model
+from .pytorch import against_torch
 
 if TYPE_CHECKING:
     from . import golden as golden

@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import tape
-from ..core.arrays import is_float, to_numpy
+from ..core.devices import to_numpy
+from ..core.dtypes import is_float
 from ..core.errors import DTypeError, GraphError
 from ..core.inside import held
+from ..core.step import backprop
 from ..tensors import Tensor
-from .diagnose import Evidence, diagnose
 from .findings import Finding
-from .judge import STEP, judge, settled
-from .subject import Subject, changed, from_function
-from .vacuous import hazards
+from .looking.judge import STEP, judge, settled
+from .looking.subject import Subject, changed, from_function
+from .looking.vacuous_points import hazards
+from .naming.diagnose import Evidence, diagnose
 
 ENTRIES = 40                                       # of each parameter
 
@@ -69,7 +71,7 @@ def first_wrong_step(loss):
     arguments: dict = {}
     with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()
-    for step in tape.backprop(y):
+    for step in backprop(y):
         with contextlib.suppress(GraphError):      # nothing to hold it against
             for found in held(step, arguments[step.node]):
                 if found.wrong.any():

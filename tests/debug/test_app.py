@@ -5,16 +5,19 @@ import re
 import numpy as np
 import pytest
 
+from npformer.core import facts
+from npformer.debug.views import source_text
+
 pytest.importorskip("textual")
 
 from app_driver import LARGE, SMALL, answer, drive, place_of, screen, settle, shown, type_in
 
 import npformer as npf
 from npformer import debug
-from npformer.debug import present
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.examples import EXAMPLES, example
-from npformer.debug.frames import Cursor
+from npformer.debug.views import statistics
+from npformer.debug.views.frames import Cursor
 
 # ── walking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,10 +112,10 @@ def test_a_step_shows_formula_shapes_numbers_and_the_users_line(trace):
         pilot.app.action_goto_step(step.index)
         await settle(pilot)
         text = shown(pilot)
-        assert "y = x·Wᵀ + b" in text and "dx = g·W" in text and present.call(step)[:30] in text
-        for row in present.statistics(step):
+        assert "y = x·Wᵀ + b" in text and "dx = g·W" in text and statistics.call(step)[:30] in text
+        for row in statistics.statistics(step):
             assert re.sub(r"\s+", " ", " ".join(row.cells()[1:8])) in text, row
-        line = present.user_line(step)
+        line = source_text.user_line(step)
         assert line.place in text and line.lines[line.at - line.line].strip()[:40] in text
     drive(trace, person, LARGE)
 
@@ -131,7 +134,7 @@ def test_the_residual_identity_at_every_addition(trace):
                 seen.append(step)
                 record = records[len(seen) - 1]
                 for words, value in zip(("came, by the skip", "the branch adds", "sum: |dL/dx|"), record.norms):
-                    assert f"{words} {present.number(value)} " in text
+                    assert f"{words} {facts.number(value)} " in text
                 assert f"{record.angle:.1f}°" in text and f"error {record.error:.0e}" in text
         assert len(seen) == 4 < sum(step.op == "add" for step in trace)
     drive(trace, person, LARGE)
@@ -145,8 +148,8 @@ def test_a_ledger_says_who_sent_what_and_leads_there(trace):
         await type_in(pilot, "l")
         text = shown(pilot)
         for entry in step.ledger:
-            assert f"{entry.consumer}.{entry.argument} {present.number(present.norm(entry.contribution))} " \
-                   f"{present.number(present.norm(entry.running))} {entry.left}" in text
+            assert f"{entry.consumer}.{entry.argument} {facts.number(facts.norm(entry.contribution))} " \
+                   f"{facts.number(facts.norm(entry.running))} {entry.left}" in text
         last = list(step.ledger)[-1]
         panel = pilot.app.query_one("#ledger Static")
         x, y = place_of(panel, f"{last.consumer}.{last.argument}")

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from npformer.core import facts
+
 pytest.importorskip("textual")
 
 from app_driver import LARGE, answer, drive, place_of, settle, shown, type_in
 
 import npformer as npf
 from npformer import debug, nn
-from npformer.debug import present
 from npformer.debug.app.heat import HeatMap
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.examples import example
@@ -29,12 +30,12 @@ def test_pointing_at_a_cell_says_its_value(trace):
         await pilot.hover(heat, offset=(7 * across, 4 * down // 2))
         await settle(pilot)
         row = 2 * (4 * down // 2) // down
-        assert f"g[1, {row}, 7] = {present.number(g[1, row, 7], 6)}" in shown(pilot)
+        assert f"g[1, {row}, 7] = {facts.number(g[1, row, 7], 6)}" in shown(pilot)
         await type_in(pilot, "tab", "down", "right", "down")
         assert "g[1, " in shown(pilot)
         await pilot.hover("#title")
         await type_in(pilot, "tab", "down", "right", "down")
-        assert f"g[1, 1, 1] = {present.number(g[1, 1, 1], 6)}" in shown(pilot)
+        assert f"g[1, 1, 1] = {facts.number(g[1, 1, 1], 6)}" in shown(pilot)
         await type_in(pilot, "escape", "down")     # the arrows walk again
         assert pilot.app.cursor.index != step.index
     drive(trace, person)
@@ -80,7 +81,7 @@ def test_the_colours_of_a_map_are_signed_and_nan_is_told(trace):
         heat = pilot.app.query_one("#heat HeatMap", HeatMap)
         across, down = heat.side
         cell = lambda r, c: tuple(heat.pixels[r * down, c * across])           # noqa: E731
-        colours = pilot.app.query_one(ModuleTree) and __import__("npformer.debug.colours", fromlist=["DARK"]).DARK
+        colours = pilot.app.query_one(ModuleTree) and __import__("npformer.debug.views.colours", fromlist=["DARK"]).DARK
         assert cell(1, 1) == colours.positive and cell(1, 2) == colours.negative
         assert cell(0, 3) == colours.zero and cell(0, 2) == cell(1, 0) == colours.nan
         assert "NaN or inf" in shown(pilot)

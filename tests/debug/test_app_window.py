@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from npformer.core import facts
+from npformer.debug.views import pictures
+
 pytest.importorskip("textual")
 
 from app_driver import answer, drive, place_of, settle, shown, type_in
@@ -13,10 +16,9 @@ import npformer as npf
 from npformer import debug
 from npformer.core.errors import InputError
 from npformer.debug import app as app_package
-from npformer.debug import present
 from npformer.debug.app.arrays import ArrayView
-from npformer.debug.app.parts import Layers
 from npformer.debug.app.tree import ModuleTree
+from npformer.debug.app.widgets import Layers
 from npformer.debug.app.window import Stepper
 
 # ── the mouse, themes, help ──────────────────────────────────────────────────────────────────────────────────────────
@@ -45,7 +47,7 @@ def test_a_click_in_the_tree_goes_there_and_a_click_on_its_arrow_opens_it(trace)
 
 
 def test_a_click_on_a_layer_and_on_a_part_of_a_module_goes_there(trace):
-    layers = present.layers(trace)
+    layers = pictures.layers(trace)
 
     async def person(pilot):
         row = pilot.app.query_one(Layers)
@@ -53,7 +55,7 @@ def test_a_click_on_a_layer_and_on_a_part_of_a_module_goes_there(trace):
         await pilot.click(row, offset=(1 + 9 * columns, 0))
         await settle(pilot)
         assert pilot.app.cursor.index == layers[9].first
-        assert f"{layers[9].where} {present.number(layers[9].norm)}" in shown(pilot)
+        assert f"{layers[9].where} {facts.number(layers[9].norm)}" in shown(pilot)
         await type_in(pilot, "o", "o", "o")
         panel = pilot.app.query_one("#info Static")
         name = pilot.app.cursor.root.children[2].label

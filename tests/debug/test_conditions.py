@@ -5,9 +5,9 @@ import pytest
 
 import npformer as npf
 from npformer import debug
-from npformer.debug.conditions import Condition, calculated
+from npformer.core.facts import ArrayFacts
 from npformer.debug.examples import example
-from npformer.debug.record import Summary
+from npformer.debug.views.conditions import Condition, calculated
 from npformer.nn import functional as F
 
 
@@ -119,7 +119,7 @@ def test_steps_that_cannot_be_judged_are_counted():
 def test_an_array_too_large_to_keep_has_its_facts_and_no_entries():
     x = npf.randn(30, 40, dtype=npf.float64).requires_grad_()
     trace = debug.trace(lambda: (x * 3).sum(), largest=100)
-    assert isinstance(trace[1].inputs["a"], Summary)
+    assert isinstance(trace[1].inputs["a"], ArrayFacts)
     assert found("norm(a) > 1 and max(a) > 0 and zeros(a) == 0", trace) == [1]
     assert found("a[0, 0] > -1000", trace) == [] and found("sum(a) > -1e9", trace) == []
 

@@ -11,8 +11,9 @@ import pytest
 
 import npformer as npf
 from npformer import debug, nn
-from npformer.debug import notebook, present
+from npformer.core import facts
 from npformer.debug.examples import EXAMPLES, example
+from npformer.debug.views import notebook, pictures, statistics
 
 
 class Page(HTMLParser):
@@ -79,10 +80,10 @@ def test_a_trace_lists_every_step_under_its_module(trace):
     assert f"{len(trace)} steps back, {len(trace.nodes)} nodes" in page.text and trace.title in page.text
     for step in trace:
         assert re.search(rf"\b{step.index} +\S*{re.escape(step.name.rpartition('.')[2])}\b", page.text), step
-        assert f"|g| {present.number(present.norm(step.upstream))}" in page.text
+        assert f"|g| {facts.number(facts.norm(step.upstream))}" in page.text
     for where in {step.where.rpartition(".")[2] for step in trace}:
         assert where in page.text                  # of a lone step too
-    assert sum(tag == "rect" for tag, _ in page.elements) == len(present.layers(trace))
+    assert sum(tag == "rect" for tag, _ in page.elements) == len(pictures.layers(trace))
     assert len(trace._repr_html_()) < 5_000 + 400 * len(trace)
 
 
@@ -90,8 +91,8 @@ def test_every_step_shows_its_formula_numbers_and_ledger(trace):
     for step in trace:
         html = step._repr_html_()
         page = read(html)
-        assert step.formula in page.text and present.call(step) in page.text
-        for row in present.statistics(step):
+        assert step.formula in page.text and statistics.call(step) in page.text
+        for row in statistics.statistics(step):
             assert re.sub(r"\s+", " ", " ".join(cell for cell in row.cells() if cell)) in page.text
         assert f"who sent it ( {len(step.ledger)} )".replace("( ", "(").replace(" )", ")") in page.text
         assert len(html) < 100_000
@@ -101,8 +102,8 @@ def test_a_ledger_says_who_sent_what(trace):
     node = max((node for node in trace.nodes if node.gradient is not None), key=lambda node: len(node.contributions))
     page = read(trace.ledger(node)._repr_html_())
     for entry in trace.ledger(node):
-        assert f"{entry.consumer}.{entry.argument} {present.number(present.norm(entry.contribution))} " \
-               f"{present.number(present.norm(entry.running))} {entry.left}" in page.text
+        assert f"{entry.consumer}.{entry.argument} {facts.number(facts.norm(entry.contribution))} " \
+               f"{facts.number(facts.norm(entry.running))} {entry.left}" in page.text
 
 
 def test_a_map_has_the_colour_of_each_entry():

@@ -15,7 +15,7 @@ import npformer.nn.functional as F
 from npformer import InputError, nn
 from npformer.core.errors import GraphError
 from npformer.debug.examples import EXAMPLES, example
-from npformer.debug.page.store import Store, averaged, fitting
+from npformer.debug.page.array_store import Store, averaged, fitting
 from npformer.models import GPT
 
 WEB = pathlib.Path(__file__).parents[2] / "web"

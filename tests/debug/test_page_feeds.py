@@ -12,9 +12,9 @@ import npformer as npf
 import npformer.nn.functional as F  # every operation is in the registry from here on
 from npformer.core import operation
 from npformer.core.samples import draw
-from npformer.debug.page import store
-from npformer.debug.page.feeds import relation
-from npformer.debug.present import edges
+from npformer.debug.page import array_store
+from npformer.debug.page.which_cells import relation
+from npformer.debug.views.pictures import edges
 from npformer.models import TinyTransformer
 
 # Where a table of dims cannot say which single products vanish, the relation may say more than the Jacobian.
@@ -156,7 +156,7 @@ def test_the_script_says_the_same(tmp_path):
 
 
 def test_blocks_belong_together_where_any_of_their_entries_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "WHOLE", 12)
+    monkeypatch.setattr(array_store, "WHOLE", 12)
     checked = 0
     for step, i, y, x, said in said_by_the_script(small_model(), tmp_path):
         if said is None or (y, x) == (list(step.node.shape), list(step.node.shapes[i])):

@@ -7,11 +7,12 @@ from shell_driver import at, refused
 
 import npformer as npf
 from npformer import debug
+from npformer.core import facts
 from npformer.core.errors import NpformerError
-from npformer.debug import present
+from npformer.core.facts import ArrayFacts
 from npformer.debug.examples import example
-from npformer.debug.record import Summary
 from npformer.debug.shell import Session
+from npformer.debug.views import pictures, source_text, statistics
 from npformer.nn import functional as F
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -20,12 +21,12 @@ from npformer.nn import functional as F
 def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
     step = at(session, "attention").step
     assert session.do("p dq.shape") == "dq.shape = (4, 2, 16, 32)"
-    assert session.do("p g[0, 1, 2, 3]").endswith(present.number(step.upstream[0, 1, 2, 3], 8))
+    assert session.do("p g[0, 1, 2, 3]").endswith(facts.number(step.upstream[0, 1, 2, 3], 8))
     assert f"{step.inputs['q'][0, 0, 0, 0]:.4f}" in session.do("p q[0,0,0,:3]")
     assert session.do("p norm(dq) / norm(g)").endswith(
-        present.number(np.linalg.norm(step.gradients["q"]) / np.linalg.norm(step.upstream), 8))
+        facts.number(np.linalg.norm(step.gradients["q"]) / np.linalg.norm(step.upstream), 8))
     grad = session.trace.find("blocks.0.norm1.weight").gradient
-    assert session.do("p blocks.0.norm1.weight.grad[3]").endswith(present.number(grad[3], 8))
+    assert session.do("p blocks.0.norm1.weight.grad[3]").endswith(facts.number(grad[3], 8))
     assert session.do("p norm1.weight.shape") == "norm1.weight.shape = (64,)"
     assert session.do("p scale").endswith("0.1767767") and session.do("p") == (
         "g  q  k  v  mask  y  a  scale  dq  dk  dv  upstream  output")
@@ -67,18 +68,18 @@ def test_rule_line_formula_stats_norms(session):
     stats = session.do("a")
     assert re.search(r"sent +dx +\(4, 16, 128\) +float64 .* 50%", stats)
     spark = session.do("norms").splitlines()
-    norms = [layer.norm for layer in present.layers(session.trace)]
-    assert spark[1].strip() == present.sparkline(norms) and spark[1][np.argmax(norms) + 2] == "█"
-    assert spark[2].index("^") == 2 + next(k for k, layer in enumerate(present.layers(session.trace)) if layer.last >= 6)
+    norms = [layer.norm for layer in pictures.layers(session.trace)]
+    assert spark[1].strip() == pictures.sparkline(norms) and spark[1][np.argmax(norms) + 2] == "█"
+    assert spark[2].index("^") == 2 + next(k for k, layer in enumerate(pictures.layers(session.trace)) if layer.last >= 6)
 
 
 def test_a_missing_source_file_is_said():
     from types import SimpleNamespace
 
     step = SimpleNamespace(source=("/nowhere/model.py", 3))
-    assert present.user_line(step).note == "/nowhere/model.py is not here"
+    assert source_text.user_line(step).note == "/nowhere/model.py is not here"
     step = SimpleNamespace(source=(__file__, 100_000))
-    assert "has changed: it has no line 100000" in present.user_line(step).note
+    assert "has changed: it has no line 100000" in source_text.user_line(step).note
 
 
 def test_arrays_too_large_or_not_kept_are_said_in_words():
@@ -94,7 +95,7 @@ def test_arrays_too_large_or_not_kept_are_said_in_words():
                     assert "kept" in str(error) or "too large" in str(error)
     trace = debug.trace(lambda: (x * 3 + x).exp().mean(), largest=100)
     session = at(Session(trace), "exp")
-    assert isinstance(session.step.value, Summary) and "too large to keep" in session.do("p y")
+    assert isinstance(session.step.value, ArrayFacts) and "too large to keep" in session.do("p y")
     refused(session, "p y[0]", "too large to keep")
     refused(session, "heat y", "too large to keep")
     refused(session, "set y = 1", "too large to keep")
@@ -140,6 +141,6 @@ def test_residual_identity_at_an_addition(session):
 
 
 def test_the_statistics_of_an_array():
-    row = present.row("input", "x", np.array([[0.0, 3.0, -4.0, 0.0], [np.nan, np.inf, 0.0, 0.0], [0.0] * 4]))
-    assert (row.shape, row.norm, row.min, row.max, row.zeros, row.nan, row.inf) == ("(3, 4)", 5.0, -4.0, 3.0, 1 - 4 / 12, 1, 1)
+    row = statistics.row("input", "x", np.array([[0.0, 3.0, -4.0, 0.0], [np.nan, np.inf, 0.0, 0.0], [0.0] * 4]))
+    assert (row.shape, row.norm, row.min, row.max, row.zeros, row.nan, row.inf) == ("(3, 4)", 5.0, -4.0, 3.0, 8 / 12, 1, 1)
     assert row.cells()[-2:] == ["67%", "1 NaN 1 inf"]

@@ -6,8 +6,8 @@ from shell_driver import at, bits, refused
 
 import npformer as npf
 from npformer import debug
+from npformer.core import facts
 from npformer.core.errors import NpformerError
-from npformer.debug import present
 from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.shell import Session
 
@@ -19,7 +19,7 @@ def test_predict_asks_before_it_shows(session):
     assert session.prompt == "dbias[3] = ? "
     assert "too large, by a factor of 2" in session.do(str(2 * truth)) and session.do(str(truth)).startswith("right")
     session.do("predict dbias[3]")
-    assert "sign" in session.do(str(-truth)) and session.do("17") and present.number(truth, 6) in session.do("18")
+    assert "sign" in session.do(str(-truth)) and session.do("17") and facts.number(truth, 6) in session.do("18")
     assert session.question is None
     session.do("predict dbias[3]")
     assert session.do("").startswith("it is dbias[3] = ")
@@ -50,7 +50,7 @@ def test_set_a_parameter_reruns_the_program():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_rerun_without_changes_gives_the_same_bits(name):
-    from npformer.debug.rerun import Changes, rerun
+    from npformer.debug.traces.rerun import Changes, rerun
 
     trace = debug.trace(example(name)[1])
     before = bits(trace)

@@ -10,7 +10,7 @@ import npformer as npf
 from npformer import debug, nn
 from npformer.core.operation import Fused
 from npformer.debug.examples import EXAMPLES, example
-from npformer.debug.frames import Cursor
+from npformer.debug.views.frames import Cursor
 from npformer.nn import functional as F
 
 

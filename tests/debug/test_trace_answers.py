@@ -6,8 +6,8 @@ from small import small
 
 import npformer as npf
 from npformer import debug, nn
+from npformer.core.source import short
 from npformer.debug.examples import example
-from npformer.debug.present import short
 from npformer.nn import functional as F
 
 HERE = short(__file__)

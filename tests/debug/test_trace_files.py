@@ -68,7 +68,7 @@ def distort(tree_, rng):
 
 
 def test_a_view_cannot_reach_outside_its_memory():
-    from npformer.debug.tracefile import view_of
+    from npformer.debug.traces.file import view_of
     memory = [np.arange(6.0)]
     assert view_of(memory, 0, 8, "float64", [2, 2], [16, 8]).tolist() == [[1, 2], [3, 4]]
     for offset, shape, strides in ((-8, [1], [8]), (0, [7], [8]), (8, [2, 3], [24, 8]), (0, [2], [-8]), (0, [2], [10**18])):

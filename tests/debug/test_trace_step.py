@@ -7,7 +7,7 @@ from small import small
 import npformer as npf
 from npformer import debug, nn
 from npformer.debug.examples import example
-from npformer.debug.frames import Cursor, leaves, tree
+from npformer.debug.views.frames import Cursor, leaves, tree
 from npformer.nn import functional as F
 
 # ── a step by itself ─────────────────────────────────────────────────────────────────────────────────────────────────

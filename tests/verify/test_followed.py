@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import npformer as npf
-from npformer.verify.traced import trace
+from npformer.verify.naming.traced_array import trace
 
 X = np.random.default_rng(1).normal(size=(3, 5))
 

@@ -14,8 +14,8 @@ import npformer.nn.functional as F
 from npformer.core.errors import InputError
 from npformer.models import TinyTransformer
 from npformer.tensorfile import read
-from npformer.verify.comparing import compare
-from npformer.verify.golden import golden, tiny
+from npformer.verify.golden.compare import compare
+from npformer.verify.golden.write import golden, tiny
 
 
 @pytest.fixture(scope="module")

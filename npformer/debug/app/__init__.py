@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...extras import extra
 
 if TYPE_CHECKING:
-    from ..tracing import Trace
+    from ..traces.trace import Trace
 
 
 def run(trace: Trace) -> None:

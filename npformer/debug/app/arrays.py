@@ -10,17 +10,18 @@ from rich.text import Text
 from textual.containers import Vertical
 from textual.widgets import Static
 
+from ...core import facts
 from ...core.errors import NpformerError
-from .. import present
-from ..record import Summary
+from ...core.facts import ArrayFacts
+from ..views import statistics
 from .heat import HeatMap, drawable, legend, palette
 from .panels import FAINT, STRONG, click
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from ..frames import Frame
-    from ..tracing import TraceStep
+    from ..traces.trace import TraceStep
+    from ..views.frames import Frame
 
 BLOCK = 64                                         # the most rows, and columns, of a Jacobian that are drawn
 MAPS, ROWS = 3, 16                                 # the most maps at once, and the rows that one should have
@@ -138,9 +139,9 @@ def missing(array: Any) -> str:
     """Why there is no picture, in words."""
     if array is None:
         return "was not kept by the tape"
-    if isinstance(array, Summary):
-        return f"is too large to keep: {array.shape}, {present.number(array.min)} to {present.number(array.max)}, " \
-               f"mean {present.number(array.mean)}, norm {present.number(array.norm)}"
+    if isinstance(array, ArrayFacts):
+        return f"is too large to keep: {array.shape}, {facts.number(array.min)} to {facts.number(array.max)}, " \
+               f"mean {facts.number(array.mean)}, norm {facts.number(array.norm)}"
     if isinstance(array, str):
         return array
     if getattr(array, "size", 1) == 0:
@@ -155,7 +156,7 @@ def arrays_at(frame: Frame) -> list[Shown]:
         return []
     if frame.step is None:
         return [Shown("arrived", "g", step.upstream)]
-    shown = [Shown(*found) for found in present.arrays_of(step) if found[2] is None or hasattr(found[2], "dtype")]
+    shown = [Shown(*found) for found in statistics.arrays_of(step) if found[2] is None or hasattr(found[2], "dtype")]
     return sorted(shown, key=lambda s: ("arrived", "sent").index(s.role) if s.role in ("arrived", "sent") else 2)
 
 

@@ -15,8 +15,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from .. import present
-from ..colours import DARK, LIGHT, painted
+from ...core import facts
+from ..views import pictures
+from ..views.colours import DARK, LIGHT, painted
 
 if TYPE_CHECKING:
     from textual import events
@@ -44,7 +45,7 @@ class HeatMap(Widget, can_focus=True):
         super().__init__()
         self.array: Any = None
         self.index: tuple[int, ...] = ()
-        self.map: present.Heat | None = None
+        self.map: pictures.Heat | None = None
         self.cell: tuple[int, int] | None = None
         self.side = (1, 1)                         # of a cell: columns of characters, halves of a line
         self.pixels = np.zeros((0, 0, 3), np.uint8)
@@ -66,7 +67,7 @@ class HeatMap(Widget, can_focus=True):
             down = even(min(height // rows, SIDE))
             across = min(width // columns, max(down, 2))
             self.side = max(across, 1), max(even(min(down, max(across, 2))), 1)
-            self.map = present.heat(self.array, height // self.side[1], width // self.side[0], self.index)
+            self.map = pictures.heat(self.array, height // self.side[1], width // self.side[0], self.index)
         self.paint()
 
     def paint(self) -> None:
@@ -118,13 +119,13 @@ class HeatMap(Widget, can_focus=True):
         if self.map is None or self.cell is None:
             return ""
         flat = np.atleast_2d(self.array[self.index]).shape
-        places = [span(present.edges(size, count), at)
+        places = [span(pictures.edges(size, count), at)
                   for size, count, at in zip(flat, self.map.values.shape, self.cell)]
         places = [*map(str, self.index), *places][-max(self.array.ndim, 0):] if self.array.ndim else []
         value = self.map.values[self.cell]
         mean = "mean " if any(":" in p for p in places) else ""
         place = f"[{', '.join(places)}]" if places else ""
-        return f"{name}{place} = {mean}{present.number(value, 6)}"
+        return f"{name}{place} = {mean}{facts.number(value, 6)}"
 
 
 def even(count: int) -> int:
@@ -154,17 +155,17 @@ def drawable(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.size > 0 and array.dtype.kind in "biuf"
 
 
-def legend(heat: present.Heat, width: int, colours) -> Text:
+def legend(heat: pictures.Heat, width: int, colours) -> Text:
     """A bar of the colours with the numbers that they stand for."""
     largest = float(np.abs(heat.values[np.isfinite(heat.values)]).max(initial=0))
     if np.isfinite(heat.grid).all() and not largest:
         return Text("all 0")
     ends = (-1.0 if heat.signed else 0.0), 1.0
     shades = painted(np.linspace(*ends, width)[None], colours)[0]
-    bar = Text(f"{present.number(-largest) if heat.signed else '0'} ", no_wrap=True)
+    bar = Text(f"{facts.number(-largest) if heat.signed else '0'} ", no_wrap=True)
     for shade in shades:
         bar.append("█", Style(color=rgb(shade)))
-    bar.append(f" {present.number(largest)}")
+    bar.append(f" {facts.number(largest)}")
     if not np.isfinite(heat.grid).all():
         bar.append("  █", Style(color=rgb(colours.nan)))
         bar.append(" NaN or inf")

@@ -11,9 +11,10 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from .. import present
-from ..ledger import bad
+from ...core import facts
 from ..probes.residual import identity_at
+from ..traces.why import bad
+from ..views import pictures, source_text, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.theme import Theme
 
-    from ..colours import Palette
-    from ..frames import Frame
-    from ..ledger import Ledger
     from ..probes.residual import Addition, Residual
-    from ..tracing import Trace, TraceStep
+    from ..traces.ledger import Ledger
+    from ..traces.trace import Trace, TraceStep
+    from ..views.colours import Palette
+    from ..views.frames import Frame
 
 LONG = 2_000                                       # nodes of a branch that is walked while somebody waits
 ROOMY = 70                                         # columns from which a table shows dtype, min and max as well
@@ -73,7 +74,7 @@ def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look
     """An operation: formula, rule, what arrived and what was sent, the identity if it is an addition, the user's line."""
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_row(Text("forward", FAINT), Text(step.formula.rstrip(".")))
-    facts.add_row("", Text(present.call(step), FAINT))
+    facts.add_row("", Text(statistics.call(step), FAINT))
     facts.add_row(Text("backward", FAINT), rule(step, look))
     parts: list[RenderableType] = [
         Text.assemble((step.op, STRONG), (f"  {level}, step {step.index} of {len(step.trace)}", FAINT)),
@@ -81,26 +82,26 @@ def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look
     if residual:
         parts += [heading("residual: dL/dx = dL/dy + dL/dy·dF/dx"),
                   *([Text(residual, FAINT)] if isinstance(residual, str) else identity(residual, look))]
-    parts += [heading("your line"), *source(present.user_line(step), look)]
+    parts += [heading("your line"), *source(source_text.user_line(step), look)]
     return Group(*parts)
 
 
 def rule(step, look):
     """The formulas of the gradients, each on its line."""
-    lines = [re.sub(r"\s+= ", " = ", line) for line in present.rule_lines(step)]
+    lines = [re.sub(r"\s+= ", " = ", line) for line in source_text.rule_lines(step)]
     parts = [part for line in lines for part in re.split(r"(?<=\S)\s{3,}", line)]
     return Text("\n".join(parts) or "a rule with no formula in words; r shows its source", look.sent)
 
 
 def numbers(step, look):
     """The table of statistics; a narrow one leaves out what can be spared."""
-    rows = present.statistics(step)
-    shown = range(len(present.HEADERS)) if look.width >= ROOMY else (0, 1, 2, 4, 7, 8)
+    rows = statistics.statistics(step)
+    shown = range(len(statistics.HEADERS)) if look.width >= ROOMY else (0, 1, 2, 4, 7, 8)
     if not any(row.cells()[-1] for row in rows):
         shown = [*shown][:-1]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT, expand=False)
     for i in shown:
-        table.add_column(present.HEADERS[i], no_wrap=i < 8, justify="left" if i in (0, 1, 2, 3, 8) else "right")
+        table.add_column(statistics.HEADERS[i], no_wrap=i < 8, justify="left" if i in (0, 1, 2, 3, 8) else "right")
     for row in rows:
         cells = row.cells()
         table.add_row(*(cells[i] for i in shown), style=look.odd if row.nan or row.inf else look.of(row.role))
@@ -112,7 +113,7 @@ def identity(residual, look):
     came, branch, total = residual.norms
     longest = max(came, branch, total) or 1.0
     room = max(look.width - 34, 8)
-    lines = [Text.assemble((f"{words:20}", FAINT), f"{present.number(value):>10}  ",
+    lines = [Text.assemble((f"{words:20}", FAINT), f"{facts.number(value):>10}  ",
                            ("━" * max(round(value / longest * room), int(value > 0)), style))
              for words, value, style in (("came, by the skip", came, look.came), ("the branch adds", branch, look.sent),
                                          ("sum: |dL/dx|", total, Style()))]
@@ -135,7 +136,7 @@ def rule_panel(frame: Frame, look: Look) -> RenderableType:
     """The source text of the gradient rule."""
     if frame.step is None:
         return Text("A module has no rule of its own: step into it.", FAINT)
-    found = present.rule_source(frame.step)
+    found = source_text.rule_source(frame.step)
     if found is None:
         return Text(f"The source of {frame.step.op}'s rule is not at hand.", FAINT)
     return Group(rule(frame.step, look), Text(""), *source(found, look, mark=False))
@@ -152,10 +153,10 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     table.add_column("part")
     table.add_column("|g| arrives", justify="right")
     table.add_column()
-    arrived = [present.norm(child.trace[child.first].upstream) or 0.0 for child in frame.children[:most]]
-    for child, size, block in zip(frame.children, arrived, present.sparkline(arrived)):
+    arrived = [facts.norm(child.trace[child.first].upstream) or 0.0 for child in frame.children[:most]]
+    for child, size, block in zip(frame.children, arrived, pictures.sparkline(arrived)):
         table.add_row(Text(child.span, FAINT), Text.assemble((child.label, click(f"goto_step({child.first})"))),
-                      present.number(size), Text(block, look.came))
+                      facts.number(size), Text(block, look.came))
     notes = [Text(f"\n{note}", look.odd) for note in frame.trace.notes] if frame.parent is None else []
     if len(frame.children) > most:
         notes.append(Text(f"… and {len(frame.children) - most:,} more: the tree has them", FAINT))
@@ -209,8 +210,8 @@ def entries(ledger, frame, look, digits):
         table.add_row(Text(str(k + 1) if digits and k < 9 else "", FAINT),
                       Text.assemble((f"{e.consumer}.{e.argument}", mine + click(f"goto_step({e.step})") if e.step >= 0
                                      else FAINT)),
-                      Text(present.number(present.norm(e.contribution)), style),
-                      Text(present.number(present.norm(e.running)), style), Text(str(e.left), FAINT))
+                      Text(facts.number(facts.norm(e.contribution)), style),
+                      Text(facts.number(facts.norm(e.running)), style), Text(str(e.left), FAINT))
     return [table, *([Text("then a hook changed it", look.odd)] if ledger.hooked else [])]
 
 

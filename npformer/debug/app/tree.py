@@ -10,14 +10,15 @@ from rich.text import Text
 from textual.message import Message
 from textual.widgets import Tree
 
+from ...core import facts
 from ...core.errors import NpformerError
-from .. import present
+from ..views import pictures
 from .heat import palette
 
 if TYPE_CHECKING:
     from textual.widgets.tree import TreeNode
 
-    from ..frames import Frame
+    from ..views.frames import Frame
 
 FLOOR = 1e3                                        # how far below the largest norm the lowest block stands
 MANY = 100                                         # frames that stand in one place; more are put into groups
@@ -95,9 +96,9 @@ class ModuleTree(Tree, can_focus=False):
         """The norm of the gradient that arrives at a frame, beside all others of its trace."""
         trace = frame.trace
         if id(trace) not in self.blocks:
-            norms = np.array([present.norm(step.upstream) or 0.0 for step in trace])
+            norms = np.array([facts.norm(step.upstream) or 0.0 for step in trace])
             floor = np.max(norms[np.isfinite(norms)], initial=0) / FLOOR
-            self.blocks[id(trace)] = present.sparkline([*np.where(norms > 0, np.maximum(norms, floor), norms)])
+            self.blocks[id(trace)] = pictures.sparkline([*np.where(norms > 0, np.maximum(norms, floor), norms)])
         return self.blocks[id(trace)][frame.first] if len(trace) else " "
 
     def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:

@@ -13,20 +13,20 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
 from ...core.errors import NpformerError
-from ..conditions import Condition
-from ..frames import Cursor, Frame, leaves
 from ..probes.residual import additions_in
+from ..views.conditions import Condition
+from ..views.frames import Cursor, Frame, leaves
 from . import panels
 from .arrays import ArrayView, arrays_at, jacobians_at
 from .heat import HeatMap, palette, rgb
-from .parts import THEMES, Keys, Layers, Prompt
 from .tree import ModuleTree
+from .widgets import THEMES, Keys, Layers, Prompt
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from ..probes.residual import Addition
-    from ..tracing import Trace
+    from ..traces.trace import Trace
 
 WIDE = 140                                         # columns from which the step stands beside the tabs
 

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core import facts
 from ...core.errors import NpformerError
+from ...core.facts import ArrayFacts
 from ...core.operation import Fused
-from .. import present
-from ..frames import tree
 from ..probes.residual import additions_in, residuals
-from ..record import Summary
-from .feeds import LARGEST, relation
-from .store import WHOLE, Store, finite
+from ..views import pictures, source_text, statistics
+from ..views.frames import tree
+from .array_store import WHOLE, Store, finite
+from .which_cells import LARGEST, relation
 
 if TYPE_CHECKING:
-    from ..frames import Frame
-    from ..tracing import Trace, TracedNode, TraceStep
-    from .feeds import Relation
+    from ..traces.trace import Trace, TracedNode, TraceStep
+    from ..views.frames import Frame
+    from .which_cells import Relation
 
 INSIDE = 80_000                                    # entries of arrays for definitions; there is no room for more
 MOST_ADDITIONS = 200                               # whose identity is worked out
@@ -43,7 +44,7 @@ def one_trace(trace, store):
         "nodes": [of_node(trace, node, store) for node in trace.nodes],
         "steps": [of_step(step, store) for step in trace],
         "frames": of_frames(tree(trace)),
-        "layers": [[layer.where, finite(layer.norm), layer.first, layer.last] for layer in present.layers(trace)],
+        "layers": [[layer.where, finite(layer.norm), layer.first, layer.last] for layer in pictures.layers(trace)],
     }
 
 
@@ -52,9 +53,9 @@ def of_node(trace: Trace, node: TracedNode, store: Store) -> dict:
     ledger = trace.ledger(node)
     return {
         "name": node.name, "where": node.where, "op": node.op.name if node.op else None,
-        "shape": present.shape_of(node), "parents": [p.number if p is not None else None for p in node.parents],
+        "shape": statistics.shape_of(node), "parents": [p.number if p is not None else None for p in node.parents],
         "step": trace.step_at.get(node.number), "gradient": store.add(node.gradient), "value": store.add(node.value),
-        "ledger": [[e.step, e.consumer, e.argument, store.add(e.contribution), finite(present.norm(e.running))]
+        "ledger": [[e.step, e.consumer, e.argument, store.add(e.contribution), finite(facts.norm(e.running))]
                    for e in ledger],
         "hooked": ledger.hooked,
     }
@@ -65,10 +66,10 @@ def of_step(step: TraceStep, store: Store) -> dict:
     places = {name: i for i, name in enumerate(step.inputs)}
     number = {"input": lambda name: places[name], "sent": lambda name: places[name[1:]]}
     return {
-        "node": step.node.number, "name": step.name, "where": step.where, "op": step.op, "call": present.call(step),
-        "words": words(step, store), "line": store.text(of_source(present.user_line(step))),
+        "node": step.node.number, "name": step.name, "where": step.where, "op": step.op, "call": statistics.call(step),
+        "words": words(step, store), "line": store.text(of_source(source_text.user_line(step))),
         "arrays": [[role, name, store.add(value), number.get(role, lambda _: -1)(name)]
-                   for role, name, value in present.arrays_of(step)],
+                   for role, name, value in statistics.arrays_of(step)],
         "feeds": {i: of_relation(relation(step, i), step, i, store) for i, d in enumerate(step.sent) if d is not None},
         "fused": isinstance(step.node.op, Fused),
     }
@@ -78,12 +79,12 @@ def words(step: TraceStep, store: Store) -> int:
     """The number of what is said of the operation itself: formula, rule, the rule's source text."""
     key = getattr(step.node.op, "live", None) or step.node.op
     if key not in store.words:
-        store.words[key] = store.text({"formula": step.formula, "rule": present.rule_lines(step),
-                                       "code": of_source(present.rule_source(step))})
+        store.words[key] = store.text({"formula": step.formula, "rule": source_text.rule_lines(step),
+                                       "code": of_source(source_text.rule_source(step))})
     return store.words[key]
 
 
-def of_source(source: present.Source | None) -> dict | None:
+def of_source(source: source_text.Source | None) -> dict | None:
     """A piece of source text; of its file the short name alone, since a page is handed on."""
     return source and {"place": source.place, "line": source.line, "lines": source.lines, "at": source.at, "note": source.note}
 
@@ -124,7 +125,7 @@ def additions(trace: Trace, store: Store) -> list[dict]:
     found: list[Any] = list(additions_in(trace.nodes).values())
     said = [{"node": a.node.number, "x": a.x.number, "skip": a.skip.number, "branches": [b.number for b in a.branches]}
             for a in found]
-    if len(found) > MOST_ADDITIONS or any(isinstance(a, Summary) for node in trace.nodes for a in node.values):
+    if len(found) > MOST_ADDITIONS or any(isinstance(a, ArrayFacts) for node in trace.nodes for a in node.values):
         return said
     try:
         records = residuals(trace.output)
@@ -144,7 +145,7 @@ def definition(step: TraceStep, store: Store, room: int) -> dict | str:
     """The trace of a fused step's definition; words where it is left out."""
     if store.entries_to_show > room:
         return f"left out, to keep the page small: trace[{step.index}].into() shows it in Python"
-    if any(isinstance(a, Summary) for a in step.node.values):
+    if any(isinstance(a, ArrayFacts) for a in step.node.values):
         return "its arrays were too large to keep"
     try:
         inside = step.into()

@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import GraphError
 from ...files import write_whole
-from ..colours import DARK, LIGHT
+from ..traces.html import page_html
+from ..traces.trace import Trace
+from ..views.colours import DARK, LIGHT
+from .array_store import Store
 from .data import of_trace
-from .store import Store
-from .summary import of_large
+from .long_traces import of_large
 
 if TYPE_CHECKING:
-    from ...typing import StrPath
-    from ..tracing import Trace
+    from ...files import StrPath
 
 MOST_STEPS = 2_000                                 # beyond which steps are put together by module
 BUILT = Path(__file__).parent / "built"
 
 
+@page_html.register(Trace)
 def to_html(trace: Trace, f: StrPath | None = None) -> str:
     """The page of a trace. f: where to write it, whole or not at all. Returns the text.
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import plot
-from ...core.arrays import to_numpy
+from ...core.devices import to_numpy
 from ...core.errors import GraphError, IndexRangeError, ShapeError
+from ...core.facts import norm
 from ...ops.shape import unbroadcast
-from ..present import norm
-from ..tables import table
+from ..views.tables import table
 from .watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...files import StrPath
     from ...nn import Module
-    from ...typing import StrPath
 
 PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)", "product": "Weights ⊙ dL/d(weights)"}
 NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under no_grad(), and with something that "

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import plot
-from ...core.arrays import to_numpy
+from ...core.devices import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
-from ..present import norm
-from ..tables import table
+from ...core.facts import norm
+from ..views.tables import table
 from .watching import Watch
 
 if TYPE_CHECKING:
+    from ...files import StrPath
     from ...nn import Module
-    from ...typing import StrPath
 
 VANISHING, EXPLODING = 1e-3, 1e3                   # of the last layer's gradient, per entry
 

@@ -17,15 +17,15 @@ import numpy as np
 
 from ... import plot
 from ...core import tape
-from ...core.arrays import to_numpy
+from ...core.devices import to_numpy
 from ...core.errors import GraphError
-from ..present import norm
-from ..tables import table
+from ...core.facts import norm
+from ..views.tables import table
 from .residual import additions_in, gradients_at, graph_of
 
 if TYPE_CHECKING:
+    from ...files import StrPath
     from ...tensors import Tensor
-    from ...typing import StrPath
 
 
 @dataclass

@@ -9,14 +9,14 @@ import numpy as np
 
 from ... import plot
 from ...core import tape
-from ...core.arrays import to_numpy
+from ...core.devices import to_numpy
 from ...core.errors import GraphError
-from ..present import norm
-from ..tables import line_of, table
+from ...core.facts import norm
+from ..views.tables import line_of, table
 
 if TYPE_CHECKING:
+    from ...files import StrPath
     from ...tensors import Tensor
-    from ...typing import StrPath
 
 
 # ── finding the additions ────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,17 +10,18 @@ import numpy as np
 from ... import plot
 from ...autograd import enable_grad
 from ...core import tape
-from ...core.arrays import is_float, to_numpy
+from ...core.devices import to_numpy
+from ...core.dtypes import is_float
 from ...core.errors import DTypeError, GraphError, ValueRangeError, complaint
-from ..tables import table
+from ..views.tables import table
 from .lengths import by_degree
 from .residual import additions_in, gradients_at, graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ...files import StrPath
     from ...tensors import Tensor
-    from ...typing import StrPath
 
 EXACT = 1024                                       # entries of the smaller of x and y up to which all values are computed
 ACCURACY = 1e-6                                    # of the values that the iteration finds, relative to the largest

@@ -5,7 +5,7 @@
     text = session.do("c")
 """
 
-from . import asking, changing, looking, moving  # noqa: F401   each enters its commands
+from . import ask, breakpoints, change, look, move  # noqa: F401   each enters its commands
 from .screens import screen as screen
 from .session import COMMANDS as COMMANDS
 from .session import Session as Session

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import present
-from ..frames import leaves
-from ..present import number
-from ..tables import columns
+from ...core.facts import norm, number
+from ..views import pictures, source_text, statistics
+from ..views.frames import leaves
+from ..views.tables import columns
 from .session import span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..frames import Frame
+    from ..views.frames import Frame
     from .session import Session
 
 
@@ -36,8 +36,8 @@ def clipped(text: str, width: int) -> str:
 def step_screen(session, step):
     """Formula, shapes, rule, the user's line, what arrived, what was sent and to whom."""
     inside = session.frame.inside_a_step
-    lines = [heading(session, step), f"  {step.formula}", f"  {present.call(step)}"]
-    lines += [f"  {'rule' if not k else '':6}{line}" for k, line in enumerate(present.rule_lines(step)[:4])]
+    lines = [heading(session, step), f"  {step.formula}", f"  {statistics.call(step)}"]
+    lines += [f"  {'rule' if not k else '':6}{line}" for k, line in enumerate(source_text.rule_lines(step)[:4])]
     lines += [] if inside else user_line(step)
     lines = [clipped(line, session.width) for line in lines]
     rows = [arrived_row(session, step)] + [sent_row(session, step, i, d) for i, d in enumerate(step.sent) if d is not None]
@@ -58,7 +58,7 @@ def heading(session, step):
 
 def user_line(step):
     """The line of code that made the operation."""
-    source = present.user_line(step, around=0)
+    source = source_text.user_line(step, around=0)
     if source is None:
         return []
     return [f"  line  {source.place}   {source.lines[0].strip() if source.lines else source.note}"]
@@ -69,7 +69,7 @@ def arrived_row(session, step):
     consumers = len(step.node.contributions)
     by_hand = step.node.number in session.changes.upstream and step.trace is session.trace
     hooked = ", set by hand" if by_hand else ", changed by a hook" if step.ledger.hooked else ""
-    return ("came", "g", present.shape_of(step.upstream), *facts("g", step.upstream),
+    return ("came", "g", statistics.shape_of(step.upstream), *facts("g", step.upstream),
             f"added up from {consumers}{hooked}" if consumers > 1 else hooked.removeprefix(", "))
 
 
@@ -78,12 +78,12 @@ def sent_row(session, step, i, d):
     parent, name = step.node.parents[i], f"d{step.node.op.name_of(i)}"
     after = sum(c.step > step.index for c in parent.contributions)
     more = f", {after} to come" if after else ", the last" if len(parent.contributions) > 1 else ""
-    return ("sent", name, present.shape_of(d), *facts(name, d), f"to {parent.name}{more}")
+    return ("sent", name, statistics.shape_of(d), *facts(name, d), f"to {parent.name}{more}")
 
 
 def facts(name, array):
     """(norm, range and what is odd) of an array, in words."""
-    row = present.row("", name, array)
+    row = statistics.row("", name, array)
     if row.norm is None:
         return "", row.note
     odd = [f"{row.zeros:.0%} zeros"] if row.zeros and row.zeros > 0.005 else []
@@ -104,13 +104,13 @@ def module_screen(frame: Frame, width: int) -> str:
         return "no step: nothing here leads to a parameter or to an input that requires a gradient"
     outgoing, parameters = sent_out(frame)
     name = f"module {frame.path}" if frame.path else f"the whole model{': ' + frame.trace.title if frame.trace.title else ''}"
-    rows = [("came", "g", present.shape_of(steps[0].upstream), *facts("g", steps[0].upstream), f"at {steps[0].name}")]
-    rows += [("sent", "d", present.shape_of(d), *facts("d", d), f"to {node.name}") for node, d in outgoing[:4]]
+    rows = [("came", "g", statistics.shape_of(steps[0].upstream), *facts("g", steps[0].upstream), f"at {steps[0].name}")]
+    rows += [("sent", "d", statistics.shape_of(d), *facts("d", d), f"to {node.name}") for node, d in outgoing[:4]]
     rows += [("sent", "", f"{len(outgoing) - 4} more", "", "", "")] if len(outgoing) > 4 else []
     inside = ", ".join(child.label or child.path for child in frame.children)
     lines = [f"{name} · {span(frame)}", clipped(f"  inside  {inside}", width)]
     lines += [f"  {line}" for line in columns(rows, left=6)]
-    shown = [(node.name.removeprefix(frame.path + "."), present.shape_of(node), f"|d| {number(present.norm(d))}")
+    shown = [(node.name.removeprefix(frame.path + "."), statistics.shape_of(node), f"|d| {number(norm(d))}")
              for node, d in parameters[:6]]
     lines += [f"  {'leaf' if not k else '':4}  {line}" for k, line in enumerate(columns(shown, left=3))]
     return "\n".join(lines + ([f"        … and {len(parameters) - 6} more"] if len(parameters) > 6 else []))
@@ -139,7 +139,7 @@ def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
     """A frame in a list: where, what, how large what came."""
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
-    return ("→" if here else " ", frame.span, what, present.shape_of(arrived), f"|g| {number(present.norm(arrived))}")
+    return ("→" if here else " ", frame.span, what, statistics.shape_of(arrived), f"|g| {number(norm(arrived))}")
 
 
 def rows_around(items: Sequence, at: int, around: int) -> Sequence:
@@ -157,7 +157,7 @@ def module_frames(root: Frame) -> list[Frame]:
 SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest, a cell is left empty
 
 
-def shades(heat: present.Heat) -> list[str]:
+def shades(heat: pictures.Heat) -> list[str]:
     """A heat map in characters, two a cell: a minus where it is negative, and a shade for the size."""
     lines = []
     for row in heat.grid:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import InputError
-from .. import frames
-from ..frames import Cursor
-from ..rerun import Changes, rerun
+from ..traces.rerun import Changes, rerun
+from ..views import frames
+from ..views.frames import Cursor
 
 if TYPE_CHECKING:
-    from ..conditions import Condition
-    from ..frames import Frame
-    from ..tracing import Trace, TraceStep
+    from ..traces.trace import Trace, TraceStep
+    from ..views.conditions import Condition
+    from ..views.frames import Frame
 
 
 class Command(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import arrays
+from ...core import devices, random_numbers
 from ...core.errors import ShapeError, ValueRangeError, complaint
 from ...core.tape import require_boxes
 from ...functions.like import drawn
@@ -18,8 +18,8 @@ from ...ops.shape import narrow, positive_dim
 from .checks import finished, in_dtype, require_probability
 
 if TYPE_CHECKING:
+    from ...core.dtypes import DType
     from ...tensors import Tensor
-    from ...typing import DType
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -146,8 +146,8 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     """
     if not tau > 0:
         raise ValueRangeError(f"gumbel_softmax(logits, tau): tau must be > 0, got {tau}")
-    exponential = arrays.default_generator.numpy.standard_exponential        # γ = −ln of it
-    draw = drawn(exponential, logits.array.shape, logits.dtype, arrays.device_of(logits.array))
+    exponential = random_numbers.default_generator.numpy.standard_exponential        # γ = −ln of it
+    draw = drawn(exponential, logits.array.shape, logits.dtype, devices.device_of(logits.array))
     y = ops.softmax((logits - logits.wrap(np.log(draw))) / tau, dim=dim)
     if not hard:
         return y
@@ -186,8 +186,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def drawn_mask(like, shape, p):
     """An array of 0 (with probability p) and 1/(1 − p), in the dtype and on the device of `like`."""
     scale = 1 / (1 - p) if p < 1 else 0.0
-    random = arrays.default_generator.numpy.random
+    random = random_numbers.default_generator.numpy.random
 
     def draw(size, dtype):
         return (random(size, np.float32) >= p) * dtype.type(scale)
-    return drawn(draw, tuple(shape), values(like).dtype, arrays.device_of(values(like)))
+    return drawn(draw, tuple(shape), values(like).dtype, devices.device_of(values(like)))

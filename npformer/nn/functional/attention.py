@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import arrays
+from ...core import devices
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...core.tape import require_boxes
 from ...ops import attention as ops
@@ -52,7 +52,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
         if attn_mask is not None:
             raise ValueRangeError(f"{call}: is_causal=True and attn_mask exclude each other.\n"
                                   "  Put the causal part into the mask.")
-        attn_mask = causal_mask(*scores[-2:], arrays.device_of(values(query)))
+        attn_mask = causal_mask(*scores[-2:], devices.device_of(values(query)))
     elif attn_mask is not None:
         check_mask(call, attn_mask, scores, query)
     drop = drawn_mask(query, scores, dropout_p) if dropout_p > 0 else None
@@ -69,7 +69,7 @@ def shape_of_scores(query, key):
 @functools.lru_cache(maxsize=64)
 def causal_mask(queries, keys, device):
     """True where query t may see key s: s <= t. One array for each size, so nobody may write into it."""
-    mask = arrays.module_for(device).tri(queries, keys, dtype=bool)
+    mask = devices.module_for(device).tri(queries, keys, dtype=bool)
     if device == "cpu":
         mask.setflags(write=False)
     return mask
@@ -228,7 +228,7 @@ def merged_mask(call, q, k, num_heads, key_padding_mask, attn_mask, is_causal):
     """One mask, as the operation takes it, out of PyTorch's two; None if nothing is hidden."""
     queries, batch, keys = q.shape[0], q.shape[1], k.shape[0]
     if attn_mask is None:
-        mask = causal_mask(queries, keys, arrays.device_of(values(q))) if is_causal else None
+        mask = causal_mask(queries, keys, devices.device_of(values(q))) if is_causal else None
     else:
         shapes = {2: (queries, keys), 3: (batch * num_heads, queries, keys)}
         if tuple(attn_mask.shape) != shapes.get(attn_mask.ndim):

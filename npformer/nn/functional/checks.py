@@ -2,7 +2,7 @@
 
 import warnings
 
-from ...core.arrays import is_float
+from ...core.dtypes import is_float
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...core.tape import Box
 from ...inplace import become, recorded, store

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import arrays
+from ...core import dtypes
 from ...core.errors import DTypeError, IndexRangeError, ShapeError, complaint
 from ...core.tape import require_boxes
 from ...ops import indexing as ops
@@ -58,4 +58,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = int(index.max()) + 1
     ops.require_in_range(index, num_classes, call)
     hot = index[..., None] == np.arange(num_classes, like=index)
-    return tensor.wrap(hot.astype(arrays.int64))
+    return tensor.wrap(hot.astype(dtypes.int64))

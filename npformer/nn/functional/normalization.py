@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import arrays
+from ...core import writes
 from ...core.errors import ShapeError, complaint
 from ...core.tape import require_boxes
 from ...ops import normalization as ops
@@ -18,8 +18,8 @@ from ...ops.shape import reshape, sum
 from .checks import require_float
 
 if TYPE_CHECKING:
+    from ...ops.shape import Shape
     from ...tensors import Tensor
-    from ...typing import Shape
 
 
 def layer_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = None, bias: Tensor | None = None,
@@ -110,7 +110,7 @@ def follow(x, running_mean, running_var, momentum):
             r = values(running)
             r *= 1 - momentum
             r += momentum * now
-            arrays.wrote(r)
+            writes.wrote(r)
 
 
 # ── directions ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core import arrays
+from ...core import devices
 from ...core.errors import DTypeError, ShapeError, ValueRangeError, complaint
 from ...core.tape import require_boxes
 from ...ops import conv, linalg
@@ -17,8 +17,8 @@ from ...ops.shape import along, embed, narrow, permute, reshape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...ops.shape import Shape
     from ...tensors import Tensor
-    from ...typing import Shape
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -217,4 +217,4 @@ def padded_from_itself(x, dim, before, after, mode):
         rule = f"dim {dim} has {size} entries, so it can be padded by 0 to {most}, not by {(before, after)}"
         raise ShapeError(complaint(f"pad(input, mode={mode!r})", rule, {"input": x}))
     places = np.pad(np.arange(size), (before, after), NUMPY_MODES[mode])
-    return getitem(x, index=along(dim, arrays.move(places, arrays.device_of(values(x))), x.ndim))
+    return getitem(x, index=along(dim, devices.move(places, devices.device_of(values(x))), x.ndim))

@@ -18,8 +18,9 @@ from ..parameter import Parameter, empty
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...core.devices import DeviceLike
+    from ...core.dtypes import DType
     from ...tensors import Tensor
-    from ...typing import DeviceLike, DType
 
 
 def require_size(call, least=0, **sizes):

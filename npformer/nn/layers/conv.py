@@ -15,8 +15,10 @@ from .basic import require_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ...core.devices import DeviceLike
+    from ...core.dtypes import DType
+    from ...ops.shape import Shape
     from ...tensors import Tensor
-    from ...typing import DeviceLike, DType, Shape
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

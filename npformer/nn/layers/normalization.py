@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ...core import arrays
+from ...core import devices, dtypes
 from ...core.errors import ShapeError, complaint
 from ...tensors import Tensor
 from .. import functional as F
@@ -14,7 +14,9 @@ from ..module import Module
 from ..parameter import empty
 
 if TYPE_CHECKING:
-    from ...typing import DeviceLike, DType, Shape
+    from ...core.devices import DeviceLike
+    from ...core.dtypes import DType
+    from ...ops.shape import Shape
 
 
 def sizes(normalized_shape):
@@ -97,7 +99,7 @@ class BatchNorm1d(Module):
         for name in ("running_mean", "running_var"):
             self.register_buffer(name, empty(num_features, device=device, dtype=dtype, requires_grad=False).detach()
                                  if track_running_stats else None)
-        count = arrays.module_for(device).zeros((), dtype=arrays.int64) if track_running_stats else None
+        count = devices.module_for(device).zeros((), dtype=dtypes.int64) if track_running_stats else None
         self.register_buffer("num_batches_tracked", None if count is None else Tensor.wrap(count))
         self.reset_parameters()
 

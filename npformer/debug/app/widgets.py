@@ -1,0 +1,139 @@
+"""Small parts of the terminal app: its two themes, the row of layers at the bottom, the list of keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.theme import Theme
+from textual.widgets import Input, Static
+
+from ...core import facts
+from ..views import pictures
+from ..views.colours import DARK, LIGHT
+from .heat import palette, rgb
+from .panels import FAINT, STRONG
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textual import events
+    from textual.app import ComposeResult
+
+    from ..traces.trace import Trace
+
+THEMES = [Theme(name=name, dark=colours is DARK, primary=rgb(colours.negative).name, accent=rgb(colours.positive).name,
+                background=background, surface=background, panel=panel, foreground=foreground)
+          for name, colours, background, panel, foreground in (
+              ("night", DARK, "#16181d", "#262a32", "#d8dbe2"), ("day", LIGHT, "#fbfbfc", "#e4e6ea", "#1d2026"))]
+
+
+class Layers(Static):
+    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk; the current place stands out."""
+
+    class Chosen(Message):
+        """Somebody clicked on a layer."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.runs, self.index = pictures.layers(trace), 0
+
+    def on_resize(self) -> None:
+        self.stand_at(self.index)
+
+    def places(self) -> tuple[np.ndarray, int]:
+        """With which layer each block begins, and how many columns a block has."""
+        width = max(self.content_size.width, 1)
+        begins = pictures.edges(len(self.runs), width)[:-1]
+        return begins, max(min(width // len(begins), 6), 1)
+
+    def stand_at(self, index: int) -> None:
+        """Mark the layer of the step of that number."""
+        self.index = index
+        if not self.runs:
+            return
+        at = next((k for k, layer in enumerate(self.runs) if layer.last >= index), len(self.runs) - 1)
+        begins, columns = self.places()
+        norms, here = [layer.norm for layer in self.runs], self.runs[at]
+        colours = [Style(color=rgb(colour)) for colour in (palette(self).negative, palette(self).positive)]
+        line = Text(no_wrap=True, overflow="crop")
+        marked = int(np.searchsorted(begins, at, "right")) - 1
+        for k, block in enumerate(pictures.sparkline(norms, len(begins))):
+            line.append(block * columns, colours[k == marked])
+        line.append(f"\n{here.where or 'top level'} {facts.number(here.norm)}", colours[1])
+        line.append(f"   |g| of each layer, {facts.number(min(norms))} to {facts.number(max(norms))}", FAINT)
+        self.update(line)
+
+    def on_click(self, event: events.Click) -> None:
+        """Say which layer was clicked."""
+        begins, columns = self.places()
+        block = (event.x - self.styles.padding.left) // columns
+        if self.runs and event.y == 0 and 0 <= block < len(begins):
+            self.post_message(self.Chosen(self.runs[begins[block]].first))
+
+
+class Prompt(Horizontal):
+    """The line at the bottom in which a question is answered; away while there is none."""
+
+    DEFAULT_CSS = """
+    Prompt { display: none; height: 1; background: $panel; padding: 0 1; }
+    Prompt > Static { width: auto; padding-right: 1; color: $accent; }
+    Prompt > Input { background: $panel; width: 1fr; }
+    """
+
+    class Answered(Message):
+        """Somebody pressed Enter."""
+
+        def __init__(self, what: str, text: str) -> None:
+            super().__init__()
+            self.what, self.text = what, text
+
+    def compose(self) -> ComposeResult:
+        yield Static()
+        yield Input(compact=True)
+
+    def ask(self, what: str, hint: str) -> None:
+        """Open the line for one answer."""
+        self.what, self.display = what, True
+        self.query_one(Static).update(f"{what}:")
+        answer = self.query_one(Input)
+        answer.value, answer.placeholder = "", hint
+        answer.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(self.Answered(self.what, event.value.strip()))
+
+
+class Keys(ModalScreen):
+    """The list of keys."""
+
+    BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "close")]
+    DEFAULT_CSS = """
+    Keys { align: center middle; }
+    Keys > VerticalScroll { width: 70; height: auto; max-height: 100%; background: $panel; padding: 0 2; }
+    """
+
+    def __init__(self, bindings: Sequence[Binding]) -> None:
+        super().__init__()
+        self.listed = bindings
+
+    def compose(self) -> ComposeResult:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for binding in self.listed:
+            keys = binding.key_display or " ".join(self.app.get_key_display(Binding(key, "")) for key in binding.key.split(","))
+            if binding.tooltip:
+                table.add_row(Text(keys, STRONG), binding.tooltip)
+        with VerticalScroll():
+            yield Static(table)

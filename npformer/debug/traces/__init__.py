@@ -1,0 +1,1 @@
+"""Traces: how one forward and backward pass is recorded, kept, replayed, changed and asked."""

@@ -1,0 +1,170 @@
+"""Why a gradient is zero, or not a number: the operation that did it, and the reason in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core import anomaly
+from ...core.facts import ArrayFacts, facts_of
+from ...core.source import short
+from .nodes import TracedNode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def stopped_by(step, i):
+    """Why `step` sent zeros (or some) to its argument i although something arrived: a short clause."""
+    values = {name: v for name, v in step.inputs.items()}
+    x = step.node.values[i] if i < len(step.node.values) else None
+    name = step.node.op.name_of(i)
+    others = {n: np.asarray(v) for n, v in values.items() if n != name and isinstance(v, (np.ndarray, int, float))}
+    if not isinstance(x, np.ndarray):
+        return f"its rule gives zero for {name}"
+    if step.op == "relu":
+        return f"{int((x <= 0).sum())} of {x.size} of its inputs are ≤ 0, where relu's slope is 0"
+    if step.op in ("mul", "matmul", "linear", "div"):
+        zero = [f"{n} is zero in {int((v == 0).sum())} of {v.size} entries" for n, v in others.items() if (v == 0).any()]
+        if zero:
+            return f"it is multiplied by zero: {', '.join(zero)}"
+    if step.op in ("where", "keep"):
+        chooser = next((v for v in others.values() if v.dtype == bool), None)
+        if chooser is not None:
+            return f"the mask takes {name} in {int(chooser.sum() if name != 'b' else (~chooser).sum())} of {chooser.size} places"
+    if step.op in ("softmax", "log_softmax") and isinstance(step.value, np.ndarray):
+        p = step.value if step.op == "softmax" else np.exp(step.value)
+        return f"its output is saturated: the largest probability is {float(p.max()):.6g}, the smallest {float(p.min()):.3g}"
+    if step.op in ("tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu"):
+        return f"it is saturated: |{name}| reaches {float(np.abs(x).max()):.4g}, where its slope is 0 in this precision"
+    if step.op in ("amax", "amin", "maximum", "minimum"):
+        return "only the entries that win get a gradient"
+    if step.op in ("getitem", "gather", "embedding", "narrow"):
+        return f"only the entries of {name} that were picked get a gradient"
+    if step.op in ("sign", "floor", "ceil", "round"):
+        return f"{step.op} is flat: its slope is 0 everywhere"
+    if step.op == "attention":
+        return "its weights are zero there, or one key has all the weight"
+    return f"its rule gives zero for {name}"
+
+
+@dataclass
+class Reason:
+    """An answer to "why": the node where it happens, and the words. `chain`: the names from there to what was asked for."""
+
+    asked: str
+    node: TracedNode | None
+    message: str
+    chain: Sequence[str] = ()
+
+    def __str__(self):
+        lines = [self.message]
+        if self.node is not None and self.node.line:
+            file, at = self.node.line
+            lines.append(f"  at {short(file)}:{at}" + (f", in {self.node.where}" if self.node.where else ""))
+        if len(self.chain) > 1:
+            shown = self.chain if len(self.chain) <= 8 else [*self.chain[:4], "…", *self.chain[-3:]]
+            lines.append("  " + " → ".join(shown))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def why_zero(trace, node):
+    """The Reason why a node's gradient is zero, followed up to the operation that stopped it."""
+    if node.gradient is None:
+        return Reason(node.name, node, f"no gradient came to {node.name}: no way from the loss leads to it")
+    zeros = np.asarray(node.gradient) == 0
+    if not zeros.any():
+        return Reason(node.name, node, f"the gradient of {node.name} is zero nowhere")
+    if not zeros.all():
+        return partly_zero(trace, node, zeros)
+    chain, at = [node.name], node
+    while True:
+        live = [c for c in at.contributions if np.any(c.array)]
+        if live:
+            return Reason(node.name, at, f"{len(live)} contributions to {at.name} cancel: each is not zero, their sum is",
+                          chain[::-1])
+        c = at.contributions[0]
+        if c.step < 0:
+            return Reason(node.name, at, "the gradient that the walk began with is zero", chain[::-1])
+        step = trace[c.step]
+        if np.any(step.upstream):
+            words = "; ".join(dict.fromkeys(stopped_by(trace[c.step], c.argument) for c in at.contributions
+                                            if c.step >= 0 and np.any(trace[c.step].upstream)))
+            return Reason(node.name, step.node, f"{step.name} stops it: {words}", [step.name, *chain[::-1]])
+        at = step.node
+        chain.append(at.name)
+
+
+def partly_zero(trace, node, zeros):
+    """The Reason where some entries of a gradient are zero."""
+    causes = [f"{trace[c.step].name}: {stopped_by(trace[c.step], c.argument)}" for c in node.contributions
+              if c.step >= 0 and np.any(np.asarray(c.array) == 0)]
+    return Reason(node.name, node, f"{int(zeros.sum())} of {zeros.size} entries of the gradient of {node.name} are zero"
+                  + (f": {'; '.join(dict.fromkeys(causes))}" if causes else ""))
+
+
+def why_nan(trace, node):
+    """The Reason of the first NaN or infinity: in the forward pass, else in the backward pass; behind `node` if given."""
+    asked = node.name if node is not None else "the trace"
+    wanted = None if node is None else ancestors_and_consumers(trace, node)
+    if node is not None and node.gradient is not None and np.isfinite(node.gradient).all():
+        return Reason(asked, node, f"the gradient of {node.name} is finite everywhere")
+    for n in trace.nodes:
+        if bad(n.value) and n.op is None:
+            return Reason(asked, n, f"{n.name} itself holds {kinds(n.value)}")
+        if bad(n.value) and not any(bad(v) for v in n.values):
+            return Reason(asked, n, f"forward: {n.name} makes {kinds(n.value)}" + explained(
+                anomaly.VALUES, n, {n.op.name_of(i): v for i, v in enumerate(n.values)}, n.value))
+    for step in trace:
+        if wanted is not None and step.index not in wanted:
+            continue
+        sent = [i for i, d in enumerate(step.sent) if bad(d)]
+        if sent and not bad(step.upstream):
+            name, d = step.node.op.name_of(sent[0]), step.sent[sent[0]]
+            values = {"g": step.upstream, **step.inputs, "y": step.value}
+            return Reason(asked, step.node, f"backward: step {step.index}, {step.name}, gets finite numbers and sends {name} "
+                          + kinds(d) + explained(anomaly.SLOPES, step.node, values, d))
+    if any(bad(g) for _, g in trace.seeds):
+        return Reason(asked, None, "the gradient that the walk began with is not finite")
+    return Reason(asked, node, "every value and every gradient is finite")
+
+
+def explained(rules, node, values, made):
+    """Lines: the values that an operation made NaN or infinity of, and why it did."""
+    known = {name: v for name, v in values.items() if v is not None}
+    if any(isinstance(v, ArrayFacts) for v in (made, *known.values())) or not known:
+        return "\n  its arguments are not in the trace"
+    kind = "NaN" if np.isnan(made).any() else "infinity"
+    why = anomaly.reason(rules, node.op.name, {**known, **node.options}, kind, made)
+    return "\n".join(["", *anomaly.facts(known), f"  {why}"])
+
+
+def ancestors_and_consumers(trace, node):
+    """The steps through which gradient came to `node`."""
+    seen, stack = set(), [node]
+    while stack:
+        for c in stack.pop().contributions:
+            if c.step >= 0 and c.step not in seen:
+                seen.add(c.step)
+                stack.append(trace[c.step].node)
+    return seen
+
+
+def bad(value):
+    """Whether an array holds NaN or infinity."""
+    if value is None or not hasattr(value, "dtype") or value.dtype.kind != "f":
+        return False
+    if isinstance(value, ArrayFacts):
+        return bool(value.nan or value.inf)
+    return not np.isfinite(value).all()            # asked of every array of a trace: all facts would cost ten times as much
+
+
+def kinds(value):
+    """How many NaN and infinities an array holds, in words."""
+    said = facts_of(value)
+    parts = [f"{count} {name}" for count, name in ((said.nan, "NaN"), (said.inf, "inf")) if count]
+    return f"{' and '.join(parts)} of {said.size}"

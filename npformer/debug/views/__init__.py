@@ -1,0 +1,1 @@
+"""What every viewer shows of a trace, and how: frames, statistics, source text, pictures, tables."""

@@ -1,0 +1,189 @@
+"""Four zoom levels: model > module > operation > the primitives of its definition; and a cursor that moves among them.
+
+A backward pass is a sequence of steps; the module paths of the steps make it a tree. A `Frame` is a place in that tree:
+the model, one run through a module, or one step. A fused step has frames inside as well: its definition's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import ValueRangeError
+from ...core.operation import Fused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..traces.trace import Trace, TraceStep
+
+
+class Frame:
+    """A place in a trace. `step` is set where it is a single step; `first` and `last` are the steps that it spans.
+
+    path: the module's path, or the step's name. level: 'model', 'module', 'operation' or 'primitive'.
+    """
+
+    def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int, step: TraceStep | None = None) -> None:
+        self.trace, self.path, self.parent, self.first, self.last, self.step = trace, path, parent, first, first, step
+        self.inner: Any = None if self.opens else []          # None: not opened yet
+
+    @property
+    def opens(self) -> bool:
+        """Whether it is a fused step, whose definition can be stepped through."""
+        return self.step is not None and isinstance(self.step.node.op, Fused)
+
+    @property
+    def children(self) -> list[Frame]:
+        """The frames inside, first step first; those of a fused step's definition are made when they are asked for."""
+        if self.inner is None and self.step is not None:
+            definition = self.step.into()
+            self.inner = tree(definition).children
+            for child in self.inner:
+                child.parent = self
+        return self.inner
+
+    @property
+    def level(self) -> str:
+        """Which of the four zoom levels it is on."""
+        if self.step is not None:
+            return "primitive" if self.inside_a_step else "operation"
+        return "model" if self.parent is None else "module"
+
+    @property
+    def inside_a_step(self) -> bool:
+        """Whether it belongs to a definition."""
+        return any(frame.step is not None for frame in self.around)
+
+    @property
+    def around(self) -> list[Frame]:
+        """The frames around it, the innermost first; the last is the model."""
+        return [] if self.parent is None else [self.parent, *self.parent.around]
+
+    @property
+    def span(self) -> str:
+        """The numbers of its steps: '5', '5–22'."""
+        return span(self.first, self.last)
+
+    @property
+    def label(self) -> str:
+        """Its name without what its parent's name says already."""
+        outer = "" if self.parent is None or self.parent.step is not None else self.parent.path
+        return self.path.removeprefix(outer + ".") if outer else self.path
+
+    @property
+    def steps(self) -> list[TraceStep]:
+        """The steps of its trace that it spans."""
+        return self.trace.steps[self.first:self.last + 1]
+
+    def __repr__(self):
+        return f"<{self.level} {self.path or 'the model'}: steps {self.first} to {self.last}>"
+
+
+def tree(trace: Trace) -> Frame:
+    """The frames of a trace: the model, with the runs through its modules inside."""
+    known = {step.where for step in trace}         # modules that only call others (a list of blocks) are no level
+    root = Frame(trace, "", None, 0)
+    root.last = len(trace) - 1
+    open_frames = [root]
+    for step in trace:
+        path = [p for p in prefixes(step.where) if p in known]
+        while len(open_frames) - 1 > len(path) or any(
+                frame.path != p for frame, p in zip(open_frames[1:], path)):
+            open_frames.pop()
+        for p in path[len(open_frames) - 1:]:
+            frame = Frame(trace, p, open_frames[-1], step.index)
+            open_frames[-1].inner.append(frame)
+            open_frames.append(frame)
+        open_frames[-1].inner.append(Frame(trace, step.name, open_frames[-1], step.index, step))
+        for frame in open_frames:
+            frame.last = max(frame.last, step.index)
+    return root
+
+
+def span(first: int, last: int) -> str:
+    """The numbers of some steps: '5', '5–22'."""
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def prefixes(path):
+    """'a', 'a.b', 'a.b.c' of 'a.b.c'."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
+
+
+def leaves(frame: Frame) -> Iterator[Frame]:
+    """The single steps in a frame, in order, without opening any."""
+    stack = [frame]
+    while stack:
+        at = stack.pop()
+        if at.step is not None:
+            yield at
+        else:
+            stack.extend(reversed(at.children))
+
+
+class Cursor:
+    """Where somebody stands in a trace. Every move returns True, or False and stays where there is nothing to move to.
+
+    over: the next frame on this level, or above where this one ends. into: the first frame inside. out: the frame
+    around. back: the frame before, on this level or above. run: on to the next step that a condition accepts.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.root = trace, tree(trace)
+        self.by_index = [leaf for leaf in leaves(self.root)]
+        self.at: Frame = self.root.children[0] if self.root.children else self.root
+
+    @property
+    def index(self) -> int:
+        """The number of the step of the trace (not of a definition) where the cursor stands."""
+        return next(frame.first for frame in (self.at, *self.at.around) if not frame.inside_a_step)
+
+    def over(self) -> bool:
+        """The next frame on this level, or on the nearest one above that has another."""
+        return self.move_along(1)
+
+    def back(self) -> bool:
+        """The frame before, on this level, or on the nearest one above that has one."""
+        return self.move_along(-1)
+
+    def move_along(self, by):
+        """Over (1) or back (-1)."""
+        frame = self.at
+        while frame.parent is not None:
+            siblings = frame.parent.children
+            place = siblings.index(frame) + by
+            if 0 <= place < len(siblings):
+                self.at = siblings[place]
+                return True
+            frame = frame.parent
+        return False
+
+    def into(self) -> bool:
+        """The first frame inside this one: a module's first step, or a fused operation's definition."""
+        if not self.at.children:
+            return False
+        self.at = self.at.children[0]
+        return True
+
+    def out(self) -> bool:
+        """The frame around this one."""
+        if self.at.parent is None:
+            return False
+        self.at = self.at.parent
+        return True
+
+    def goto(self, index: int) -> bool:
+        """The step of that number; negative numbers count from the end. Raises ValueRangeError where there is none."""
+        if not -len(self.by_index) <= index < len(self.by_index):
+            raise ValueRangeError(f"there is no step {index}: the trace has steps 0 to {len(self.by_index) - 1}")
+        self.at = self.by_index[index]
+        return True
+
+    def run(self, accepts: Callable[[TraceStep], object], by: int = 1) -> bool:
+        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; stays where none does."""
+        start = self.index + (by if by < 0 or self.at.step is not None else 0)     # in front of a module: into it
+        for index in range(start, len(self.by_index) if by > 0 else -1, by):
+            if accepts(self.trace[index]):
+                return self.goto(index)
+        return False

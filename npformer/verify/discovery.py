@@ -1,0 +1,113 @@
+"""What in a user's module can be checked: pairs of functions, Functions, and what is marked by hand; and its inputs."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import creation
+from ..autograd import Function
+from ..core.errors import InputError
+from ..tensors import Tensor
+from .looking.judge import check_vjp, gradcheck
+
+MARK = "__npformer_check__"
+
+
+@dataclass
+class Checkable:
+    """One thing to check. inputs: arrays, or a function of a random generator that draws them; None if there is none.
+
+    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain arrays, else None.
+    """
+
+    name: str
+    forward: Any
+    backward: Any = None
+    inputs: Any = None
+    wanted: str = ""
+
+    def run(self, seed=0):
+        """The Report. An InputError where there are no inputs."""
+        names, values = self.draw(seed)
+        if self.backward is not None:
+            report = check_vjp(self.forward, self.backward, values, names=names, seed=seed, raises=False)
+        else:
+            report = check_tensors(self.forward, values, seed)
+        report.subject = self.name
+        return report
+
+    def draw(self, seed):
+        """(names or None, values) of the inputs."""
+        found = self.inputs
+        if found is None:
+            raise InputError(f"{self.name} has no inputs to be checked at.\n"
+                             f"  Write beside it:  def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
+        if callable(found):
+            rng = np.random.default_rng(seed)
+            found = found(rng) if inspect.signature(found).parameters else found()
+        if isinstance(found, dict):
+            return list(found), list(found.values())
+        return None, list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def check_tensors(function, values, seed):
+    """gradcheck at plain arrays: they become Tensors, and what is no array is handed over as it is."""
+    places = [i for i, v in enumerate(values) if isinstance(v, (np.ndarray, Tensor))]
+    tensors = [v if isinstance(v, Tensor) else creation.tensor(v) for v in (values[i] for i in places)]
+
+    def of_tensors(*xs):
+        arguments = list(values)
+        for i, x in zip(places, xs):
+            arguments[i] = x
+        return function(*arguments)
+
+    return gradcheck(of_tensors, tensors, seed=seed, raises=False)
+
+
+def check(*, inputs, backward=None):
+    """Mark a function, or a Function, for `npformer check`.
+
+        @npf.verify.check(inputs=lambda rng: [rng.standard_normal((3, 5))])
+        def swish(x):
+            return x * x.sigmoid()
+
+    inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws them. backward: the
+    backward pass, where what is marked is a forward pass on plain arrays. The function itself stays as it is.
+    """
+    def mark(function):
+        setattr(function, MARK, (inputs, backward))
+        return function
+    return mark
+
+
+def checkables(module):
+    """All that can be checked in a module, in its order."""
+    found = []
+    for name, value in vars(module).items():
+        mark = vars(value).get(MARK) if hasattr(value, "__dict__") else None
+        if mark is not None:
+            found.append(Checkable(name, applied(value), mark[1], mark[0]))
+        elif inspect.isclass(value) and issubclass(value, Function):
+            inputs, wanted = inputs_of(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
+            if value.__module__ == module.__name__ or inputs is not None:
+                found.append(Checkable(name, value.apply, None, inputs, wanted))
+        elif "forward" in name and callable(value) and callable(getattr(module, name.replace("forward", "backward"), None)):
+            inputs, wanted = inputs_of(module, [name.replace("forward", "inputs")])
+            backward = getattr(module, name.replace("forward", "backward"))
+            found.append(Checkable(name.replace("forward", "").strip("_") or name, value, backward, inputs, wanted))
+    return found
+
+
+def applied(value):
+    """What is called to compute: a Function's apply, or the function itself."""
+    return value.apply if inspect.isclass(value) and issubclass(value, Function) else value
+
+
+def inputs_of(module, names):
+    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it has none."""
+    for name in names:
+        if hasattr(module, name):
+            return getattr(module, name), name
+    return None, names[0]

@@ -1,0 +1,1 @@
+"""Measuring: what a backward pass answers, and what finite differences answer."""

@@ -1,0 +1,1 @@
+"""Explaining: which mistake would give these numbers."""
