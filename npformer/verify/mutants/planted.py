@@ -18,7 +18,7 @@ from inspect import signature
 
 import numpy as np
 
-SUBJECTS = {}
+SUBJECTS: dict[str, "Subject"] = {}
 
 
 @dataclass(frozen=True)
