@@ -12,12 +12,22 @@ from npformer import cli
 ROOT = Path(__file__).parents[1]
 
 
+def writer(name):
+    """The script that writes a page of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_page", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_table_of_operations_is_in_step_with_the_registry():
-    spec = importlib.util.spec_from_file_location("operations_page", ROOT / "docs" / "operations.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
     written = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert written == page.table(), "run python docs/operations.py"
+    assert written == writer("operations").table(), "run python docs/operations.py"
+
+
+def test_the_page_of_public_names_is_in_step_with_the_package():
+    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert written == writer("api").page(), "run python docs/api.py"
 
 
 def test_the_example_in_the_package_docstring_runs():

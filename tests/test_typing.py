@@ -1,8 +1,10 @@
 """What a user's type checker knows of npformer: mypy over a small program, as text."""
 
 import importlib.util
+import inspect
 import os
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 import npformer
 import npformer.nn.functional as F
-from npformer import nn, optim
+from npformer import cli, nn, optim, verify
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 
@@ -143,3 +145,44 @@ def test_every_public_name_is_exported_and_known(tmp_path):
 
 def test_the_package_says_that_it_is_typed():
     assert pathlib.Path(npformer.__file__).with_name("py.typed").exists()
+
+
+def unannotated(function):
+    """The parameters of a function without an annotation, and "return" if it does not say that."""
+    found = inspect.signature(function)
+    names = [name for name, p in found.parameters.items()
+             if p.annotation is p.empty and name not in ("self", "cls")]
+    return names + (["return"] if found.return_annotation is found.empty else [])
+
+
+def functions_of(name, value):
+    """(name, function) of a function, or of each public method and property of a class."""
+    if not inspect.isclass(value):
+        yield name, inspect.unwrap(value)
+        return
+    for part, found in vars(value).items():
+        function = getattr(found, "fget", None) or getattr(found, "__func__", found)
+        if inspect.isfunction(function) and not part.startswith("_"):
+            yield f"{name}.{part}", function
+
+
+def judge_and_commands():
+    """What users call of the judge; the entry of the command line, and of each command."""
+    for module in (verify, verify.golden, verify.mutants, verify.strategies):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value) or inspect.isclass(value):
+                yield from functions_of(f"{module.__name__}.{name}", value)
+    yield "npformer.cli.main", cli.main
+    for found in pkgutil.iter_modules(cli.__path__):
+        module = importlib.import_module(f"{cli.__name__}.{found.name}")
+        if hasattr(module, "run"):
+            yield f"{module.__name__}.run", module.run
+
+
+def test_the_judge_and_the_commands_are_annotated():
+    """mypy looks into a function only if it has annotations, and so does a user's editor."""
+    found = dict(judge_and_commands())
+    assert len(found) > 30 and "npformer.cli.step.run" in found
+    missing = {name: unannotated(function) for name, function in found.items()}
+    assert {name: names for name, names in missing.items() if names} == {}

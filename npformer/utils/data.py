@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..core.arrays import Generator
 
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate", "default_convert",
+           "random_split"]
+
 
 class Dataset:
     """The base of every collection of items: define `__getitem__(index)` and `__len__()`."""
