@@ -198,7 +198,7 @@ def roll(input: Tensor, shifts: Dim, dims: Dim | None = None) -> Tensor:
     return input
 
 
-def tensors_of(tensors, call):
+def tensors_of(tensors: Iterable[Tensor], call: str) -> tuple[Tensor, ...]:
     """The Tensors of a list or tuple, as a tuple."""
     if not hasattr(tensors, "__iter__"):
         raise DTypeError(f"{call}: tensors must be a list or tuple of Tensors, got {tensors!r}")

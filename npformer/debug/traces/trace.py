@@ -44,6 +44,8 @@ class TraceStep(Step):
     """A `Step` of a trace: it keeps all its inputs and its output, and knows its place."""
 
     __slots__ = ("trace", "index")
+    trace: Trace
+    index: int
 
     def __init__(self, trace, index, node, upstream, sent):
         super().__init__(node, upstream, sent)
