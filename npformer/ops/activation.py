@@ -45,6 +45,8 @@ def softmax_forward(x, *, dim=-1):
     dim = positive_dim(dim, x.ndim, "softmax")
     if x.size == 0:
         return x.copy(), dict(y=x, dim=dim)
+    # The largest entry is taken away first: e⁸⁹ is infinite in float32, and ∞/∞ is NaN. The division is in place: of the
+    # arrays as large as x only two are made instead of three, which counts for memory; in time it is 1 %.
     y = np.exp(x - x.max(axis=dim, keepdims=True) if x.ndim else x - x)
     y /= y.sum(axis=dim, keepdims=True) if x.ndim else y.copy()
     return y, dict(y=y, dim=dim)
@@ -52,7 +54,8 @@ def softmax_forward(x, *, dim=-1):
 
 @softmax.backward
 def softmax_backward(g, *, y, dim=-1):
-    dx = g * y                                     # y·(g − Σ g·y), in one array of its own
+    # y·(g − Σ g·y) as g·y − y·Σ g·y, so that g·y is computed once, and in an array of its own: g belongs to the walk.
+    dx = g * y
     dx -= y * (dx.sum(axis=dim, keepdims=True) if y.ndim else dx)
     return (dx,)
 

@@ -48,8 +48,13 @@ def kept_shape(shape, dim):
 
 
 def unbroadcast(g, shape):
-    """The adjoint of broadcasting `shape` up to g's shape: sum over every dim that was repeated."""
-    if g.shape == shape:
+    """The adjoint of broadcasting `shape` up to g's shape: sum over every dim that was repeated.
+
+    Broadcasting reads one entry many times, so its gradient is the sum of what each reading sends. Two things go wrong in
+    hand-written ones: dims that broadcasting put in front are summed but dims of size 1 are not; or a dim of size 1 that
+    met another of size 1 is summed over, which changes nothing and costs a copy.
+    """
+    if g.shape == shape:                           # the usual case: nothing was repeated, and g itself is handed on
         return g
     lead = g.ndim - len(shape)
     repeated = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
