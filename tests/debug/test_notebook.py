@@ -3,6 +3,8 @@
 import base64
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from html.parser import HTMLParser
 
@@ -212,3 +214,14 @@ def test_a_step_of_an_ordinary_walk_shows_itself():
             return g * 2
 
     assert "x &lt;script&gt;" in next(npf.backprop(Sharp.apply(x), x.detach()))._repr_html_()
+
+
+def test_a_trace_shows_itself_though_nothing_but_npformer_was_imported():
+    """Its HTML is made by folders above it, which must have been loaded by then."""
+    script = ("import npformer as npf; x = npf.ones(3, requires_grad=True); "
+              "trace = npf.debug.trace(lambda: (x * x).sum()); "
+              "print(trace._repr_html_(), trace[0]._repr_html_(), trace.ledger(x)._repr_html_()); "
+              "print(trace.to_html())")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("<table") >= 2 and "<!doctype html>" in done.stdout
