@@ -7,7 +7,7 @@ import npformer as npf
 from npformer import debug
 from npformer.core.facts import ArrayFacts
 from npformer.debug.examples import example
-from npformer.debug.views.conditions import Condition, calculated
+from npformer.debug.views.conditions import Condition, calculate
 from npformer.nn import functional as F
 
 
@@ -139,8 +139,8 @@ REFUSED = {
     "lambda: 1": "Lambda has no place",
     "(a := 3)": "NamedExpr has no place",
     "f'{g}'": "has no place",
-    "norm(g, 1) > 2": "takes one thing",
-    "norm(x=g)": "takes one thing",
+    "norm(g, 1) > 2": "takes one argument",
+    "norm(x=g)": "takes one argument",
     "like(op, where)": "write op:softmax",
     "x" * 9 + "(" * 300: "cannot be read",
 }
@@ -159,8 +159,8 @@ def test_nothing_that_is_typed_is_run_and_huge_powers_do_not_hang(tiny):
 
 def test_a_calculation_at_a_step(tiny):
     step = tiny[8]
-    assert calculated("norm(dx) / norm(g)", step) == np.linalg.norm(step.gradients["x"]) / np.linalg.norm(step.upstream)
-    assert np.array_equal(calculated("x[0, -1, ::2] - 1", step), step.inputs["x"][0, -1, ::2] - 1)
-    assert calculated("g.T.shape", step) == (64, 16, 4)
+    assert calculate("norm(dx) / norm(g)", step) == np.linalg.norm(step.gradients["x"]) / np.linalg.norm(step.upstream)
+    assert np.array_equal(calculate("x[0, -1, ::2] - 1", step), step.inputs["x"][0, -1, ::2] - 1)
+    assert calculate("g.T.shape", step) == (64, 16, 4)
     with pytest.raises(npf.core.errors.InputError, match="whole numbers, slices"):
-        calculated("x[g] + 1", step)
+        calculate("x[g] + 1", step)

@@ -154,7 +154,7 @@ def test_what_was_not_kept_is_said_in_words():
     x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
     kept = debug.trace(((x + 1).reshape(12) * 2).sum())
     assert "not kept by the tape" in "".join(read(step._repr_html_()).text for step in kept)
-    assert "no gradient came" in read(debug.Ledger("x", [], None)._repr_html_()).text
+    assert "no gradient arrived" in read(debug.Ledger("x", [], None)._repr_html_()).text
 
 
 def test_unreached_parameters_are_named():

@@ -155,8 +155,8 @@ class Trace(Sequence):
         the two share their facts. Not made while recording: most are never looked at. The weak
         reference tells whether the array is still there, since another may lie in its place later.
         """
-        if isinstance(array, ArrayFacts):
-            return array
+        if not isinstance(array, np.ndarray):      # facts already, or a NumPy number
+            return facts.facts_of(array)
         key = place(array)
         reference, said = self.facts.get(key, (None, None))
         if reference is None or reference() is None:
