@@ -63,7 +63,8 @@ def distort(tree_, rng):
         if isinstance(at[key], (dict, list)) and len(at[key]) and rng.random() < 0.9:
             at = at[key]
             continue
-        at[key] = [10**9, -1, "nonsense", None, [], {"view": [0, 0, "float64", [10**6], [8]]}][rng.integers(6)]
+        lies = [10**9, -1, "nonsense", None, [], {"view": [0, 0, "float64", [10**6], [8]]}]
+        at[key] = lies[rng.integers(6)]
         return
 
 
@@ -71,7 +72,8 @@ def test_a_view_cannot_reach_outside_its_memory():
     from npformer.debug.traces.file import unpack_view
     memory = [np.arange(6.0)]
     assert unpack_view(memory, 0, 8, "float64", [2, 2], [16, 8]).tolist() == [[1, 2], [3, 4]]
-    for offset, shape, strides in ((-8, [1], [8]), (0, [7], [8]), (8, [2, 3], [24, 8]), (0, [2], [-8]), (0, [2], [10**18])):
+    for offset, shape, strides in ((-8, [1], [8]), (0, [7], [8]), (8, [2, 3], [24, 8]),
+                                   (0, [2], [-8]), (0, [2], [10**18])):
         with pytest.raises(npf.InputError, match="outside"):
             unpack_view(memory, 0, offset, "float64", shape, strides)
     with pytest.raises(npf.InputError, match="does not fit"):
