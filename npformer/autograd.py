@@ -130,18 +130,18 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     create_graph: the result can itself be differentiated. allow_unused: None for an input that no path leads to;
     otherwise that is a GraphError.
     """
-    inputs = tape.several(inputs, "grad(outputs, inputs)")
-    for i, x in enumerate(inputs):
+    leaves: list[Tensor] = tape.several(inputs, "grad(outputs, inputs)")
+    for i, x in enumerate(leaves):
         if x.node is None:
             raise GraphError(f"grad(outputs, inputs): input {i} {tuple(x.shape)} does not require a gradient; "
                              "call requires_grad_() on it before it is used")
-    found = tape.collect(outputs, grad_outputs, inputs, create_graph=create_graph,
+    found = tape.collect(outputs, grad_outputs, leaves, create_graph=create_graph,
                          retain_graph=create_graph if retain_graph is None else retain_graph)
-    for i, (x, g) in enumerate(zip(inputs, found)):
+    for i, (x, g) in enumerate(zip(leaves, found)):
         if g is None and not allow_unused:
             raise GraphError(f"grad(outputs, inputs): no path leads from the outputs to input {i} {tuple(x.shape)}.\n"
                              "  Pass allow_unused=True to get None for it.")
-    whole = (g if g is None or isinstance(g, Tensor) else x.wrap(g) for x, g in zip(inputs, found))
+    whole = (g if g is None or isinstance(g, Tensor) else x.wrap(g) for x, g in zip(leaves, found))
     return tuple(whole)  # type: ignore[arg-type]      # None comes only to those who pass allow_unused=True
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core import devices, threads
@@ -26,7 +27,7 @@ DEPTH = {"--depth": dict(type=int, metavar="N", help="how many blocks")}
 SAVE_EVERY = {"--save-every": dict(type=int, metavar="N", help="steps between checkpoints")}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 if a check fails, 2 for what cannot be used, 130 after Ctrl-C."""
     argv, rest = divided(sys.argv[1:] if argv is None else list(argv))
     arguments = parser().parse_args(argv)

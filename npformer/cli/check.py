@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from xml.etree import ElementTree
 
 from ..core.errors import InputError
@@ -18,7 +19,7 @@ from .strict import as_json
 WORKER = f"{__package__}.worker"
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Check, report, and return the exit code: 0 all right, 1 something is wrong, 2 something could not be run."""
     seed = seed_of(arguments)
     if arguments.mutants:

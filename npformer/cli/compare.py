@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import zipfile
+from argparse import Namespace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..verify.golden.compare import compare
 from .strict import as_json
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Print the verdict. Returns the exit code: 0 if all agree, 1 if something is wrong."""
     tolerance = arguments.tolerance
     if tolerance is not None and not 0 <= tolerance < math.inf:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from .residual import summary, train_form
 DEEP = 6                                           # blocks of the deeper pair, where the skip begins to decide
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     """All parts in order; each prints what it shows and what to see in it."""
     out = show.console()
     config = Config(steps=arguments.steps, seed=arguments.seed)

@@ -1,5 +1,7 @@
 """`npformer golden`: a reference model's whole pass in one file, for engines in any language to compare with."""
 
+from argparse import Namespace
+
 import numpy as np
 
 from ..core.errors import InputError
@@ -11,7 +13,7 @@ from .script import load, seed_of, split_target, told
 MODELS = {"tiny": tiny}
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     """Write the reference that the command line asks for."""
     seed = seed_of(arguments)
     model, inputs, loss = made(arguments.model, seed)

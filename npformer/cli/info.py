@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from argparse import Namespace
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -14,7 +15,7 @@ from . import package_version
 PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "threadpoolctl")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     """Write a line for each thing that matters. It needs no package but NumPy: it has to say what is missing."""
     lines = [("npformer", package_version()), ("python", f"{platform.python_version()} ({sys.executable})"),
              ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),

@@ -1,13 +1,14 @@
 """`npformer check --mutants`: the judge on trial, by the planted mistakes and by the right gradients beside them."""
 
 import time
+from argparse import Namespace
 
 from ..verify import check_vjp
 from ..verify.mutants import SUBJECTS
 from .strict import as_json
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Judge every planted mistake. Returns the exit code: 1 if one is missed, or a right gradient is not passed."""
     began, rows = time.perf_counter(), []
     for name, subject in SUBJECTS.items():

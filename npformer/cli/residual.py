@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from argparse import Namespace
 
 from .. import plot
 from ..files import make_folder, write_whole
@@ -13,7 +14,7 @@ from . import config_options, show
 LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     """Train each form at each depth, as the command line says; tables, plots, and the numbers as JSON."""
     out = show.console()
     options = config_options(arguments)

@@ -4,6 +4,7 @@ import os
 import runpy
 import shutil
 import sys
+from argparse import Namespace
 from itertools import islice
 
 from ..core.errors import InputError, NpformerError
@@ -29,7 +30,7 @@ class Enough(BaseException):
     """The backward pass that was wanted is complete: the script need not go on. No `except Exception` stops it."""
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Record, then write, obey --do, or ask for commands. Returns the exit code: 1 if a wrong gradient was found."""
     if arguments.app and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("--app needs a terminal to draw on. Without one, --do 'COMMANDS' runs commands of the shell.")

@@ -1,13 +1,14 @@
 """`npformer train`: one run, with reports as it goes, a curve, and a sample of text at its end."""
 
 import os
+from argparse import Namespace
 
 from .. import plot
 from ..train import LOG, Config, read_log, sample, train
 from . import config_options, show
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
     """Train, or go on with a run, as the command line says."""
     out = show.console()
     options = config_options(arguments)

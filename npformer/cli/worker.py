@@ -15,7 +15,7 @@ from .script import load, told
 from .strict import as_json
 
 
-def main(path, name, seed, results):
+def main(path: str, name: str, seed: str, results: str) -> None:
     """Check everything in a file, or what is called `name`."""
     with open(results, "w", encoding="utf-8") as file:
         def say(**entry):

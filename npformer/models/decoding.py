@@ -11,7 +11,7 @@ from .. import creation
 from ..autograd import no_grad
 from ..core import dtypes
 from ..core.errors import ValueRangeError
-from .sampling import evaluating
+from .sampling import evaluation_mode
 from .seq2seq import subsequent_mask
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def beam_decode(model: EncoderDecoder, src: Tensor, src_mask: Tensor | None, max
     """
     check_options(max_len, width, alpha)
     B = len(src)
-    with no_grad(), evaluating(model):
+    with no_grad(), evaluation_mode(model):
         memory = model.encode(src, src_mask).repeat_interleave(width, 0)     # (B·width, S, C)
         seen = None if src_mask is None else src_mask.expand(B, *src_mask.shape[1:]).repeat_interleave(width, 0)
         words = creation.full((B * width, 1), start_symbol, device=src.device).array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,27 @@ if TYPE_CHECKING:
 
     from ..nn import Module
     from ..tensors import Tensor
-    from .gpt import GPT
+
+
+class LanguageModel(Protocol):
+    """What `generate` asks of a model: a GPT has it, and so may anybody's."""
+
+    context: int                                   # the most tokens that it reads
+
+    def new_cache(self) -> Any:
+        """What it keeps of the tokens that it has read."""
+
+    def hidden(self, ids: Tensor, cache: Any = None) -> Tensor:
+        """ids (B, T) -> (B, T, C), after those in the cache."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x (B, C) -> (B, V)"""
+
+    def modules(self) -> Iterator[Module]:
+        """Itself and every module in it."""
+
+    def eval(self) -> Any:
+        """Turn dropout off."""
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None,
@@ -57,13 +77,13 @@ def nucleus(p: np.ndarray, top_p: float) -> np.ndarray:
     return np.take_along_axis(before < top_p, np.argsort(order, axis=-1), axis=-1)
 
 
-def generate(model: GPT, ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
+def generate(model: LanguageModel, ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
              top_p: float | None = None, generator: random_numbers.Generator | None = None, use_cache: bool = True) -> Tensor:
     """ids (B, T) with max_new_tokens more, each drawn given those before it: see `GPT.generate`."""
     check_prompt(ids)
     check_options(max_new_tokens, temperature, top_k, top_p)
     cache, new = model.new_cache(), ids
-    with no_grad(), evaluating(model):
+    with no_grad(), evaluation_mode(model):
         for _ in range(max_new_tokens):
             if use_cache and ids.shape[1] <= model.context:
                 x = model.hidden(new, cache)       # (B, 1, C), the prompt's (B, T, C) at first
@@ -77,7 +97,7 @@ def generate(model: GPT, ids: Tensor, max_new_tokens: int, temperature: float = 
 
 
 @contextlib.contextmanager
-def evaluating(model: Module) -> Iterator[None]:
+def evaluation_mode(model: LanguageModel) -> Iterator[None]:
     """In evaluation mode inside the block; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

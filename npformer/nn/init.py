@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ..core.random_numbers import Generator
     from ..tensors import Tensor
 
+__all__ = ["calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_",
+           "ones_", "orthogonal_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_",
+           "zeros_"]
+
 
 def fill(tensor, values):
     """Write `values` into tensor's memory, past the graph."""

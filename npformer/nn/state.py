@@ -14,12 +14,10 @@ from ..tensors import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .module import Module
-
 IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
 
 
-def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
+def load(module: Any, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """`Module.load_state_dict`: check everything, then copy."""
     if not hasattr(state_dict, "items"):
         raise DTypeError("load_state_dict(state_dict): it must be a dict of tensors by name, "

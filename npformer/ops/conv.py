@@ -17,7 +17,8 @@ def output_size(shape, kernel, stride, padding, dilation):
 
 
 def patches(image, kernel, stride, dilation, size):
-    """For each place (i, j) in the kernel: the entries of `image` that it meets, (B, C, rows, columns), as a view."""
+    """For each place (i, j) in the kernel: the entries of `image` that it meets, (B, C, rows,
+    columns), as a view."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             top, left = i * dilation[0], j * dilation[1]
@@ -25,11 +26,12 @@ def patches(image, kernel, stride, dilation, size):
                               left:left + stride[1] * (size[1] - 1) + 1:stride[1]]
 
 
-@primitive
+@primitive(dims="[...] -> ...")
 def unfold(x, *, kernel, stride, padding, dilation):
     """The patches of an image as columns.    dx = every column added back where it was read (fold)
 
-    x (B, C, H, W) -> (B, C·kh·kw, rows·columns); kernel, stride, padding, dilation: pairs of integers.
+    x (B, C, H, W) -> (B, C·kh·kw, rows·columns); kernel, stride, padding, dilation: pairs of
+    integers.
     """
     size = output_size(x.shape, kernel, stride, padding, dilation)
     image = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
@@ -39,7 +41,7 @@ def unfold(x, *, kernel, stride, padding, dilation):
     return y.reshape(x.shape[0], -1, size[0] * size[1])
 
 
-@primitive
+@primitive(dims="... -> [...]")
 def fold(x, *, shape, kernel, stride, padding, dilation):
     """Columns added back into an image of `shape`: the adjoint of unfold.    dx = unfold(g)"""
     size = output_size(shape, kernel, stride, padding, dilation)

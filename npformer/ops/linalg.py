@@ -4,7 +4,7 @@ import numpy as np
 
 from ..core.errors import DTypeError, ShapeError, complaint
 from ..core.operation import fused, primitive
-from .elementwise import add
+from .elementwise import TIMES_ZERO, add
 from .shape import expand, permute, reshape, unbroadcast
 
 
@@ -13,11 +13,12 @@ def T(x):
     return permute(x, dims=tuple(range(x.ndim - 2)) + (x.ndim - 1, x.ndim - 2))
 
 
-@primitive
+@primitive(dims="...n?m, ...mp? -> ...n?p?")
 def matmul(a, b):
     """a @ b.    da = g @ bᵀ,  db = aᵀ @ g  (summed over batch dims that were broadcast)
 
-    a (..., N, M), b (..., M, P) -> (..., N, P); a 1-d array counts as one row (a) or one column (b).
+    a (..., N, M), b (..., M, P) -> (..., N, P); a 1-d array counts as one row (a) or one column
+    (b).
     """
     if a.dtype != b.dtype:
         raise DTypeError(f"matmul(a, b): both must have one dtype, got {a.dtype} and {b.dtype}; "
@@ -32,6 +33,9 @@ matmul.vjps(
     a=lambda g, b, a_shape, b_shape: _matmul_da(g, b, a_shape, b_shape),
     b=lambda g, a, a_shape, b_shape: _matmul_db(g, a, a_shape, b_shape),
 )
+matmul.flat(TIMES_ZERO, a=lambda b: b == 0, b=lambda a: a == 0)
+matmul.mistake("transposed", "the other matrix is not transposed", a=lambda g, b: g @ b, b=lambda g, a: a @ g)
+matmul.mistake("transposed", "its factors stand in the wrong order", a=lambda g, b: T(b) @ g, b=lambda g, a: g @ T(a))
 matmul.samples((2, 3), (3, 4))
 matmul.samples((5, 2, 3), (3, 4))
 matmul.samples((2, 3), (5, 3, 4))
@@ -61,21 +65,22 @@ def _matmul_db(g, a, a_shape, b_shape):
     if len(a_shape) == 1:
         a = reshape(a, shape=(1, -1))
     g = _as_matrices(g, a_shape, b_shape)
-    if len(b_shape) == 2 and g.ndim > 2 and len(a_shape) == g.ndim:     # one product over all rows: no stack to sum
+    # one product over all rows: no stack to sum
+    if len(b_shape) == 2 and g.ndim > 2 and len(a_shape) == g.ndim:
         return T(reshape(a, shape=(-1, a.shape[-1]))) @ reshape(g, shape=(-1, g.shape[-1]))
     db = T(a) @ g
     return reshape(unbroadcast(db, (*b_shape, 1)) if len(b_shape) == 1 else unbroadcast(db, b_shape), shape=b_shape)
 
 
-# ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── einsum ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims=lambda equation: equation)
 def einsum(*operands, equation):
     """Σ of products, letters naming dims.    doperands = einsum of g with the others, to the operand's letters
 
-    equation as in NumPy, with the output written out and each letter at most once in an operand (`npf.einsum` brings
-    any other form to this one).
+    equation as in NumPy, with the output written out and each letter at most once in an operand
+    (`npf.einsum` brings any other form to this one).
     """
     return np.einsum(equation, *operands, optimize=len(operands) > 2 or bool(operands[0].ndim > 1))
 
@@ -87,7 +92,8 @@ einsum.samples((2, 3), (4, 2, 3), (4,), equation="ij,bij,b->j")
 
 
 def _einsum_d(g, i, arrays, shapes, equation):
-    """Letters of operand i that neither g nor another operand has were summed alone: there, g is repeated."""
+    """Letters of operand i that neither g nor another operand has were summed alone: there, g is
+    repeated."""
     ins, out = equation.split("->")
     ins = ins.split(",")
     others = [k for k in range(len(ins)) if k != i]
@@ -99,10 +105,10 @@ def _einsum_d(g, i, arrays, shapes, equation):
     return expand(d, shape=shapes[i])
 
 
-# ── linear ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── linear ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused
+@fused(dims="...i, oi, o -> ...o")
 def linear(x, weight, bias):
     """y = x·Wᵀ + b.
 
@@ -121,7 +127,7 @@ def linear_forward(x, weight, bias):
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(complaint("linear(x, weight)", "x's last dim must equal weight's second",
                                    {"x": x, "weight": weight}))
-    rows = x.reshape(-1, x.shape[-1])              # one large product instead of a stack of small ones
+    rows = x.reshape(-1, x.shape[-1])  # one large product instead of a stack of small ones
     y = rows @ weight.T
     if bias is not None:
         y += bias
@@ -143,6 +149,7 @@ def column_sum(g):
     return np.ones_like(g, shape=len(rows)) @ rows
 
 
+linear.flat(TIMES_ZERO, x=lambda weight: weight == 0, weight=lambda x: x == 0)
 linear.samples((2, 5, 3), (4, 3), (4,))
 linear.samples((3,), (4, 3), (4,))
 linear.samples((2, 3), (1, 3), None)

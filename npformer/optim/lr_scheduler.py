@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DTypeError, ValueRangeError, describe
 from .optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 
 class LRScheduler:
@@ -229,7 +230,7 @@ class OneCycleLR(LRScheduler):
         self.ends = [peak, 2 * peak, steps - 1] if three_phase else [peak, steps - 1]
         self.cycle_momentum, self.base_momentum, self.max_momentum = cycle_momentum, base_momentum, max_momentum
         groups = getattr(optimizer, "param_groups", [])
-        highest = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
+        highest = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
         if len(highest) != len(groups):
             raise ValueRangeError(f"OneCycleLR: {len(highest)} entries of max_lr for {len(groups)} groups of parameters")
         for group, top in zip(groups, highest):

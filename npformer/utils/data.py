@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..core.random_numbers import Generator
 
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate", "default_convert",
+           "random_split"]
+
 
 class Dataset:
     """The base of every collection of items: define `__getitem__(index)` and `__len__()`."""
@@ -163,9 +166,11 @@ class DataLoader:
             yield self.collate_fn([self.dataset[index] for index in indices])
 
     def __len__(self) -> int:
+        # A sampler without a length can still be read; len() of it is Python's TypeError, as in
+        # PyTorch.
         if self.batch_sampler is not None:
-            return len(self.batch_sampler)
-        count = len(self.dataset) if self.sampler is None else len(self.sampler)
+            return len(self.batch_sampler)  # type: ignore[arg-type]
+        count = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
         if self.batch_size is None:
             return count
         return count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)

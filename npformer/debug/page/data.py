@@ -94,7 +94,7 @@ def of_relation(found: Relation | None, step: TraceStep, i: int, store: Store) -
     if found is None:
         return None
     whole = max(np.prod(step.node.shape), np.prod(step.node.shapes[i])) <= WHOLE
-    said: dict[str, Any] = {"ties": found.ties, "upto": found.upto}
+    said: dict[str, Any] = {"ties": found.ties, "bounds": found.bounds}
     for name in ("picked", "placed", "pairs"):
         table = getattr(found, name)
         if table is not None:

@@ -16,6 +16,8 @@ from ...tensors import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]
+
 
 def gradients_of(parameters):
     """The gradients that are there, of one Tensor or of several."""
