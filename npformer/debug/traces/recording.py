@@ -47,16 +47,13 @@ class recording:
         """The recorded trace."""
         if self.linked is None:
             if not self.recorder.events:
-                raise GraphError(f"nothing was recorded: {self.missing_pass()}.\n  Call "
-                                 "loss.backward() inside it, or use npf.debug.trace(loss).")
+                many = self.recorder.count
+                why = (f"there were {many} backward passes" if many else
+                       "no backward pass ran inside recording()")
+                raise GraphError(f"nothing was recorded: {why}.\n  Call loss.backward() inside it, "
+                                 "or use npf.debug.trace(loss).")
             self.linked = link_recording(self.recorder)
         return self.linked
-
-    def missing_pass(self):
-        """In words, why there is no backward pass to show."""
-        if self.recorder.count:
-            return f"there were {self.recorder.count} backward passes"
-        return "no backward pass ran inside recording()"
 
 
 def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None = None, *,

@@ -174,7 +174,7 @@ class Trace(Sequence):
                     f"there is no node {x}: the trace has nodes 0 to {len(self.nodes) - 1}")
             return self.nodes[x]
         if isinstance(x, tape.Box):
-            return self.find_tensor(x)
+            return self.of_tensor(x)
         if x in self.named:
             return self.named[x]
         near = [name for name in self.named if x in name]
@@ -185,7 +185,7 @@ class Trace(Sequence):
         hint = f"; {len(near)} names contain it: {', '.join(near[:6])}" if near else ""
         raise ValueRangeError(f"there is no {x!r} in the trace{hint}")
 
-    def find_tensor(self, x):
+    def of_tensor(self, x):
         """The node that stands for a Tensor of the recorded graph."""
         if isinstance(x.node, TracedNode) and x.node in self.nodes:
             return x.node
