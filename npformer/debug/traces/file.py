@@ -111,7 +111,7 @@ def pack_node(node, memory):
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 #
-# A description may fit its checksum and not its arrays: somebody may have written it by hand. NumPy
+# A description may fit its checksum and not its arrays: it may have been written by hand. NumPy
 # makes a view of any shape and strides and reads whatever lies there, beyond the array too. So
 # `unpack_view` looks at where a view begins and ends before there is one.
 

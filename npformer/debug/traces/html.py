@@ -2,7 +2,7 @@
 
 A trace answers `_repr_html_()` and `to_html()`, but the code that draws it stands in `views` and
 `page`, which import traces. If a trace imported them as well, the imports would go in a circle.
-`functools.singledispatch` is the standard library's way out: the function stands here, and a higher
+`functools.singledispatch` is the standard library's answer: the function stands here, and a higher
 folder registers the case of a class when it loads. `npformer.debug` loads those folders.
 """
 

@@ -128,8 +128,8 @@ def find_paths(a, b, most):
 
     A net of n residual blocks has 2ⁿ paths, so they cannot all be made and sorted. `steps_left`
     says beforehand how far each node is from a. The heap is ordered by the length that a started
-    path will have in the end, and nothing but nodes that lead to a goes in: so the paths are
-    completed in order of length, none is started in vain, and three of 2⁴⁰ take as long as three.
+    path will have in the end, and only nodes that lead to a go in: so the paths are completed in
+    order of length, each that is started can be completed, and three of 2⁴⁰ take as long as three.
 
     What travels along a path is b's gradient, sent through the rule of each node on it. The rules
     are linear in what arrives, so the gradients of all paths add up to the gradient of a.

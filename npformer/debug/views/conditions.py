@@ -66,8 +66,8 @@ def differs_from_definition(step):
 def holds_odd_numbers(step, fact, test):
     """Whether a gradient at a step holds NaN (or infinity), or its output does and no input does.
 
-    The output alone would not do: a mask holds −∞ by right, and each step behind it as well. What
-    somebody looks for is the step that made it.
+    The output alone would not do: a mask holds −∞ because it must, and the output of each step
+    behind a NaN holds NaN. The step to find is the one that made it.
     """
     def has_some(value):
         if not bad(value):

@@ -5,7 +5,7 @@ the names of a step.
 
 Nothing that a person types is ever run. Python's `eval` would be ten lines, but an expression may
 be pasted from anywhere, and no list of forbidden names makes `eval` safe. What is allowed is a list
-of kinds of nodes, so that a kind that Python gets later is refused until somebody thought about it.
+of kinds of nodes, so that a kind that Python gets later is refused until it is added here.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def zeros(x):
     return 1 - np.count_nonzero(x) / max(np.size(x), 1)
 
 
-def of_numbers(function, fact=None):
+def array_function(function, fact=None):
     """A NumPy function of an array; of one that was too large to keep, what its facts say."""
-    def of(x):
+    def apply(x):
         if isinstance(x, ArrayFacts):
             if fact is None:
                 raise Absent
             return getattr(x, fact)
         return function(x)
-    return of
+    return apply
 
 
 def matches(text, pattern):
@@ -58,18 +58,18 @@ def matches(text, pattern):
 FUNCTIONS: dict[str, Callable] = {
     "norm": lambda x: norm(x if isinstance(x, ArrayFacts) else np.asarray(x)),
     "zeros": zeros,
-    "abs": of_numbers(np.abs),
-    "sqrt": of_numbers(np.sqrt),
-    "log10": of_numbers(lambda x: np.log10(x)),
-    "max": of_numbers(np.max, "max"),
-    "min": of_numbers(np.min, "min"),
-    "mean": of_numbers(np.mean, "mean"),
-    "std": of_numbers(np.std),
-    "sum": of_numbers(np.sum),
-    "any": of_numbers(np.any),
-    "all": of_numbers(np.all),
-    "isnan": of_numbers(np.isnan),
-    "isinf": of_numbers(np.isinf),
+    "abs": array_function(np.abs),
+    "sqrt": array_function(np.sqrt),
+    "log10": array_function(np.log10),
+    "max": array_function(np.max, "max"),
+    "min": array_function(np.min, "min"),
+    "mean": array_function(np.mean, "mean"),
+    "std": array_function(np.std),
+    "sum": array_function(np.sum),
+    "any": array_function(np.any),
+    "all": array_function(np.all),
+    "isnan": array_function(np.isnan),
+    "isinf": array_function(np.isinf),
     "size": lambda x: getattr(x, "size", 1),
     "like": matches,
 }

@@ -126,10 +126,7 @@ def picture(value: Any, name: str, style: str = "") -> Markup:
 
 def bars(values: Sequence[float], titles: Sequence[str], height: int = 48) -> Markup:
     """Columns on a logarithmic scale, with a title each that shows under the mouse."""
-    with np.errstate(all="ignore"):
-        heights = np.log10(np.abs(np.asarray(values, dtype=float)))
-    finite = heights[np.isfinite(heights)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    heights, low, high = pictures.heights_of(values)
     wide = max(2, min(14, 640 // max(len(values), 1)))
     rectangles = []
     for k, (size, title) in enumerate(zip(heights, titles)):
@@ -195,7 +192,7 @@ def step_html(step: TraceStep) -> Markup:
 
 
 def maps_html(step):
-    """Maps of a step's arrays, gradients first: they are what one came to see."""
+    """Maps of a step's arrays, gradients first."""
     arrays = sorted(statistics.arrays_of(step), key=lambda found: found[0] not in ROLES)
     maps = [picture(value, name, ROLES.get(role, "")) for role, name, value in arrays]
     maps = [drawing for drawing in maps if drawing]

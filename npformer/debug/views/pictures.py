@@ -43,10 +43,7 @@ def sparkline(values: Sequence[float], width: int | None = None, log: bool = Tru
     shown = np.asarray(values, dtype=float)
     if width is not None and len(shown) > width:
         shown = np.maximum.reduceat(shown, edges(len(shown), width)[:-1])
-    with np.errstate(all="ignore"):
-        heights = np.log10(np.abs(shown)) if log else shown
-    finite = heights[np.isfinite(heights)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    heights, low, high = heights_of(shown, log)
     if high > low:
         places = (heights - low) / (high - low) * (len(BLOCKS) - 1)
     else:
@@ -58,6 +55,20 @@ def sparkline(values: Sequence[float], width: int | None = None, log: bool = Tru
         else:                                      # the logarithm of 0 is −∞: the lowest block
             line += BLOCKS[int(round(at)) if np.isfinite(height) else 0]
     return line
+
+
+def heights_of(values: Sequence[float], log: bool = True) -> tuple[np.ndarray, float, float]:
+    """(heights, the lowest, the highest): how high to draw each value; −∞ for 0 if logarithmic."""
+    with np.errstate(all="ignore"):
+        heights = np.log10(np.abs(values)) if log else np.asarray(values, dtype=float)
+    low, high = finite_range(heights)
+    return heights, low, high
+
+
+def finite_range(array: np.ndarray) -> tuple[float, float]:
+    """(the smallest, the largest) of the finite numbers; 0s where there are none."""
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def marker(count: int, at: int, width: int | None = None) -> str:
@@ -106,8 +117,7 @@ def heat(array: Any, rows: int = 16, columns: int = 64, index: int | tuple = ())
     with np.errstate(all="ignore"):
         values = np.add.reduceat(np.add.reduceat(flat, down[:-1], 0), across[:-1], 1)
         values = values / np.outer(np.diff(down), np.diff(across))
-    finite = flat[np.isfinite(flat)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low, high = finite_range(flat)
     largest = np.abs(values[np.isfinite(values)]).max(initial=0) or 1.0
     grid = np.where(np.isfinite(values), values / largest, np.nan)
     return Heat(values, grid, low, high, low < 0, slice_words(array, index, flat, values))

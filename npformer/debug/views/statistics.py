@@ -90,12 +90,12 @@ def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
     """(role, name, value) of everything at a step, in the order in which it is used.
 
     What arrived, inputs, output, what the forward saved, what was sent. Many operations save an
-    input or the output for their backward; these are listed once. They are told by where they lie
+    input or the output for their backward; these are listed once. They are found by where they lie
     (`writes.place`), not by `is`: a trace has a view of its own for each use of an array.
     """
     yield "arrived", "g", step.upstream
     for (name, value), dtype in zip(step.inputs.items(), step.node.dtypes):
-        if value is not None or dtype is not None:           # an option that is None is no array
+        if value is not None or dtype is not None:           # not an option that is None
             yield "input", name, value
     yield "output", "y", step.value
     listed = {place(value) for value in (*step.inputs.values(), step.value)}
