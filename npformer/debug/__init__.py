@@ -4,8 +4,9 @@ The folders, from the ground up: `traces` (record, keep, replay and ask one pass
 viewer shows of it), `probes` (questions to a whole model), and the viewers `shell`, `app` and `page`.
 """
 
-# ruff: noqa: I001
-from . import app as app
+# ruff: noqa: I001, F401
+from . import app as app, page  # the page and the notebook enter how a trace shows itself
+from .views import notebook
 from .traces.ledger import Ledger as Ledger, Path as Path
 from .traces.why import Reason as Reason
 from .traces.recording import recording as recording, trace as trace
