@@ -48,9 +48,9 @@ class RecordedFunction:
 def answer_from_record(trace):
     """Make a trace one that can be walked though it holds code of the user's.
 
-    Users' Functions answer from the record. A hook is code as well, and gone when the trace was
-    read from a file; what it did is known, since the contributions do not add up to the gradient. In
-    its place stands a hook that returns the recorded gradient.
+    Users' Functions answer from the record. A hook is code as well, and no trace file holds it;
+    what it did is known, since the contributions do not add up to the gradient. In its place stands
+    a hook that returns the recorded gradient.
     """
     for step in trace:
         op = step.node.op

@@ -80,7 +80,7 @@ def rule_source(step: TraceStep) -> Source | None:
     """The source text of the gradient rule.
 
     A lambda's whole statement, a hand-derived backward, a Function's backward, a planted mistake.
-    None where the code is not at hand: the trace was read from a file, and the operation is a user's.
+    None where the code is not at hand: a user's Function, in a trace that was read from a file.
     """
     op = step.node.op
     if hasattr(op, "planted"):
