@@ -57,7 +57,8 @@ def sparkline(values: Sequence[float], width: int | None = None, log: bool = Tru
     return line
 
 
-def heights_of(values: Sequence[float], log: bool = True) -> tuple[np.ndarray, float, float]:
+def heights_of(values: Sequence[float] | np.ndarray,
+               log: bool = True) -> tuple[np.ndarray, float, float]:
     """(heights, the lowest, the highest): how high to draw each value; −∞ for 0 if logarithmic."""
     with np.errstate(all="ignore"):
         heights = np.log10(np.abs(values)) if log else np.asarray(values, dtype=float)
