@@ -11,7 +11,7 @@ import numpy as np
 from ...core import facts, writes
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, number
-from ..traces.rerun import fitting
+from ..traces.mistakes import mistakes_for
 from ..views import statistics
 from ..views.tables import columns
 from . import screens
@@ -132,7 +132,7 @@ def patch(session: Session, rest: str) -> str:
     """
     outermost(session)
     step = session.step
-    fit = fitting(session.original[step.index])
+    fit = mistakes_for(session.original[step.index])
     if not rest:
         names = columns([(f"  {name}",) for name in fit])
         return "\n".join([f"{len(fit)} planted mistakes fit {step.op}; patch NAME takes one:", *names]) if fit else (

@@ -12,7 +12,7 @@ from ...core import facts
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, number
 from ...core.source import short
-from ..views import conditions, pictures, source_text, statistics
+from ..views import expressions, pictures, source_text, statistics
 from ..views.tables import columns
 from . import screens
 from .names import array_named, at_step, numbers
@@ -163,7 +163,7 @@ def jac(session: Session, rest: str) -> str:
 
 def index(text):
     """An index as it is typed without brackets: `0,:3`."""
-    return conditions.index_of(conditions.parsed(f"x[{text}]").slice)
+    return expressions.index_of(expressions.parse_expression(f"x[{text}]").slice)
 
 
 @command("norms", group="look")

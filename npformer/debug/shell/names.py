@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import InputError, NpformerError
 from ...core.facts import ArrayFacts
 from ..traces.nodes import TracedNode
-from ..views import conditions
+from ..views import conditions, expressions
 from ..views.statistics import arrays_of
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ class Target(NamedTuple):
                              "use npf.debug.recording()")
         if isinstance(self.array, ArrayFacts) and self.rest:
             raise InputError(f"{self.name} was too large to keep: {self.array!r}")
-        return conditions.value_of(conditions.parsed(f"x{self.rest}"), {"x": self.array}, self.label)
+        return expressions.value_of(expressions.parse_expression(f"x{self.rest}"), {"x": self.array}, self.label)
 
     def chosen(self) -> Any:
         """The index that was typed, () where there is none. Raises InputError."""
-        tree = conditions.parsed(f"x{self.rest}")
+        tree = expressions.parse_expression(f"x{self.rest}")
         if not self.rest:
             return ()
         if not hasattr(tree, "slice") or not hasattr(tree.value, "id"):
             raise InputError(f"{self.label}: one index is needed, as in {self.name}[0, 2]")
-        return conditions.index_of(tree.slice)
+        return expressions.index_of(tree.slice)
 
 
 def target(session: Session, text: str) -> Target:
@@ -113,7 +113,7 @@ def numbers(session: Session, text: str) -> tuple[str, Any]:
     except NpformerError:
         if session.frame.step is None or not any(sign in text for sign in "()+-*/<>=@"):
             raise
-        return text, conditions.calculated(text, session.frame.step)
+        return text, conditions.calculate(text, session.frame.step)
     return found.label, found.picked()
 
 
