@@ -12,14 +12,14 @@ from ..core.source import short
 from ..debug import app, recording, trace
 from ..debug.examples import example
 from ..debug.shell import COMMANDS, Session
-from ..debug.shell.names import at_step
+from ..debug.shell.names import arrays_here
 from ..debug.traces.trace import Trace
 from ..extras import extra
 from .script import seed_of, split_target, told
 
 # What stands out on a terminal: a pattern, and rich's style for it.
 STYLES = (
-    (r"^(step|module|primitive|the whole model)\b.*", "bold"), (r"^ +(rule|line|came|sent|leaf|inside)\b", "cyan"),
+    (r"^(step|module|primitive|the whole model)\b.*", "bold"), (r"^ +(rule|line|arrived|sent|leaf|inside)\b", "cyan"),
     (r"\|\w*\| \S+", "green"), (r"\b(WRONG|DIFFERS from|patched)\b|\d+ (NaN|inf)!", "bold reverse"), (r"^→.*", "bold"),
     (r"^\*\*\* .*", "red"),
 )
@@ -203,7 +203,7 @@ def with_history(session):
 
     def complete(text, k):
         first = not readline.get_line_buffer()[:readline.get_begidx()].strip()
-        names = [f"{name} " for name in COMMANDS] if first else [*at_step(session), *session.trace.named]
+        names = [f"{name} " for name in COMMANDS] if first else [*arrays_here(session), *session.trace.named]
         return next(islice((name for name in names if name.startswith(text)), k, None), None)
 
     readline.set_completer(complete)

@@ -56,7 +56,7 @@ def test_a_module_is_a_place_too(session):
     session.do("goto 8")
     text = session.do("out")
     assert session.frame.level == "module" and session.prompt == "(step 8/25 blocks.0.norm1) "
-    assert "module blocks.0.norm1" in text and "leaf  weight" in text
+    assert "module blocks.0.norm1" in text and "leaf     weight" in text
     text = session.do("out")
     sums = session.trace.find("add").gradient      # all that the block sends goes to the sum of the embeddings
     assert "module blocks.0 · steps 3–22" in text and f"|d| {np.linalg.norm(sums):.4g}" in text
@@ -109,9 +109,9 @@ def test_layers_search_goto(session):
     session.do("goto -1")
     assert session.cursor.index == 25
     refused(session, "goto 99", "there is no step 99: the trace has steps 0 to 25")
-    refused(session, "goto blocks.0.norm1.weight", "is no step: it is a leaf")
+    refused(session, "goto blocks.0.norm1.weight", "is not a step: it is a leaf")
     refused(session, "goto", "goto which step")
-    refused(session, "n x", "how many times")
+    refused(session, "n x", "a whole number, 1 or more, is needed")
 
 
 def test_counts_repeats_and_unknown_commands(session):

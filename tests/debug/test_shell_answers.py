@@ -32,7 +32,7 @@ def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
         "g  q  k  v  mask  y  a  scale  dq  dk  dv  upstream  output")
     for line, words in {"p nothing": "there is no 'nothing'", "p q[9]": "index 9 is out of bounds", "p": None,
                         "p q[": "cannot be read", "p norm(zz)": "nothing is called `zz`", "p drop": "there is no 'drop'",
-                        "heat scale": "is no array", "heat": "a name is needed"}.items():
+                        "heat scale": "is not an array", "heat": "a name is needed"}.items():
         if words:
             refused(session, line, words)
 
@@ -137,7 +137,7 @@ def test_residual_identity_at_an_addition(session):
     assert f"{np.linalg.norm(session.step.upstream):.4g}" in text
     assert float(re.search(r"within (\S+);", text).group(1)) < 1e-14
     at(session, "relu")
-    assert session.do("residual") == "this step is no addition y = x + F(x); these steps are: 4, 9"
+    assert session.do("residual") == "this step is not an addition y = x + F(x); these steps are: 4, 9"
 
 
 def test_the_statistics_of_an_array():

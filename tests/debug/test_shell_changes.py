@@ -32,7 +32,7 @@ def test_predict_asks_before_it_shows(session):
     assert session.do(f"predict dbias[3] {truth * 1.02 + 1}").startswith("no")
     session.do("")
     refused(session, "predict dx", "an index for each dim")
-    refused(session, "predict dbias[3] many", "is no number")
+    refused(session, "predict dbias[3] many", "is not a number")
 
 
 def test_set_a_parameter_reruns_the_program():
@@ -78,7 +78,7 @@ def test_set_what_arrives_what_flows_and_what_is_constant(session):
     refused(session, "set target[0] = 99", "out of range")
     refused(session, "set target[0,0,0] = 1", "too many indices")
     refused(session, "set logits", "NAME.INDEX. = NUMBER")
-    refused(session, "set logits = many", "is no number")
+    refused(session, "set logits = many", "is not a number")
     refused(session, "set dlogits = 1", "`patch` changes rules")
 
 
