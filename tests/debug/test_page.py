@@ -15,7 +15,7 @@ import npformer.nn.functional as F
 from npformer import InputError, nn
 from npformer.core.errors import GraphError
 from npformer.debug.examples import EXAMPLES, example
-from npformer.debug.page.array_store import Store, averaged, fitting
+from npformer.debug.page.array_store import ArrayStore, block_counts, block_means
 from npformer.models import GPT
 
 WEB = pathlib.Path(__file__).parents[2] / "web"
@@ -90,10 +90,10 @@ def test_definitions_are_inside_with_their_agreement(tiny):
 
 
 def test_one_array_is_kept_once():
-    store = Store()
+    store = ArrayStore()
     a = np.arange(6.0)
     assert store.add(a) == store.add(a) == store.add(a.copy()) and store.add(a.reshape(2, 3)) != store.add(a)
-    store.encoded()
+    store.encode()
     assert len(store.blobs) == 1
 
 
@@ -108,7 +108,7 @@ def test_modules_span_the_steps_of_their_parts(tiny):
 
 def test_another_array_at_the_same_place_is_another():
     """An array that is gone leaves its memory to the next one."""
-    store = Store()
+    store = ArrayStore()
     first, memory = store.add(np.ones(4)), np.ones(4)
     assert store.add(memory) == first
     memory[:] = 2
@@ -132,9 +132,9 @@ def test_definitions_have_their_own_numbers(tiny):
     np.array(3.25), np.array([np.nan, np.inf, -np.inf, 1e-30, -2.5]), np.array([[True, False]]), np.arange(-3, 4),
     np.zeros((0, 3)), np.array([2 ** 40]), np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)])
 def test_numbers_come_back(array):
-    store = Store()
+    store = ArrayStore()
     store.add(array)
-    entry, = store.encoded()
+    entry, = store.encode()
     if not array.size:
         assert "blob" not in entry
         return
@@ -145,24 +145,24 @@ def test_numbers_come_back(array):
 @pytest.mark.parametrize("shape", [(3, 100, 90), (70, 83), (5000,), (2, 3, 40, 50)])
 def test_large_arrays_become_means_of_blocks(shape):
     array = np.random.default_rng(0).standard_normal(shape)
-    store = Store()
+    store = ArrayStore()
     store.add(array)
-    entry, = store.encoded()
-    assert entry["blocks"] == fitting(shape, 4096) and np.prod(entry["blocks"]) <= 4096
+    entry, = store.encode()
+    assert entry["blocks"] == block_counts(shape, 4096) and np.prod(entry["blocks"]) <= 4096
     found = numbers({"blobs": list(store.blobs)}, entry)
     for share in (0, 0.5, 0.99):
         place = tuple(int(share * count) for count in entry["blocks"])
         block = array[tuple(slice(k * n // count, (k + 1) * n // count) for k, n, count in zip(place, shape, entry["blocks"]))]
-        assert averaged(array, entry["blocks"])[place] == pytest.approx(block.mean())
+        assert block_means(array, entry["blocks"])[place] == pytest.approx(block.mean())
         assert found[place] == pytest.approx(block.mean(), rel=1e-4)
 
 
 def test_very_many_arrays_are_cut_down_to_the_budget():
-    store = Store()
+    store = ArrayStore()
     for k in range(700):
         store.add(np.full((64, 64), float(k)))
-    store.encoded()
-    assert sum(map(len, store.blobs)) < 5_000_000 and store.cut() < 4096
+    store.encode()
+    assert sum(map(len, store.blobs)) < 5_000_000 and store.most_entries() < 4096
 
 
 # ── what it weighs ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-// Which cells feed which: y[o] reads x[j] where all that a relation says holds (npformer/debug/page/feeds.py).
+// Which cells feed which: y[o] reads x[j] where all that a relation says holds (npformer/debug/page/which_cells.py).
 
 import { bits, first, integers, last, unravel } from "./data.js";
 
