@@ -2,6 +2,8 @@
 
 # ruff: noqa: I001
 from . import app as app
+from . import page as page               # enters how a trace shows itself: to_html,
+from .views import notebook as notebook  # and in a notebook
 from .traces.ledger import Ledger as Ledger, Path as Path
 from .traces.why import Reason as Reason
 from .traces.recording import recording as recording, trace as trace
