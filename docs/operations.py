@@ -3,9 +3,13 @@
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import SimpleNamespace
+
+import numpy as np
 
 from npformer import ops
 from npformer.core.operation import REGISTRY, Fused
+from npformer.core.samples import draw
 
 HEAD = """# Every operation and its gradient
 
@@ -14,6 +18,10 @@ another holds each docstring to the rules that its operation has. `g` is the gra
 
 Primitives have a rule of their own that works on arrays and on Tensors alike. Fused operations are their definition in
 primitives, with a fast forward and a hand-derived backward. Everything else in npformer is made of these.
+
+`dims` says in letters, as einsum writes them, which dims of the arguments line up with which of the output; `...` are
+leading dims, lined up as in broadcasting, and `...` alone is an operation of each entry by itself. A letter that the
+output has not is reduced, or mixed; in [brackets], an index decides (`npformer/core/dims.py` has the whole notation).
 """
 
 
@@ -28,8 +36,19 @@ def table():
             kind = "fused" if isinstance(op, Fused) else "primitive"
             arguments = f"*{op.variadic}" if op.variadic else ", ".join(op.names)
             options = "".join(f", {name}" for name in op.options)
-            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text", *clean(op.__doc__), "```", ""]
+            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text", *clean(op.__doc__),
+                      "", f"dims: {dims(op)}", "```", ""]
     return "\n".join(lines)
+
+
+def dims(op):
+    """The dims in letters; where they depend on shapes or options, those of the first sample."""
+    if isinstance(op.dims, str):
+        return op.dims
+    args, options = draw(op.examples[0], np.random.default_rng(0))
+    node = SimpleNamespace(shapes=[getattr(a, "shape", ()) for a in args], options=options)
+    given = ", ".join([str(shape) for shape in node.shapes] + [f"{name}={value}" for name, value in options.items()])
+    return f"{op.dims_of(node)}    for {given}"
 
 
 def clean(docstring):

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 import npformer
+import npformer.nn.functional  # every operation is in the registry from here on
+from npformer.core import operation
 
 HOME = pathlib.Path(npformer.__file__).parent
 FILES = sorted(HOME.rglob("*.py"))
@@ -17,7 +19,7 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative
 # From the ground up. A name is a module, or a package with all that is in it; the longest name that fits counts.
 FLOORS = (
     "core.errors", "core.dtypes core.devices core.writes core.random_numbers core.threads core.source core.samples",
-    "core.facts core.numeric", "core.tape", "core.anomaly core.operation", "core.inside", "core.step",
+    "core.facts core.numeric core.dims", "core.tape", "core.anomaly core.operation", "core.inside", "core.step core",
     "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops", "ops.attention ops.loss",
     "functions files", "tracked inplace interop", "tensors", "creation autograd cuda typing", "backends settings",
     "tensorfile", "serialize", "",
@@ -120,7 +122,16 @@ def test_every_folder_is_a_package():
 
 @every_file
 def test_files_are_short(path):
-    assert len(path.read_text().splitlines()) <= 350, f"{path}: cut it"
+    """A file is cut by its code: comments and docstrings are not held against it, nor, in ops/, the tables of formulas
+    (rules, samples and facts, which are statements at the top of the file)."""
+    text, tree = path.read_text().splitlines(), TREES[path]
+    formulas = {n for statement in tree.body if isinstance(statement, ast.Expr) and "ops" in path.parts
+                for n in range(statement.lineno, statement.end_lineno + 1)}
+    docs = {n for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and
+            ast.get_docstring(node) is not None for n in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    code = [line for n, line in enumerate(text, 1)
+            if n not in formulas | docs and line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= 350, f"{path}: {len(code)} lines of code; cut it"
 
 
 def lines_of_code(function, text):
@@ -172,3 +183,57 @@ def test_no_module_bears_the_name_of_a_public_function():
             assert name not in ("tensor", "backend", "grad", "optim_step", "random"), f"{name} hides npf.{name}"
             found = getattr(npformer, name, None)
             assert found is None or type(found) is type(ast), f"npformer.{name} is both a module and {found!r}"
+
+
+# ── names of operations ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def names_compared(tree):
+    """(line, name) wherever an operation's name, written as a string, is compared with something's operation or name."""
+    names = set(operation.REGISTRY)
+    for node in ast.walk(tree):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else (
+            [node.subject, *(p.value for case in node.cases for p in ast.walk(case.pattern)
+                             if isinstance(p, ast.MatchValue))] if isinstance(node, ast.Match) else [])
+        strings = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)} & names
+        asked = {n.attr for side in sides for n in ast.walk(side) if isinstance(n, ast.Attribute)} | {
+            n.id for side in sides for n in ast.walk(side) if isinstance(n, ast.Name)}
+        if strings and asked & {"op", "name", "__name__", "formula"}:
+            yield from ((node.lineno, name) for name in sorted(strings))
+
+
+def tables_by_name(tree):
+    """(line, names) of dicts and tuples of which two or more entries are names of operations: tables to be kept in step."""
+    names = set(operation.REGISTRY)
+    for node in ast.walk(tree):
+        entries = node.keys if isinstance(node, ast.Dict) else node.elts if isinstance(node, (ast.Tuple, ast.Set)) else []
+        found = {n.value for n in entries if isinstance(n, ast.Constant)} & names
+        if len(found) > 1:
+            yield node.lineno, found
+
+
+# What stays: where a name is what people type, or NumPy's and not an operation's.
+NAMES_STAY = {
+    "debug/views/conditions.py": "the functions that people type in a breakpoint's condition",
+    "nn/init.py": "PyTorch's names of nonlinearities, which people type",
+    "nn/transformer.py": "activation='relu' is an option's value, as in PyTorch",
+    "optim/lr_scheduler.py": "anneal_strategy='cos' is an option's value, as in PyTorch",
+    "verify/naming/traced_array.py": "NumPy's functions by NumPy's names",
+}
+
+
+@every_file
+def test_nobody_outside_ops_compares_an_operations_name(path):
+    """What is known of an operation stands in its block; who asks, reads the registry (core.operation, core.dims)."""
+    place = str(path.relative_to(HOME))
+    if place.startswith("ops/") or place in NAMES_STAY:
+        return
+    assert not list(names_compared(TREES[path])), f"{place}: compares the name of an operation with a string"
+    assert not list(tables_by_name(TREES[path])), f"{place}: has a table of operations by name"
+
+
+def test_a_compared_name_is_noticed():
+    assert list(names_compared(ast.parse("if node.op.name == 'relu': pass"))) == [(1, "relu")]
+    assert list(names_compared(ast.parse("if step.op in ('mul', 'div'): pass"))) == [(1, "div"), (1, "mul")]
+    assert list(names_compared(ast.parse("match op:\n    case 'mul': pass"))) == [(1, "mul")]
+    assert list(tables_by_name(ast.parse("T = {'mul': 1, 'div': 2}"))) == [(1, {"mul", "div"})]

@@ -196,7 +196,11 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
         return 2 * x
 
     try:
-        op = operation.primitive(doubled)
+        with pytest.raises(npf.GraphError, match="doubled: which dims of its arguments line up"):
+            operation.primitive(doubled)
+        with pytest.raises(npf.GraphError, match=r"doubled: its dims read \['z'\]; they may read"):
+            operation.primitive(doubled, dims=lambda z: "a -> a")
+        op = operation.primitive(doubled, dims="...")
         with pytest.raises(npf.GraphError, match="reads 'z', which is no argument or option"):
             op.vjps(x=lambda g, z: g)
         with pytest.raises(npf.GraphError, match=r"rules for \['y'\], but its array arguments are \['x'\]"):

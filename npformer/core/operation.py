@@ -1,4 +1,4 @@
-"""Operations: a formula, its gradient rule and its samples in one block, and the registry of them all.
+"""Operations: a formula, its gradient rule, its dims and its samples in one block, and the registry of them all.
 
 A `Primitive` has one gradient rule for each array argument. A `Fused` operation is its definition in primitives, with a
 fast forward and a hand-derived backward. Called with Boxes, either runs and leaves a `Node` on the tape.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import devices, dtypes, writes
+from .dims import ELEMENTWISE, Lined, line_up
 from .errors import DeviceError, DTypeError, GraphError, IndexRangeError, NpformerError, ShapeError, complaint
 from .source import calling_line
 from .tape import Box, Node, collect, state, unwatched
@@ -23,12 +24,36 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, Operation] = {}                # every operation by name: tests, docs and the debugger read it
 
 
+class Fact(NamedTuple):
+    """Something that is so where a condition on some values holds: an operation is flat there, undefined or steep."""
+
+    kind: str                                      # flat, undefined or steep
+    words: str
+    where: Callable[..., Any]
+    argument: str = ""
+    at: str = ""
+
+    def mask(self, values: dict[str, Any]) -> Any:
+        """Where it is so: a mask, or None where a value that the condition names is not among `values`."""
+        wanted = signature(self.where).parameters
+        return self.where(*[values[name] for name in wanted]) if set(wanted) <= set(values) else None
+
+    def in_words(self, name: str, mask: Any, values: dict[str, Any]) -> str:
+        """The words for argument `name`, with the numbers of a mask and of the value that it was made from."""
+        read = next(iter(signature(self.where).parameters), name)
+        mask, looked_at = np.asarray(mask), np.asarray(values.get(read, 0))
+        some = looked_at.size > 0
+        return self.words.format(
+            name=name, read=read, count=int(mask.sum()), passed=int(mask.size - mask.sum()), size=mask.size,
+            least=float(looked_at.min()) if some else 0.0, most=float(np.abs(looked_at).max()) if some else 0.0)
+
+
 class Operation:
     """A formula and how gradients pass through it. Call it with Boxes to record it, with arrays to compute it."""
 
-    promotes = None                                # None: dtypes as they come; "common", "float": see arrays.promote
+    promotes = None                                # None: dtypes as they come; "common", "float": see dtypes.promote
 
-    def __init__(self, function: Callable, promotes: str | None = None) -> None:
+    def __init__(self, function: Callable, dims: str | Callable | None = None, promotes: str | None = None) -> None:
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.compute = function                    # from arrays to the output array
@@ -40,6 +65,10 @@ class Operation:
         self.names = tuple(p.name for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD)
         self.options = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
         self.examples: list[tuple] = []
+        self.facts: list[Fact] = []
+        self.mistakes: list[tuple[str, str, dict[str, Callable]]] = []
+        self.weights: tuple[Callable, str | None] | None = None
+        self.set_dims(dims)
         REGISTRY[self.name] = self
 
     def __repr__(self):
@@ -63,6 +92,81 @@ class Operation:
     def samples(self, *args, **options) -> None:
         """Note an example for the laws: shapes, or functions of a random generator, for arrays; options as they are."""
         self.examples.append((args, options))
+
+    # ── what else is known of it ─────────────────────────────────────────────────────────────────────────────────────
+
+    def set_dims(self, dims):
+        """Take the dims, and refuse an operation that says nothing of them.
+
+        A default of "entry by entry" was tried: an operation that forgot its dims was then drawn wrongly in the page,
+        and nothing failed.
+        """
+        if dims is None:
+            raise GraphError(f"{self.name}: which dims of its arguments line up with which of its output? Say so in its "
+                             f"block: dims='...' if each entry stands alone, else letters as in einsum (core.dims)")
+        self.dims = dims
+        self.dims_read = () if isinstance(dims, str) else tuple(signature(dims).parameters)
+        known = {"i", "shapes", *self.options, *(f"{name}_shape" for name in self.names)}
+        if set(self.dims_read) - known:
+            raise GraphError(f"{self.name}: its dims read {sorted(set(self.dims_read) - known)}; they may read "
+                             f"{sorted(known)}")
+
+    def line_up(self, node, i: int) -> Lined:
+        """How the dims of argument `i` of a node of this operation line up with those of its output."""
+        return line_up(self.dims_of(node, i), i, node.shapes, node.shape)
+
+    def dims_of(self, node, i: int = 0) -> str:
+        """The dims in letters, for a node's shapes and options; of a variadic operation, those of argument `i`."""
+        if isinstance(self.dims, str):
+            return self.dims
+        return self.dims(*[self.value_of(name, i, None, node, (), None) for name in self.dims_read])
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether each entry of the output reads one entry of each argument, in its own place."""
+        return self.dims == ELEMENTWISE
+
+    def flat(self, words: str, at: str = "", **where: Callable) -> None:
+        """Say where no gradient passes to an argument: by its name, a condition on the values that it names.
+
+        words: the reason; {count} of {size} entries are so, {name} is the argument, {read} the value that was looked at,
+        {least} and {most} its extremes. at: whose entries the condition is about, where it shuts the way for them:
+        letters of the dims, or "xy" where x and y have the same.
+        """
+        self.facts += [Fact("flat", words, condition, name, at) for name, condition in where.items()]
+
+    def undefined(self, words: str, where: Callable) -> None:
+        """Say where the value is NaN or infinite, by a condition on the values that it names, and why."""
+        self.facts.append(Fact("undefined", words, where))
+
+    def steep(self, words: str, where: Callable) -> None:
+        """Say where the gradient rule makes NaN or infinity, and why."""
+        self.facts.append(Fact("steep", words, where))
+
+    def mistake(self, kind: str, words: str, **rules: Callable) -> None:
+        """A wrong rule that people write, by argument, as in `vjps`: the judge tries it. kind: one of verify's findings."""
+        self.mistakes.append((kind, words, rules))
+
+    def weighs(self, weights: Callable, argument: str | None = None) -> None:
+        """Say that `weights`, of the values that it names, are weights that add up to 1 over their last dim, and which
+        argument they are laid on; none if they are the output."""
+        self.weights = weights, argument
+
+    def value_of(self, name, i, g, node, kept, y):
+        """What a rule means by `name`, when it is asked for the gradient of argument `i` of `node`."""
+        if name == "g":
+            return g
+        if name in self.options:
+            return node.options.get(name, self.options[name])
+        if name == "y":
+            return y
+        if name in self.names:
+            return kept[self.names.index(name)]
+        if name.endswith("_shape"):
+            return node.shapes[self.names.index(name.removesuffix("_shape"))]
+        return {"i": i, "shapes": node.shapes, "arrays": kept}[name]
+
+    # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def formula(self):
@@ -104,8 +208,8 @@ class Operation:
 class Primitive(Operation):
     """An operation with a gradient rule for each array argument, which works on arrays and on Boxes alike."""
 
-    def __init__(self, function, promotes=None):
-        super().__init__(function, promotes)
+    def __init__(self, function, dims=None, promotes=None):
+        super().__init__(function, dims, promotes)
         self.rules, self.reads = {}, {}            # by argument name: the rule, and the names that it reads
         self._plans = {}
 
@@ -125,20 +229,6 @@ class Primitive(Operation):
         for name in set().union(*self.reads.values()) - known:
             if not (self.variadic and name in ("i", "shapes", "arrays")):
                 raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
-
-    def value_of(self, name, i, g, node, kept, y):
-        """What a rule means by `name`, when it is asked for the gradient of argument `i` of `node`."""
-        if name == "g":
-            return g
-        if name in self.options:
-            return node.options.get(name, self.options[name])
-        if name == "y":
-            return y
-        if name in self.names:
-            return kept[self.names.index(name)]
-        if name.endswith("_shape"):
-            return node.shapes[self.names.index(name.removesuffix("_shape"))]
-        return {"i": i, "shapes": node.shapes, "arrays": kept}[name]
 
     def plan(self, wanted, count):
         """Which arguments to keep (a tuple of bools), and whether to keep y, when `wanted` arguments get gradients."""
@@ -184,8 +274,8 @@ class Fused(Operation):
     `create_graph` can walk the definition.
     """
 
-    def __init__(self, function, promotes=None):
-        super().__init__(function, promotes)
+    def __init__(self, function, dims=None, promotes=None):
+        super().__init__(function, dims, promotes)
         self.definition = function
         self.fast_forward = self.fast_backward = None
         self.fixed = frozenset()                   # arguments that get no gradient
@@ -230,14 +320,19 @@ class Fused(Operation):
         return [None if p is None else found.pop(0) for p in node.parents]
 
 
-def primitive(function=None, *, promotes=None):
-    """Make a function of arrays an operation; its rules follow with `.vjps(...)`."""
-    return Primitive(function, promotes) if function else partial(Primitive, promotes=promotes)
+def is_call_of(node, op: Operation) -> bool:
+    """Whether a node was made by `op`: by name, so that a copy whose rule somebody patched counts as well."""
+    return node.op is not None and node.op.name == op.name
 
 
-def fused(function=None, *, promotes=None):
-    """Make a definition in primitives an operation; `@op.forward` and `@op.backward` follow."""
-    return Fused(function, promotes) if function else partial(Fused, promotes=promotes)
+def primitive(function=None, *, dims=None, promotes=None):
+    """Make a function of arrays an operation; its rules follow with `.vjps(...)`. dims: see `core.dims`."""
+    return Primitive(function, dims, promotes) if function else partial(Primitive, dims=dims, promotes=promotes)
+
+
+def fused(function=None, *, dims=None, promotes=None):
+    """Make a definition in primitives an operation; `@op.forward` and `@op.backward` follow. dims: see `core.dims`."""
+    return Fused(function, dims, promotes) if function else partial(Fused, dims=dims, promotes=promotes)
 
 
 # ── forward: recording ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -305,7 +400,7 @@ def as_array(y, like):
     return np.asarray(y, like=like) if isinstance(y, np.generic) else y
 
 
-@primitive
+@primitive(dims="...")
 def identity(x):
     """x.    dx = g"""
     return x

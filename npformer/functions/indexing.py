@@ -13,7 +13,7 @@ from ..core.tape import Box
 from ..ops import indexing as op
 from ..ops.elementwise import add, values, where
 from ..ops.indexing import grid, require_in_range
-from ..ops.shape import along, keep, permute, positive_dim, reshape
+from ..ops.shape import cut_along, keep, permute, positive_dim, reshape
 from ..ops.shape import narrow as narrow_op
 from .pointwise import masked_fill, require_mask, scaled
 from .reduction import Chosen
@@ -75,7 +75,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     if not input.ndim or not -input.shape[dim] <= index < input.shape[dim]:
         raise IndexRangeError(f"select(input, dim={dim}, index={index}): the index is out of range for input "
                               f"{tuple(input.shape)}")
-    return op.getitem(input, index=(*along(dim, int(index), input.ndim), Ellipsis))
+    return op.getitem(input, index=(*cut_along(dim, int(index), input.ndim), Ellipsis))
 
 
 def rows_of(index, size, call):
@@ -90,7 +90,7 @@ def rows_of(index, size, call):
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries along dim that `index` (a vector of integers) names, in its order"""
     dim = positive_dim(dim, input.ndim, "index_select")
-    return op.getitem(input, index=along(dim, rows_of(index, input.shape[dim], "index_select"), input.ndim))
+    return op.getitem(input, index=cut_along(dim, rows_of(index, input.shape[dim], "index_select"), input.ndim))
 
 
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
@@ -101,7 +101,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
         raise ShapeError(complaint(f"index_add(input, {dim}, index, source)",
                                    "source must have input's shape, and along dim index's length",
                                    {"input": input, "index": index, "source": source}))
-    return add(input, op.put(scaled(source, alpha), index=along(dim, rows, input.ndim), shape=tuple(input.shape)))
+    return add(input, op.put(scaled(source, alpha), index=cut_along(dim, rows, input.ndim), shape=tuple(input.shape)))
 
 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     writer[rows] = np.arange(rows.size, like=rows)
     if not rows.size:
         return add(input, 0)
-    new = op.getitem(source, index=along(dim, np.maximum(writer, 0), input.ndim))
+    new = op.getitem(source, index=cut_along(dim, np.maximum(writer, 0), input.ndim))
     return where((writer >= 0).reshape(-1, *[1] * (input.ndim - 1 - dim)), new, input)
 
 
@@ -209,7 +209,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise IndexRangeError(f"topk(input, k={k}, dim={dim}): k must be from 0 to {size}, the size of that dim")
     indices = order(input, dim, largest)
     if input.ndim:
-        indices = indices[along(dim, slice(k), input.ndim)]
+        indices = indices[cut_along(dim, slice(k), input.ndim)]
     return Chosen(op.gather(input, indices, dim=dim) if input.ndim else input, input.wrap(indices))
 
 

@@ -275,7 +275,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if not input.ndim:
         raise ShapeError("unbind(input): a tensor of 0 dims has no entries to go through")
     dim = positive_dim(dim, input.ndim, "unbind")
-    return tuple(getitem(input, index=(*op.along(dim, i, input.ndim), Ellipsis)) for i in range(input.shape[dim]))
+    return tuple(getitem(input, index=(*op.cut_along(dim, i, input.ndim), Ellipsis)) for i in range(input.shape[dim]))
 
 
 # ── repetition ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -314,7 +314,7 @@ def repeat_interleave(input: Tensor, repeats: int | Tensor, dim: int | None = No
     if min(counts, default=0) < 0:
         raise ValueRangeError("repeat_interleave(input, repeats): repeats must not be negative")
     places = np.repeat(np.arange(n, like=input.array), counts)
-    return getitem(input, index=op.along(dim, places, input.ndim))
+    return getitem(input, index=op.cut_along(dim, places, input.ndim))
 
 
 def meshgrid(*tensors, indexing: str = "ij") -> tuple[Tensor, ...]:

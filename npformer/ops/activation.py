@@ -4,29 +4,31 @@ import math
 
 import numpy as np
 
+from ..core.dims import along
 from ..core.operation import fused, primitive
 from ..core.samples import distinct
 from .composites import clamp
-from .elementwise import abs, add, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
+from .elementwise import SATURATED, abs, add, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
 from .erf import erf_values
 from .reduce import amax, logsumexp
 from .shape import keep, positive_dim, sum
 
 
-@primitive
+@primitive(dims="...")
 def relu(x):
     """max(x, 0).    dx = g where x > 0, else 0"""
     return np.maximum(x, 0)
 
 
 relu.vjps(x=lambda g, y: keep(g, values(y) > 0))
+relu.flat("{count} of {size} of its inputs are ≤ 0, where relu's slope is 0", x=lambda x: x <= 0)
 relu.samples(distinct(3, 4))
 
 
 # ── softmax ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused(promotes="float")
+@fused(dims=lambda x_shape, dim: along(x_shape, dim, "s -> t"), promotes="float")
 def softmax(x, *, dim=-1):
     """y = eˣ / Σeˣ over dim.
 
@@ -55,7 +57,7 @@ def softmax_backward(g, *, y, dim=-1):
     return (dx,)
 
 
-@fused(promotes="float")
+@fused(dims=lambda x_shape, dim: along(x_shape, dim, "s -> t"), promotes="float")
 def log_softmax(x, *, dim=-1):
     """y = x − ln Σeˣ over dim.
 
@@ -78,6 +80,11 @@ def log_softmax_backward(g, *, y, dim):
     return (g - np.exp(y) * (g.sum(axis=dim, keepdims=True) if y.ndim else g),)
 
 
+softmax.flat("its output is saturated: the largest probability is {most:.6g}, the smallest {least:.3g}",
+             at="xy", x=lambda y: (y == 0) | (y == 1))
+softmax.undefined("a row that is −∞ throughout has no softmax, nor has one with +∞ in it", lambda x: ~np.isfinite(x))
+softmax.weighs(lambda y: y)
+log_softmax.flat("its output is saturated: the smallest is {least:.4g}, and e to that is 0", x=lambda y: np.exp(y) == 0)
 for _op in (softmax, log_softmax):
     _op.samples((3, 5), dim=-1)
     _op.samples((3, 2, 4), dim=1)
@@ -87,7 +94,7 @@ for _op in (softmax, log_softmax):
 # ── GELU and SiLU ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused(promotes="float")
+@fused(dims="...", promotes="float")
 def gelu(x):
     """y = x·Φ(x), Φ(x) = ½·(1 + erf(x/√2)).
 
@@ -113,7 +120,7 @@ def gelu_backward(g, *, x, Phi):
 _K, _A = math.sqrt(2 / math.pi), 0.044715
 
 
-@fused(promotes="float")
+@fused(dims="...", promotes="float")
 def gelu_tanh(x):
     """y = ½·x·(1 + t), t = tanh(k·(x + a·x³)), k = √(2/π), a = 0.044715.
 
@@ -135,7 +142,7 @@ def gelu_tanh_backward(g, *, x, t):
     return (g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * _K * (1 + 3 * _A * x * x)),)
 
 
-@fused(promotes="float")
+@fused(dims="...", promotes="float")
 def silu(x):
     """y = x·σ(x).
 
@@ -158,6 +165,7 @@ def silu_backward(g, *, s, y):
 
 
 for _op in (gelu, gelu_tanh, silu):
+    _op.flat(SATURATED, x=lambda x: True)
     _op.samples((3, 5))
     _op.samples(())
 

@@ -30,7 +30,7 @@ def attention_weights(q, k, mask, *, scale):
     return a if blind is None else where(blind, 0.0, a)
 
 
-@fused
+@fused(dims="...tk, ...sk, ...sw, ...ts, ...ts -> ...tw")
 def attention(q, k, v, mask, drop, *, scale):
     """y = (softmax(s)·drop) @ v, s = (q @ kᵀ)·scale, masked.
 
@@ -50,6 +50,11 @@ def attention(q, k, v, mask, drop, *, scale):
 attention.constant("drop")
 
 
+def weights_used(a, drop):
+    """The weights that v is summed with: a, after dropout."""
+    return a if drop is None else a * drop
+
+
 @attention.forward
 def attention_forward(q, k, v, mask, drop, *, scale):
     s = T(np.matmul(k, T(q)))                      # (..., T, S), laid out by columns: max and sum over S run faster
@@ -63,15 +68,13 @@ def attention_forward(q, k, v, mask, drop, *, scale):
             a = np.where(blind, s.dtype.type(0), softmax_forward(np.where(blind, s.dtype.type(0), s))[0])
         else:
             a = softmax_forward(s)[0]
-    used = a if drop is None else a * drop
-    return np.matmul(used, v), dict(q=q, k=k, v=v, mask=mask, drop=drop, a=a, scale=scale)
+    return np.matmul(weights_used(a, drop), v), dict(q=q, k=k, v=v, mask=mask, drop=drop, a=a, scale=scale)
 
 
 @attention.backward
 def attention_backward(g, *, q, k, v, mask, drop, a, scale):
     # forward was: y = (a·drop) @ v
-    used = a if drop is None else a * drop
-    dv = unbroadcast(np.matmul(T(used), g), v.shape)
+    dv = unbroadcast(np.matmul(T(weights_used(a, drop)), g), v.shape)
     da = np.matmul(g, T(v))                        # (..., T, S)
     if drop is not None:
         da *= drop
@@ -85,6 +88,11 @@ def attention_backward(g, *, q, k, v, mask, drop, a, scale):
     return dq, dk, dv, dmask, None
 
 
+NO_CHOICE = "its weights are zero there, or one key has all the weight"
+attention.flat(NO_CHOICE, at="...t", q=lambda a: ((a == 0) | (a == 1)).all(-1))
+attention.flat(NO_CHOICE, at="...ts", k=lambda a: (a == 0) | (a == 1), mask=lambda a: (a == 0) | (a == 1))
+attention.flat(NO_CHOICE, at="...ts", v=lambda a, drop: weights_used(a, drop) == 0)
+attention.weighs(lambda a, drop: weights_used(a, drop), "v")
 attention.samples((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6), None, None, scale=0.5)
 attention.samples((2, 3, 5, 4), (2, 1, 7, 4), (2, 1, 7, 6), mask(5, 7), None, scale=0.5)
 attention.samples((2, 4, 3), (2, 4, 3), (2, 4, 3), value(np.tril(np.ones((4, 4), bool))), None, scale=0.3)

@@ -25,7 +25,7 @@ def patches(image, kernel, stride, dilation, size):
                               left:left + stride[1] * (size[1] - 1) + 1:stride[1]]
 
 
-@primitive
+@primitive(dims="[...] -> ...")
 def unfold(x, *, kernel, stride, padding, dilation):
     """The patches of an image as columns.    dx = every column added back where it was read (fold)
 
@@ -39,7 +39,7 @@ def unfold(x, *, kernel, stride, padding, dilation):
     return y.reshape(x.shape[0], -1, size[0] * size[1])
 
 
-@primitive
+@primitive(dims="... -> [...]")
 def fold(x, *, shape, kernel, stride, padding, dilation):
     """Columns added back into an image of `shape`: the adjoint of unfold.    dx = unfold(g)"""
     size = output_size(shape, kernel, stride, padding, dilation)

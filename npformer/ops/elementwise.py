@@ -10,8 +10,17 @@ from ..core.samples import distinct, mask, positive
 from .erf import erf_values
 from .shape import keep, unbroadcast
 
-elementwise = primitive(promotes="common")         # bool < int < float, as PyTorch promotes
-floating = primitive(promotes="float")             # the same, and integers become the default float dtype
+elementwise = primitive(dims="...", promotes="common")   # bool < int < float, as PyTorch promotes
+floating = primitive(dims="...", promotes="float")       # the same, and integers become the default float dtype
+
+# What several operations say of themselves.
+TIMES_ZERO = "it is multiplied by zero: {read} is zero in {count} of {size} entries"
+SATURATED = "it is saturated: |{name}| reaches {most:.4g}, where its slope is 0 in this precision"
+PASSED_ON = "its derivative is missing, the upstream is passed on"
+ALL_PASS = "it gets the upstream where it was not chosen, too"
+LOSES = "only the entries that win get a gradient"
+OVERFLOWS = "exp overflows: subtract the largest entry first"
+WHERE_AFTER = "A `where` after it does not help: keep 0 out of "
 
 
 # ── arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -55,6 +64,10 @@ mul.vjps(
     a=lambda g, b, a_shape: unbroadcast(g * b, a_shape),
     b=lambda g, a, b_shape: unbroadcast(g * a, b_shape),
 )
+mul.flat(TIMES_ZERO, a=lambda b: b == 0, b=lambda a: a == 0)
+mul.mistake("missing-factor", "the other operand is missing from it", a=lambda g: g, b=lambda g: g)
+mul.mistake("extra-factor", "it has its own value where the other operand belongs",
+            a=lambda g, a: g * a, b=lambda g, b: g * b)
 mul.samples((2, 3), (3,))
 mul.samples((2, 1), (1, 3))
 mul.samples((2, 3), 2.5)
@@ -70,6 +83,15 @@ div.vjps(
     a=lambda g, b, a_shape: unbroadcast(g / b, a_shape),
     b=lambda g, a, b, b_shape: unbroadcast(-g * a / (b * b), b_shape),
 )
+div.flat(TIMES_ZERO, b=lambda a: a == 0)
+div.undefined("0/0 is NaN", lambda a, b: (a == 0) & (b == 0))
+div.undefined("a number was divided by 0", lambda b: b == 0)
+div.steep(f"a number was divided by 0. {WHERE_AFTER}the divisor itself", lambda b: b == 0)
+div.mistake("missing-factor", "the other operand is missing from it", a=lambda g: g, b=lambda g: g)
+div.mistake("extra-factor", "it has its own value where the other operand belongs",
+            a=lambda g, a: g * a, b=lambda g, b: g * b)
+div.mistake("missing-factor", "the other operand's square is not squared", b=lambda g, a, b: -g * a / b)
+div.mistake("extra-factor", "it multiplies by what it should divide by", a=lambda g, b: g * b)
 div.samples((2, 3), positive(3))
 div.samples((2, 1), positive(1, 3))
 
@@ -94,6 +116,10 @@ pow.vjps(
     a=lambda g, a, b, a_shape: unbroadcast(g * _slope_of_power(a, b), a_shape),
     b=lambda g, y, a, b_shape: unbroadcast(g * y * _log_of(a), b_shape),
 )
+pow.undefined("a negative number to a power that is no integer is NaN", lambda a, b: (a < 0) & (b % 1 != 0))
+pow.undefined("0 to a negative power is infinite", lambda a, b: (a == 0) & (b < 0))
+pow.steep("the slope of a power below 1 is infinite at 0, and 0·∞ is NaN", lambda a: a == 0)
+pow.mistake("missing-factor", PASSED_ON, a=lambda g: g, b=lambda g: g)
 pow.samples(positive(2, 3), (3,))
 pow.samples(positive(2, 1), positive(1, 3))
 pow.samples((2, 3), 3)
@@ -136,7 +162,10 @@ minimum.vjps(
     a=lambda g, a, b, a_shape: unbroadcast(g * _share_of(b, a, g.dtype), a_shape),
     b=lambda g, a, b, b_shape: unbroadcast(g * _share_of(a, b, g.dtype), b_shape),
 )
+maximum.flat(LOSES, a=lambda a, b: a < b, b=lambda a, b: b < a)
+minimum.flat(LOSES, a=lambda a, b: a > b, b=lambda a, b: b > a)
 for _op in (maximum, minimum):
+    _op.mistake("mask-leak", ALL_PASS, a=lambda g: g, b=lambda g: g)
     _op.samples(distinct(2, 3), distinct(3, 2, 1))
     _op.samples(distinct(2, 3), 0.0)
 
@@ -157,6 +186,7 @@ def exp(x):
 
 
 exp.vjps(x=lambda g, y: g * y)
+exp.undefined(f"{OVERFLOWS}, as softmax does", lambda x: x > np.log(np.finfo(x.dtype).max))
 exp.samples((2, 3))
 
 
@@ -167,6 +197,7 @@ def expm1(x):
 
 
 expm1.vjps(x=lambda g, y: g * (y + 1))
+expm1.undefined(OVERFLOWS, lambda x: x > np.log(np.finfo(x.dtype).max))
 expm1.samples((2, 3))
 
 
@@ -177,6 +208,9 @@ def log(x):
 
 
 log.vjps(x=lambda g, x: g / x)
+log.undefined("a negative number has no logarithm", lambda x: x < 0)
+log.undefined("log(0) is −∞: add a small number, or clamp before it; of a softmax, take log_softmax", lambda x: x == 0)
+log.steep(f"the slope of log x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the logarithm itself", lambda x: x == 0)
 log.samples(positive(2, 3))
 
 
@@ -187,6 +221,8 @@ def log1p(x):
 
 
 log1p.vjps(x=lambda g, x: g / (1 + x))
+log1p.undefined("log(1 + x) of x below −1: a negative number has no logarithm", lambda x: x < -1)
+log1p.undefined("log(1 + x) at x = −1 is −∞", lambda x: x == -1)
 log1p.samples(positive(2, 3))
 
 
@@ -197,6 +233,8 @@ def sqrt(x):
 
 
 sqrt.vjps(x=lambda g, y: g / (2 * y))
+sqrt.undefined("a negative number has no root", lambda x: x < 0)
+sqrt.steep(f"the slope of √x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the root itself", lambda y: y == 0)
 sqrt.samples(positive(2, 3))
 
 
@@ -225,6 +263,7 @@ def tanh(x):
 
 
 tanh.vjps(x=lambda g, y: g * (1 - y * y))
+tanh.flat(SATURATED, x=lambda x: True)
 tanh.samples((2, 3))
 
 
@@ -236,6 +275,7 @@ def sigmoid(x):
 
 
 sigmoid.vjps(x=lambda g, y: g * y * (1 - y))
+sigmoid.flat(SATURATED, x=lambda x: True)
 sigmoid.samples((2, 3))
 
 
@@ -246,6 +286,7 @@ def erf(x):
 
 
 erf.vjps(x=lambda g, x: g * exp(-x * x) * (2 / math.sqrt(math.pi)))
+erf.flat(SATURATED, x=lambda x: True)
 erf.samples((2, 3))
 
 
@@ -285,6 +326,7 @@ def round(x):
 
 for _op in (sign, floor, ceil, round):
     _op.vjps(x=lambda g: g * 0)
+    _op.flat(f"{_op.name} is flat: its slope is 0 everywhere", x=lambda: True)
     _op.samples(distinct(2, 3))
 
 
@@ -318,7 +360,7 @@ remainder.samples(distinct(2, 3), positive(3))
 # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims="...")
 def where(condition, a, b):
     """a where condition is true, else b.    da = g where true, else 0,  db = 0 where true, else g"""
     a, b = promote((a, b))
@@ -334,6 +376,8 @@ where.vjps(
     a=lambda g, condition, a_shape: unbroadcast(keep(g, condition), a_shape),
     b=lambda g, condition, b_shape: unbroadcast(keep(g, ~condition), b_shape),
 )
+where.flat("the mask takes {name} in {passed} of {size} places", a=lambda condition: ~condition, b=lambda condition: condition)
+where.mistake("mask-leak", ALL_PASS, a=lambda g: g, b=lambda g: g)
 where.samples(mask(2, 3), (2, 3), (3,))
 where.samples(mask(3, 1), (3, 4), 0.5)
 

@@ -11,19 +11,19 @@ from ..core.errors import DeviceError, DTypeError, IndexRangeError, ShapeError, 
 from ..core.operation import fused, primitive
 from ..core.samples import integers, value
 from .elementwise import values
-from .shape import positive_dim
+from .shape import PICKED, positive_dim
 
 # ── getitem | put ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims="[...] -> ...")
 def getitem(x, *, index):
     """x[index].    dx = zeros with g added at index, once for each time that an entry was read"""
     check_index(index, x)
     return x[index]
 
 
-@primitive
+@primitive(dims="... -> [...]")
 def put(x, *, index, shape):
     """Zeros of `shape` with x added at index.    dx = g[index]"""
     y = np.zeros_like(x, shape=shape)
@@ -41,6 +41,7 @@ def add_at(y, index, x):
 
 getitem.vjps(x=lambda g, x_shape, index: put(g, index=index, shape=x_shape))
 put.vjps(x=lambda g, index: getitem(g, index=index))
+getitem.flat(PICKED, x=lambda: True)
 getitem.samples((4, 5), index=(slice(1, None, 2), 3))
 getitem.samples((4, 5), index=(None, Ellipsis, slice(None, None, -1)))
 getitem.samples((4, 5), index=value([[0, 2], [2, 2]]))
@@ -84,7 +85,7 @@ def is_basic(index):
 # ── gather | scatter_add ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims="[...], ... -> ...")
 def gather(x, index, *, dim):
     """y[i, j] = x[index[i, j], j] (dim 0), y[i, j] = x[i, index[i, j]] (dim 1).    dx = g added at index
 
@@ -93,7 +94,7 @@ def gather(x, index, *, dim):
     return x[grid(index, dim, x.shape, "gather")]
 
 
-@primitive
+@primitive(dims="..., ..., ... -> [...]")
 def scatter_add(x, index, source, *, dim):
     """x with source[i, j] added at x[index[i, j], j] (dim 0).    dx = g,  dsource = g gathered at index"""
     y = x.copy()
@@ -112,6 +113,7 @@ scatter_add.vjps(
     source=lambda g, index, source_shape, dim: put(
         gather(g, index, dim=dim), index=tuple(slice(n) for n in index.shape), shape=source_shape),
 )
+gather.flat(PICKED, x=lambda: True)
 gather.samples((4, 3), integers(4, 5, 2), dim=0)
 gather.samples((2, 5), value([[0, 0, 3], [4, 4, 4]]), dim=-1)
 scatter_add.samples((4, 3), integers(4, 5, 2), (6, 3), dim=0)
@@ -141,7 +143,7 @@ def require_in_range(index, size, call, least=0):
 # ── embedding ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused
+@fused(dims="..., [v]c -> ...c")
 def embedding(indices, weight):
     """y[..., :] = weight[indices[...], :].
 
@@ -181,4 +183,5 @@ def add_rows(rows, places, count):
     return table
 
 
+embedding.flat(PICKED, weight=lambda: True)
 embedding.samples(value([[1, 3, 1], [0, 1, 4]]), (6, 2))

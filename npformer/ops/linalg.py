@@ -4,7 +4,7 @@ import numpy as np
 
 from ..core.errors import DTypeError, ShapeError, complaint
 from ..core.operation import fused, primitive
-from .elementwise import add
+from .elementwise import TIMES_ZERO, add
 from .shape import expand, permute, reshape, unbroadcast
 
 
@@ -13,7 +13,7 @@ def T(x):
     return permute(x, dims=tuple(range(x.ndim - 2)) + (x.ndim - 1, x.ndim - 2))
 
 
-@primitive
+@primitive(dims="...n?m, ...mp? -> ...n?p?")
 def matmul(a, b):
     """a @ b.    da = g @ bᵀ,  db = aᵀ @ g  (summed over batch dims that were broadcast)
 
@@ -32,6 +32,9 @@ matmul.vjps(
     a=lambda g, b, a_shape, b_shape: _matmul_da(g, b, a_shape, b_shape),
     b=lambda g, a, a_shape, b_shape: _matmul_db(g, a, a_shape, b_shape),
 )
+matmul.flat(TIMES_ZERO, a=lambda b: b == 0, b=lambda a: a == 0)
+matmul.mistake("transposed", "the other matrix is not transposed", a=lambda g, b: g @ b, b=lambda g, a: a @ g)
+matmul.mistake("transposed", "its factors stand in the wrong order", a=lambda g, b: T(b) @ g, b=lambda g, a: g @ T(a))
 matmul.samples((2, 3), (3, 4))
 matmul.samples((5, 2, 3), (3, 4))
 matmul.samples((2, 3), (5, 3, 4))
@@ -70,7 +73,7 @@ def _matmul_db(g, a, a_shape, b_shape):
 # ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims=lambda equation: equation)
 def einsum(*operands, equation):
     """Σ of products, letters naming dims.    doperands = einsum of g with the others, to the operand's letters
 
@@ -102,7 +105,7 @@ def _einsum_d(g, i, arrays, shapes, equation):
 # ── linear ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused
+@fused(dims="...i, oi, o -> ...o")
 def linear(x, weight, bias):
     """y = x·Wᵀ + b.
 
@@ -143,6 +146,7 @@ def column_sum(g):
     return np.ones_like(g, shape=len(rows)) @ rows
 
 
+linear.flat(TIMES_ZERO, x=lambda weight: weight == 0, weight=lambda x: x == 0)
 linear.samples((2, 5, 3), (4, 3), (4,))
 linear.samples((3,), (4, 3), (4,))
 linear.samples((2, 3), (1, 3), None)

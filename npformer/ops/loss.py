@@ -13,7 +13,7 @@ from .reduce import mean
 from .shape import keep, reshape, sum
 
 
-@fused
+@fused(dims=lambda reduction: "nv, n, v -> n" if reduction == "none" else "nv, n, v ->")
 def cross_entropy(logits, target, weight, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """L = Σ wₙ·ℓₙ / Σ wₙ, ℓₙ = −ln pₙ[targetₙ], p = softmax(logits); nats per item.
 

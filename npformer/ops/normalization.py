@@ -4,6 +4,8 @@ The backward pass of each is a projection: x̂ has mean 0 and length √n, so th
 either are taken out. They show only where weight differs from 1 and g from a constant; test there.
 """
 
+from string import ascii_lowercase
+
 import numpy as np
 
 from ..core.operation import fused
@@ -27,7 +29,7 @@ def affine(xhat, weight, bias):
     return xhat if bias is None else add(xhat, bias)
 
 
-@fused
+@fused(dims="...c, d, d -> ...d")
 def layer_norm(x, weight, bias, *, eps=1e-5):
     """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), over the last dim.
 
@@ -64,7 +66,7 @@ def row_mean(x):
     return (x @ np.full_like(x, 1 / max(x.shape[-1], 1), shape=x.shape[-1:]))[..., None]
 
 
-@fused
+@fused(dims="...c, d -> ...d")
 def rms_norm(x, weight, *, eps=1e-6):
     """y = x̂·weight, x̂ = x·r, r = 1/√(mean(x²) + eps), over the last dim.
 
@@ -94,6 +96,8 @@ def rms_norm_backward(g, *, xhat, r, weight):
 for _shape in ((2, 5, 7), (3, 4), (6,)):
     layer_norm.samples(_shape, positive(_shape[-1]), _shape[-1:], eps=0.1)
     rms_norm.samples(_shape, positive(_shape[-1]), eps=0.1)
+layer_norm.undefined("a row has no variance, and eps is 0: 0/0 is NaN",
+                     lambda x, eps: (x.var(-1) == 0) & (eps == 0))
 layer_norm.samples((2, 7), None, None)
 layer_norm.samples((2, 7), positive(7), None)
 rms_norm.samples((2, 7), None)
@@ -102,7 +106,7 @@ rms_norm.samples((2, 7), None)
 # ── batch norm ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@fused
+@fused(dims=lambda x_shape: batch_dims(len(x_shape)))
 def batch_norm(x, weight, bias, *, eps=1e-5):
     """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), statistics over every dim but dim 1 (the channel).
 
@@ -115,6 +119,12 @@ def batch_norm(x, weight, bias, *, eps=1e-5):
     dims = others(x)
     centred = sub(x, mean(x, dims, keepdim=True))
     return affine(div(centred, sqrt(add(mean_square(centred, dims), eps))), channels(weight, x), channels(bias, x))
+
+
+def batch_dims(ndim):
+    """Statistics over all dims but the channel mix these: "ncab, c, c -> mcAB"."""
+    rest = ascii_lowercase[:ndim - 2].replace("c", "z")
+    return f"nc{rest}, c, c -> mc{rest.upper()}"
 
 
 def others(x):

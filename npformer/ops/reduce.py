@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from ..core.dims import along
 from ..core.errors import DTypeError, ShapeError
 from ..core.operation import primitive
 from ..core.samples import distinct
-from .elementwise import abs, exp, mul, pow, sqrt, sub, values, where
+from .elementwise import LOSES, abs, exp, mul, pow, sqrt, sub, values, where
 from .shape import expand, flip, kept_shape, narrow, permute, positive_dim, positive_dims, reshape, sum
 
 
@@ -26,14 +27,14 @@ def require_entries(x, dim, call):
 # ── extremes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim))
 def amax(x, *, dim=None, keepdim=False):
     """The largest entry along dim.    dx = g at the largest entries, shared equally among ties"""
     require_entries(x, dim, "amax")
     return x.max(axis=positive_dims(dim, x.ndim), keepdims=keepdim)
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim))
 def amin(x, *, dim=None, keepdim=False):
     """The smallest entry along dim.    dx = g at the smallest entries, shared equally among ties"""
     require_entries(x, dim, "amin")
@@ -42,6 +43,8 @@ def amin(x, *, dim=None, keepdim=False):
 
 for _op in (amax, amin):
     _op.vjps(x=lambda g, y, x, x_shape, dim: restored(g, x_shape, dim) * _share(x, y, x_shape, dim))
+    _op.flat(LOSES, x=lambda: True)
+    _op.mistake("mask-leak", "every entry gets the upstream", x=lambda g, x_shape, dim: restored(g, x_shape, dim))
     _op.samples(distinct(2, 3, 4))
     _op.samples(distinct(2, 3, 4), dim=1)
     _op.samples(distinct(2, 3, 4), dim=(0, -1), keepdim=True)
@@ -56,7 +59,7 @@ def _share(x, y, shape, dim):
 # ── sums of a kind ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive(promotes="float")
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim), promotes="float")
 def logsumexp(x, *, dim, keepdim=False):
     """ln Σ eˣ over dim, without overflow.    dx = g·e^(x − y)"""
     dims = positive_dims(dim, x.ndim)
@@ -74,7 +77,7 @@ logsumexp.samples((2, 5), dim=-1)
 logsumexp.samples((2, 3, 4), dim=(0, 1), keepdim=True)
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim: along(x_shape, dim, "s -> t; s <= t"))
 def cumsum(x, *, dim):
     """Running sums along dim.    dx = running sums of g from the end"""
     dim = positive_dim(dim, x.ndim, "cumsum")
@@ -86,7 +89,7 @@ cumsum.samples((2, 5), dim=1)
 cumsum.samples((4, 3), dim=-2)
 
 
-@primitive(promotes="float")
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim), promotes="float")
 def norm2(x, *, dim=None, keepdim=False):
     """√Σx² over dim.    dx = g·x / y, and 0 where y = 0"""
     return np.sqrt((x * x).sum(axis=positive_dims(dim, x.ndim), keepdims=keepdim))

@@ -4,10 +4,12 @@ An adjoint pair is two operations that are each other's gradient.
 """
 
 from collections.abc import Sequence
+from string import ascii_lowercase
 
 import numpy as np
 
 from ..core import devices
+from ..core.dims import along
 from ..core.dtypes import as_dtype
 from ..core.errors import IndexRangeError, ShapeError
 from ..core.operation import primitive
@@ -54,10 +56,14 @@ def unbroadcast(g, shape):
     return reshape(sum(g, dim=repeated, keepdim=True) if repeated else g, shape=shape)
 
 
+ROW_BY_ROW = "the upstream is put into shape row by row"
+PICKED = "only the entries of {name} that were picked get a gradient"
+
+
 # ── shape alone ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims="...")
 def cast(x, *, dtype):
     """x in another dtype.    dx = g in x's dtype"""
     return x.astype(as_dtype(dtype))
@@ -67,7 +73,7 @@ cast.vjps(x=lambda g: g)                           # the walk brings every gradi
 cast.samples((2, 3), dtype="float64")
 
 
-@primitive
+@primitive(dims="...")
 def clone(x):
     """x, in memory of its own.    dx = g"""
     return x.copy()
@@ -77,7 +83,7 @@ clone.vjps(x=lambda g: g)
 clone.samples((2, 3))
 
 
-@primitive
+@primitive(dims="...")
 def move(x, *, device, source):
     """x on another device, from `source`.    dx = g on the device that x came from"""
     return devices.move(x, device)
@@ -87,7 +93,7 @@ move.vjps(x=lambda g, device, source: move(g, device=source, source=device))
 move.samples((2, 3), device="cpu", source="cpu")
 
 
-@primitive
+@primitive(dims="(...) -> (...)")
 def reshape(x, *, shape):
     """The same numbers, in row-major order, in another shape.    dx = g in x's shape
 
@@ -97,20 +103,28 @@ def reshape(x, *, shape):
 
 
 reshape.vjps(x=lambda g, x_shape: reshape(g, shape=x_shape))
+reshape.mistake("permuted", ROW_BY_ROW, x=lambda g, x_shape: g.reshape(x_shape))
 reshape.samples((2, 3, 4), shape=(4, 6))
 reshape.samples((2, 3), shape=(-1,))
 reshape.samples((1,), shape=())
 
 
-@primitive
+@primitive(dims=lambda dims: permuted(dims))
 def permute(x, *, dims):
     """y's dim i is x's dim dims[i].    dx = g with the dims put back (the inverse permutation, not the same one)"""
     return x.transpose(dims)
 
 
 permute.vjps(x=lambda g, dims: permute(g, dims=inverse(dims)))
+permute.mistake("permuted", ROW_BY_ROW, x=lambda g, x_shape: g.reshape(x_shape))
 permute.samples((2, 3, 4), dims=(2, 0, 1))
 permute.samples((2, 3), dims=(-1, 0))
+
+
+def permuted(dims):
+    """The letters of a permutation: (2, 0, 1) is "abc -> cab"."""
+    letters = ascii_lowercase[:len(dims)]
+    return f"{letters} -> {''.join(letters[d] for d in dims)}"
 
 
 def inverse(dims):
@@ -121,7 +135,7 @@ def inverse(dims):
     return tuple(back)
 
 
-@primitive
+@primitive(dims=lambda x_shape, dims: along(x_shape, dims, "s -> t; s = n - 1 - t"))
 def flip(x, *, dims):
     """x read backwards along dims.    dx = g flipped again"""
     return np.flip(x, positive_dims(dims, x.ndim, "flip"))
@@ -135,7 +149,7 @@ flip.samples((3,), dims=0)
 # ── sum | expand ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim))
 def sum(x, *, dim=None, keepdim=False):
     """Σ x over dim.    dx = g, the same for every entry that was added"""
     return x.sum(axis=positive_dims(dim, x.ndim, "sum"), keepdims=keepdim)
@@ -148,7 +162,7 @@ sum.samples((2, 3, 4), dim=(0, -1), keepdim=True)
 sum.samples((2, 1), dim=1)
 
 
-@primitive
+@primitive(dims="...")
 def expand(x, *, shape):
     """x repeated along new dims and along dims of size 1, up to `shape`.    dx = Σ g over the repeated dims"""
     return np.broadcast_to(x, shape)
@@ -162,33 +176,34 @@ expand.samples((1,), shape=(3, 2))
 # ── narrow | embed, cat ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def along(dim, cut, ndim):
+def cut_along(dim, cut, ndim):
     """The index that applies `cut` to one dim and leaves the others whole."""
     return (slice(None),) * positive_dim(dim, ndim) + (cut,)
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim, start: along(x_shape, dim, f"s -> t; s = t + {start % max(x_shape[dim], 1)}"))
 def narrow(x, *, dim, start, length):
     """The part of x from start to start + length along dim.    dx = g with zeros on both sides"""
     size = x.shape[positive_dim(dim, x.ndim, "narrow")]
     begin = start + size if start < 0 else start
     if length < 0 or not 0 <= begin <= size - length:
         raise IndexRangeError(f"narrow(x, dim={dim}, start={start}, length={length}): dim {dim} has {size} entries")
-    return x[along(dim, slice(begin, begin + length), x.ndim)]
+    return x[cut_along(dim, slice(begin, begin + length), x.ndim)]
 
 
 narrow.vjps(x=lambda g, x_shape, dim, start: embed(g, dim=dim, start=start % max(x_shape[dim], 1), size=x_shape[dim]))
+narrow.flat(PICKED, x=lambda: True)
 narrow.samples((5, 3), dim=0, start=1, length=2)
 narrow.samples((2, 7), dim=-1, start=-3, length=2)
 
 
-@primitive
+@primitive(dims=lambda x_shape, dim, start: along(x_shape, dim, f"s -> t; s = t - {start}"))
 def embed(x, *, dim, start, size):
     """Zeros of length `size` along dim, with x at `start`.    dx = g's part from start on"""
     shape = list(x.shape)
     shape[dim] = size
     y = np.zeros_like(x, shape=tuple(shape))
-    y[along(dim, slice(start, start + x.shape[dim]), x.ndim)] = x
+    y[cut_along(dim, slice(start, start + x.shape[dim]), x.ndim)] = x
     return y
 
 
@@ -197,7 +212,7 @@ embed.samples((2, 3), dim=1, start=2, size=6)
 embed.samples((2, 3), dim=-2, start=0, size=3)
 
 
-@primitive(promotes="common")
+@primitive(dims=lambda i, shapes, dim: along(shapes[i], dim, f"s -> t; s = t - {offset(shapes, i, dim)}"), promotes="common")
 def cat(*tensors, dim=0):
     """The tensors one after another along dim.    dtensors = the parts of g in the same order"""
     dim = positive_dim(dim, tensors[0].ndim, "cat")
@@ -210,23 +225,24 @@ def cat(*tensors, dim=0):
 
 
 cat.vjps(tensors=lambda g, i, shapes, dim: narrow(
-    g, dim=dim, start=_offset(shapes, i, dim), length=shapes[i][dim]))
+    g, dim=dim, start=offset(shapes, i, dim), length=shapes[i][dim]))
 cat.samples((2, 3), (2, 1), (2, 4), dim=1)
 cat.samples((3,), (2,))
 cat.samples((2, 3), (1, 3), dim=-2)
 
 
-def _offset(shapes, i, dim):
-    offset = 0
+def offset(shapes, i, dim):
+    """Where tensor `i` begins along dim. A loop: `sum` is an operation in this file."""
+    start = 0
     for shape in shapes[:i]:
-        offset += shape[dim]
-    return offset
+        start += shape[dim]
+    return start
 
 
 # ── triangles ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive
+@primitive(dims="...")
 def keep(x, mask):
     """x where mask is true, 0 elsewhere.    dx = g where mask is true, 0 elsewhere"""
     if x.dtype.kind != "f":
@@ -237,6 +253,7 @@ def keep(x, mask):
 
 
 keep.vjps(x=lambda g, mask, x_shape: unbroadcast(keep(g, mask), x_shape), mask=None)
+keep.flat("the mask takes {name} in {passed} of {size} places", x=lambda mask: ~mask)
 keep.samples((3, 4), mask(3, 4))
 keep.samples((2, 3, 3), mask(3, 3))
 

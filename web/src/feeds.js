@@ -32,8 +32,9 @@ function tied(relation, o, j, y, x) {
     const b = sign * last(o[dy], y.shape[dy], y.counts[dy]) + offset;
     if (last(j[dx], x.shape[dx], x.counts[dx]) < Math.min(a, b) || first(j[dx], x.shape[dx], x.counts[dx]) > Math.max(a, b)) return false;
   }
-  for (const [dx, dy] of relation.upto) {
-    if (first(j[dx], x.shape[dx], x.counts[dx]) > last(o[dy], y.shape[dy], y.counts[dy])) return false;
+  for (const [dx, dy, sign] of relation.bounds) { // up to y's index (1), or from it on (-1)
+    const least = first(j[dx], x.shape[dx], x.counts[dx]), most = last(j[dx], x.shape[dx], x.counts[dx]);
+    if (sign > 0 ? least > last(o[dy], y.shape[dy], y.counts[dy]) : most < first(o[dy], y.shape[dy], y.counts[dy])) return false;
   }
   return true;
 }

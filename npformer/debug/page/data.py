@@ -139,7 +139,7 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
     if found is None:
         return None
     whole = max(np.prod(step.node.shape), np.prod(step.node.shapes[i])) <= WHOLE
-    data: dict[str, Any] = {"ties": found.ties, "upto": found.upto}
+    data: dict[str, Any] = {"ties": found.ties, "bounds": found.bounds}
     for name in ("picked", "placed", "pairs"):
         table = getattr(found, name)
         if table is None:

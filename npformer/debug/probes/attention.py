@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ... import plot
 from ...core.devices import to_numpy
 from ...core.errors import GraphError, IndexRangeError, ShapeError
 from ...core.facts import norm
+from ...core.operation import Operation
 from ...ops.shape import unbroadcast
 from ..views.tables import table
 from .watching import Watch
@@ -111,18 +113,20 @@ class AttentionMaps(Watch):
         module = node.scope.module() if node.scope else None
         if module not in self.names:
             return
-        if node.op.name == "attention":
-            a, drop = node.saved["a"], node.saved["drop"]
-            self.keep(node, module, a if drop is None else a * drop, arguments[2])
-        elif node.op.name == "softmax":
-            if node.options.get("dim", -1) in (-1, y.ndim - 1):
+        weights, argument = getattr(node.op, "weights", None) or (None, None)
+        if argument is not None:                   # weights that are laid on an argument inside the operation
+            given = {**(node.saved or {}), "y": y}
+            self.keep(node, module, weights(*[given[name] for name in signature(weights).parameters]),
+                      arguments[node.op.names.index(argument)])
+        elif weights is not None:                  # weights that are the output: a product may sum over them later
+            if sums_over_last_dim(node, 0):
                 self.softmaxes.add(node)
-        elif node.op.name in ("mul", "where", "identity", "cast"):
+        elif getattr(node.op, "elementwise", False):
             if any(p in self.softmaxes and p.shape == node.shape for p in node.parents):
                 self.softmaxes.add(node)
-        elif node.op.name in ("matmul", "einsum"):
-            for parent, a in zip(node.parents[:1] if node.op.name == "matmul" else node.parents, arguments):
-                if parent in self.softmaxes and a.ndim > 1 and y.ndim > 1:
+        elif isinstance(node.op, Operation) and len(node.parents) > 1:
+            for i, (parent, a) in enumerate(zip(node.parents, arguments)):
+                if parent in self.softmaxes and a.ndim > 1 and y.ndim > 1 and sums_over_last_dim(node, i):
                     self.keep(parent, module, a)
                     self.softmaxes.discard(parent)             # one map, however often it is used
 
@@ -207,6 +211,12 @@ class AttentionMaps(Watch):
             axes.set_title(f"head {h}", fontsize=9)
         picture.suptitle(f"{PARTS[part]}: queries down, keys across", fontsize=11)
         plot.save(picture, path)
+
+
+def sums_over_last_dim(node, i):
+    """Whether an operation adds up, or mixes, the last dim of its argument `i`."""
+    lined = node.op.line_up(node, i)
+    return lined.x[-1:] != "" and lined.x[-1] in lined.reduced
 
 
 def attention(model: Module) -> AttentionMaps:

@@ -12,6 +12,8 @@ from ... import plot
 from ...core.devices import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
 from ...core.facts import norm
+from ...core.operation import is_call_of
+from ...ops.activation import relu
 from ..views.tables import table
 from .watching import Watch
 
@@ -49,7 +51,7 @@ class GradientFlow(Watch):
     def see(self, node, arguments, y):
         """Note which units of a relu are alive. A unit is a place along the last dim; of images, along dim 1."""
         module = node.scope.module() if node.scope else None
-        if node.op.name == "relu" and module in self.names and y.ndim:
+        if is_call_of(node, relu) and module in self.names and y.ndim:
             unit = 1 if y.ndim >= 4 else y.ndim - 1
             alive = to_numpy(y).any(axis=tuple(d for d in range(y.ndim) if d != unit))
             path = self.names[module]

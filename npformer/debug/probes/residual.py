@@ -12,6 +12,8 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.errors import GraphError
 from ...core.facts import norm
+from ...core.operation import is_call_of
+from ...ops.elementwise import add, mul
 from ..views.tables import line_of, table
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def additions_in(nodes) -> dict[tape.Node, Addition]:
 
 def addition_at(node, earlier):
     """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was computed from x."""
-    if node.op is None or node.op.name != "add" or None in node.parents or node.shapes[0] != node.shapes[1]:
+    if not is_call_of(node, add) or None in node.parents or node.shapes[0] != node.shapes[1]:
         return None
     first, second = node.parents
     if first is second:
@@ -66,7 +68,7 @@ def addition_at(node, earlier):
 
 def unscaled(node):
     """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin): its parents, or none of them."""
-    if node.op is None or node.op.name != "mul":
+    if not is_call_of(node, mul):
         return []
     both = zip(node.parents, node.parents[::-1], node.shapes[::-1])
     return [x for x, factor, shape in both if x is not None and (shape == () if factor is None else factor.op is None)]

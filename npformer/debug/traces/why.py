@@ -16,40 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def stopped_by(step, i):
-    """Why `step` sent zeros (or some) to its argument i although something arrived: a short clause."""
-    values = {name: v for name, v in step.inputs.items()}
-    x = step.node.values[i] if i < len(step.node.values) else None
-    name = step.node.op.name_of(i)
-    others = {n: np.asarray(v) for n, v in values.items() if n != name and isinstance(v, (np.ndarray, int, float))}
-    if not isinstance(x, np.ndarray):
-        return f"its rule gives zero for {name}"
-    if step.op == "relu":
-        return f"{int((x <= 0).sum())} of {x.size} of its inputs are ≤ 0, where relu's slope is 0"
-    if step.op in ("mul", "matmul", "linear", "div"):
-        zero = [f"{n} is zero in {int((v == 0).sum())} of {v.size} entries" for n, v in others.items() if (v == 0).any()]
-        if zero:
-            return f"it is multiplied by zero: {', '.join(zero)}"
-    if step.op in ("where", "keep"):
-        chooser = next((v for v in others.values() if v.dtype == bool), None)
-        if chooser is not None:
-            return f"the mask takes {name} in {int(chooser.sum() if name != 'b' else (~chooser).sum())} of {chooser.size} places"
-    if step.op in ("softmax", "log_softmax") and isinstance(step.value, np.ndarray):
-        p = step.value if step.op == "softmax" else np.exp(step.value)
-        return f"its output is saturated: the largest probability is {float(p.max()):.6g}, the smallest {float(p.min()):.3g}"
-    if step.op in ("tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu"):
-        return f"it is saturated: |{name}| reaches {float(np.abs(x).max()):.4g}, where its slope is 0 in this precision"
-    if step.op in ("amax", "amin", "maximum", "minimum"):
-        return "only the entries that win get a gradient"
-    if step.op in ("getitem", "gather", "embedding", "narrow"):
-        return f"only the entries of {name} that were picked get a gradient"
-    if step.op in ("sign", "floor", "ceil", "round"):
-        return f"{step.op} is flat: its slope is 0 everywhere"
-    if step.op == "attention":
-        return "its weights are zero there, or one key has all the weight"
-    return f"its rule gives zero for {name}"
-
-
 @dataclass
 class Reason:
     """An answer to "why": the node where it happens, and the words. `chain`: the names from there to what was asked for."""
@@ -92,16 +58,41 @@ def why_zero(trace, node):
             return Reason(node.name, at, "the gradient that the walk began with is zero", chain[::-1])
         step = trace[c.step]
         if np.any(step.upstream):
-            words = "; ".join(dict.fromkeys(stopped_by(trace[c.step], c.argument) for c in at.contributions
+            words = "; ".join(dict.fromkeys(words_of_stop(trace[c.step], c.argument) for c in at.contributions
                                             if c.step >= 0 and np.any(trace[c.step].upstream)))
             return Reason(node.name, step.node, f"{step.name} stops it: {words}", [step.name, *chain[::-1]])
         at = step.node
         chain.append(at.name)
 
 
+def words_of_stop(step, i):
+    """Why `step` sent zeros (or some) to its argument i although something arrived: a clause, as the operation's block
+    has it. Where the block says nothing, the rule has the last word: it gives zero."""
+    name, values = step.node.op.name_of(i), values_at(step)
+    for fact in facts_on(step, i, "flat"):
+        mask = fact.mask(values)
+        if mask is not None and np.any(mask):
+            return fact.in_words(name, mask, values)
+    return f"its rule gives zero for {name}"
+
+
+def facts_on(step, i, kind):
+    """The Facts of that kind on argument i which the operation's block tells; a user's own Function has none."""
+    return [fact for fact in getattr(step.node.op, "facts", ())
+            if (fact.kind, fact.argument) == (kind, step.node.op.name_of(i))]
+
+
+def values_at(step):
+    """What a Fact may name: arguments, output, options, what the forward pass saved. Arrays that were too large to keep
+    are left out."""
+    op = step.node.op
+    values = {**getattr(op, "options", {}), **step.options, **(step.saved or {}), **step.inputs, "y": step.value}
+    return {name: value for name, value in values.items() if not isinstance(value, ArrayFacts)}
+
+
 def partly_zero(trace, node, zeros):
     """The Reason where some entries of a gradient are zero."""
-    causes = [f"{trace[c.step].name}: {stopped_by(trace[c.step], c.argument)}" for c in node.contributions
+    causes = [f"{trace[c.step].name}: {words_of_stop(trace[c.step], c.argument)}" for c in node.contributions
               if c.step >= 0 and np.any(np.asarray(c.array) == 0)]
     return Reason(node.name, node, f"{int(zeros.sum())} of {zeros.size} entries of the gradient of {node.name} are zero"
                   + (f": {'; '.join(dict.fromkeys(causes))}" if causes else ""))
@@ -118,7 +109,7 @@ def why_nan(trace, node):
             return Reason(asked, n, f"{n.name} itself holds {kinds(n.value)}")
         if bad(n.value) and not any(bad(v) for v in n.values):
             return Reason(asked, n, f"forward: {n.name} makes {kinds(n.value)}" + explained(
-                anomaly.VALUES, n, {n.op.name_of(i): v for i, v in enumerate(n.values)}, n.value))
+                "undefined", n, {n.op.name_of(i): v for i, v in enumerate(n.values)}, n.value))
     for step in trace:
         if wanted is not None and step.index not in wanted:
             continue
@@ -127,20 +118,20 @@ def why_nan(trace, node):
             name, d = step.node.op.name_of(sent[0]), step.sent[sent[0]]
             values = {"g": step.upstream, **step.inputs, "y": step.value}
             return Reason(asked, step.node, f"backward: step {step.index}, {step.name}, gets finite numbers and sends {name} "
-                          + kinds(d) + explained(anomaly.SLOPES, step.node, values, d))
+                          + kinds(d) + explained("steep", step.node, values, d))
     if any(bad(g) for _, g in trace.seeds):
         return Reason(asked, None, "the gradient that the walk began with is not finite")
     return Reason(asked, node, "every value and every gradient is finite")
 
 
-def explained(rules, node, values, made):
+def explained(fact, node, values, made):
     """Lines: the values that an operation made NaN or infinity of, and why it did."""
     known = {name: v for name, v in values.items() if v is not None}
     if any(isinstance(v, ArrayFacts) for v in (made, *known.values())) or not known:
         return "\n  its arguments are not in the trace"
     kind = "NaN" if np.isnan(made).any() else "infinity"
-    why = anomaly.reason(rules, node.op.name, {**known, **node.options}, kind, made)
-    return "\n".join(["", *anomaly.facts(known), f"  {why}"])
+    why = anomaly.reason(node.op, fact, {**known, **node.options}, kind, made)
+    return "\n".join(["", *anomaly.facts_in_words(known), f"  {why}"])
 
 
 def ancestors_and_consumers(trace, node):

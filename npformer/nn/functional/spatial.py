@@ -12,7 +12,7 @@ from ...core.tape import require_boxes
 from ...ops import conv, linalg
 from ...ops.elementwise import add, values, where
 from ...ops.indexing import getitem
-from ...ops.shape import along, embed, narrow, permute, reshape
+from ...ops.shape import cut_along, embed, narrow, permute, reshape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,4 +217,4 @@ def padded_from_itself(x, dim, before, after, mode):
         rule = f"dim {dim} has {size} entries, so it can be padded by 0 to {most}, not by {(before, after)}"
         raise ShapeError(complaint(f"pad(input, mode={mode!r})", rule, {"input": x}))
     places = np.pad(np.arange(size), (before, after), NUMPY_MODES[mode])
-    return getitem(x, index=along(dim, devices.move(places, devices.device_of(values(x))), x.ndim))
+    return getitem(x, index=cut_along(dim, devices.move(places, devices.device_of(values(x))), x.ndim))

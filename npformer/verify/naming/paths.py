@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ...core import tape
+from ...core.operation import Operation
 from ..findings import Finding
 
 MOST = 200                                         # edges: beyond, a graph is not searched
 PAIRS = 60                                         # edges of which pairs are tried as well
-PRODUCTS = ("mul", "div", "pow")
-REDUCTIONS = ("sum", "mean", "amax", "amin", "var", "logsumexp")
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Edge:
     node: object
     argument: int
     flow: np.ndarray                               # the part of the input's true gradient that comes this way
-    chain: frozenset                               # the operations below, down to the input
+    reduces: bool                                  # whether a reduction lies below, between the argument and the input
 
     @property
     def words(self):
@@ -39,7 +38,7 @@ class Edge:
     @property
     def is_term(self):
         """Whether its part is a term of a product rule or of a statistic, rather than one of several uses."""
-        return self.node.op.name in PRODUCTS or bool(self.chain & set(REDUCTIONS))
+        return self.reduces or any(kind == "missing-factor" for kind, _, _ in getattr(self.node.op, "mistakes", ()))
 
 
 def place_of(node):
@@ -63,10 +62,10 @@ def flow(node, arriving, target):
     return found[target]
 
 
-def below(node, target):
-    """The names of the operations between node and target, node among them."""
-    way = tape.leading_to([node], {target: None})
-    return frozenset(n.op.name for n in way if n.op is not None)
+def reduces_below(node, target):
+    """Whether an operation between `node` and `target`, node among them, adds up dims of the only array that it takes."""
+    return any(isinstance(n.op, Operation) and len(n.parents) == 1 and n.op.line_up(n, 0).reduced
+               and not n.op.line_up(n, 0).mixed for n in tape.leading_to([node], {target: None}))
 
 
 def edges(y, g, target):
@@ -78,7 +77,7 @@ def edges(y, g, target):
     if len(pairs) > MOST:
         return []
     way = tape.leading_to([y.node], found)
-    return [Edge(node, i, flow(node.parents[i], sent[i], target), below(node.parents[i], target))
+    return [Edge(node, i, flow(node.parents[i], sent[i], target), reduces_below(node.parents[i], target))
             for node, i, sent in pairs if node.parents[i] in way]
 
 

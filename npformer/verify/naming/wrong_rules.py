@@ -1,4 +1,6 @@
-"""Naming a wrong rule inside a function: each operation of the followed forward is given the slips that people make.
+"""Naming a wrong rule inside a function: each operation of the followed forward is given the mistakes that people make.
+
+The mistakes stand in the operation's own block, beside the right rule.
 
 Where `paths` asks how much flows along an edge, this asks what flows: g without the derivative, the own operand for the
 other, a matrix not transposed, a mask forgotten, an index assigned. What an operation would have sent is carried down to
@@ -6,6 +8,7 @@ the input and held against the gradient under test.
 """
 
 import itertools
+from inspect import signature
 
 import numpy as np
 
@@ -31,13 +34,13 @@ def by_rule(e):
             if parent not in way or step.sent[i] is None:
                 continue
             rest = e.n - flow(parent, step.sent[i], leaf.node)
-            for kind, words, sent in slips(step, i):
+            for kind, words, sent in wrong_rules(step, i):
                 if sent.shape == step.sent[i].shape and e.same(rest + flow(parent, sent, leaf.node), e.a):
-                    return told(e, step, i, kind, words)
+                    return finding_on_rule(e, step, i, kind, words)
     return None
 
 
-def told(e, step, i, kind, words):
+def finding_on_rule(e, step, i, kind, words):
     """The finding on one operation's rule."""
     at = f"{step.op}'s d{step.node.op.name_of(i)}{place_of(step.node)}"
     return Finding(kind, e.name, f"d{e.name} is what it would be if {at} were wrong: {words}",
@@ -45,44 +48,30 @@ def told(e, step, i, kind, words):
                    (f"look at d{e.name}", f"look at {at}", rule_of(step.node.op, i)))
 
 
-def slips(step, i):
-    """(kind, words, what would be sent) for the mistakes that people make in this operation's rule."""
-    g, kept, shape = step.upstream, step.kept, step.node.shapes[i]
-    own, other = kept[i], kept[1 - i] if len(kept) == 2 else None
-    if step.op == "matmul" and other is not None:
-        yield from unturned(g, other, i)
-    elif step.op in ("mul", "div"):
-        yield "missing-factor", "the other operand is missing from it", unbroadcast(g, shape)
-        if own is not None:
-            yield "extra-factor", "it has its own value where the other operand belongs", unbroadcast(g * own, shape)
-        if step.op == "div" and i == 1 and own is not None:
-            yield "missing-factor", "the other operand's square is not squared", unbroadcast(step.sent[i] * own, shape)
-        if step.op == "div" and i == 0 and other is not None:
-            yield "extra-factor", "it multiplies by what it should divide by", unbroadcast(g * other, shape)
-    elif step.op in ("where", "maximum", "minimum"):
-        yield "mask-leak", "it gets the upstream where it was not chosen, too", unbroadcast(g, shape)
-    elif step.op in ("amax", "amin"):
-        yield "mask-leak", "every entry gets the upstream", g + np.zeros(shape) if g.ndim == len(shape) else g
-    elif step.op in ("permute", "reshape", "transpose"):
-        yield "permuted", "the upstream is put into shape row by row", g.reshape(shape)
-    elif g.shape == shape:
+def wrong_rules(step, i):
+    """(kind, words, what would be sent) for the mistakes that people make in this operation's rule: those that its block
+    tells, and for a function of one number the two that need no telling."""
+    node, g, shape = step.node, step.upstream, step.node.shapes[i]
+    told = getattr(node.op, "mistakes", ())
+    for kind, words, rules in told:
+        rule = rules.get(node.op.name_of(i))
+        if rule is None:
+            continue
+        names = tuple(signature(rule).parameters)
+        given = [node.op.value_of(name, i, g, node, step.kept, step.output) for name in names]
+        if any(value is None for value in given):  # an argument that is not kept: its value cannot be in a mistake here
+            continue
+        try:
+            sent = np.asarray(rule(*given))
+        except ValueError:                         # dims that do not fit: nobody could have written that
+            continue
+        yield kind, words, unbroadcast(sent, shape) if node.op.elementwise else sent
+    if not told and g.shape == shape:
         yield "missing-factor", "its derivative is missing, the upstream is passed on", g
-        yield from misplaced(step, i)
+        yield from stale_rules(step, i)
 
 
-def unturned(g, other, i):
-    """A product's rule with the matrix not transposed, or with the factors exchanged."""
-    turned = np.swapaxes(other, -1, -2)
-    for words, product in (("the other matrix is not transposed", (g, other) if i == 0 else (other, g)),
-                           ("its factors stand in the wrong order", (turned, g) if i == 0 else (g, turned))):
-        if product[0].shape[-1] == product[1].shape[max(product[1].ndim - 2, 0)]:
-            try:
-                yield "transposed", words, product[0] @ product[1]
-            except ValueError:                     # batch dims that do not fit: nobody could have written that
-                continue
-
-
-def misplaced(step, i):
+def stale_rules(step, i):
     """The rule of a function of one number with the input where the output belongs, or the other way round."""
     op, node = step.node.op, step.node
     name = op.names[0] if len(op.names) == 1 else None

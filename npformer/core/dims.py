@@ -1,0 +1,123 @@
+"""Which dims of an operation's arguments line up with which of its output, in letters, as einsum writes them.
+
+An operation says so in its block, and the page, the judge, the probes and the docs read it there:
+
+    "...i, oi, o -> ...o"        linear: i is summed over, o is kept; ... are leading dims, lined up as in broadcasting
+    "..."                        every entry by itself: elementwise
+    "ab -> ac"                   one dim is mixed: every entry along c reads all of b (softmax over the last dim)
+    "ab -> ac; b <= c"           the same, but only the entries up to its own (cumsum); also b >= c, b = c + 2, b = 4 - c
+    "ab -> a1"                   b is reduced, and stays as a dim of size 1
+    "...n?m, ...mp? -> ...n?p?"  a dim with ? may be missing, as in a gufunc's signature (NumPy, NEP 20)
+    "(...) -> (...)"             the same place in row-major order, as einops writes it (reshape)
+    "[...] -> ..."               each entry of y is an entry of x that an index picks, as einx writes it (getitem)
+    "... -> [...]"               each entry of x is added to an entry of y that an index names (put)
+
+Where the letters depend on options or shapes, the block gives a function that names what it reads, as a gradient rule
+does: `dims=lambda x_shape, dim: along(x_shape, dim, "s -> t")`.
+"""
+
+from __future__ import annotations
+
+import re
+from string import ascii_lowercase, ascii_uppercase
+from typing import NamedTuple
+
+from .errors import GraphError
+
+ELEMENTWISE = "..."
+CONDITION = re.compile(r"(\w) (<=|>=|=) (-?)(?:(\d+) ([+-]) )?(\w)(?: ([+-]) (\d+))?")
+
+
+class Lined(NamedTuple):
+    """How the dims of one argument x line up with those of y.
+
+    x, y: a letter for each dim, "1" for a dim of size 1 that stands for a reduced one. ties: (dim of x, dim of y, sign,
+    offset), where the index along x's is sign · (the index along y's) + offset. bounds: (dim of x, dim of y, sign): the
+    index along x's is at most (1) or at least (−1) that along y's. by_index: "" or which side an index decides: "x", "y".
+    """
+
+    x: str
+    y: str
+    ties: tuple[tuple[int, int, int, int], ...] = ()
+    bounds: tuple[tuple[int, int, int], ...] = ()
+    by_index: str = ""
+    row_major: bool = False
+
+    @property
+    def reduced(self) -> str:
+        """The letters of x that y has not: dims that are summed over, mixed or maximised."""
+        return "" if self.by_index or self.row_major else "".join(c for c in self.x if c not in self.y)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether y has a dim that x has not, in the place of one that is gone (softmax) or as a new one (linear)."""
+        return any(c not in self.x and c != "1" for c in self.y)
+
+    @property
+    def once(self) -> bool:
+        """Whether each entry of x is read by one entry of y at most."""
+        tied = {dy for _, dy, _, _ in self.ties}
+        return not self.by_index and not self.bounds and (self.row_major or all(
+            d in tied or c == "1" for d, c in enumerate(self.y)))
+
+
+def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
+    """The dims of argument `i`, for arguments of these shapes (of a variadic operation, all written alike or by letter)."""
+    arguments, y, conditions = split(text)
+    pattern = arguments[i if i < len(arguments) else -1]
+    if "[" in pattern or "[" in y:
+        return Lined("", "", by_index="x" if "[" in pattern else "y")
+    if "(" in pattern:
+        return Lined("", "", row_major=True)
+    missing = {c for p, shape in zip(arguments, shapes) for c in re.findall(r"(\w)\?", p)
+               if len(shape) < len(re.findall(r"\w", p))}
+    xs, ys = (spell(p, len(shape), missing) for p, shape in ((pattern, shapes[i]), (y, y_shape)))
+    ties = [(k, ys.index(c), 1, 0) for k, c in enumerate(xs)
+            if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]     # size 1 repeated: tied to nothing
+    bounds = []
+    for condition in conditions:
+        found = CONDITION.fullmatch(condition)
+        if found is None:
+            raise GraphError(f"dims {text!r}: {condition!r} is no condition; it is like 's <= t' or 's = t + 2'")
+        x, relation, minus, constant, sign, letter, plus, added = found.groups()
+        at = xs.index(x), ys.index(letter)
+        if relation != "=":
+            bounds.append((*at, 1 if relation == "<=" else -1))
+        else:
+            offset = int(constant or 0) + int(f"{plus or '+'}{added or 0}")
+            ties.append((*at, -1 if "-" in (minus, sign) else 1, offset))
+    return Lined(xs, ys, tuple(ties), tuple(bounds))
+
+
+def split(text: str) -> tuple[list[str], str, list[str]]:
+    """(a pattern for each argument, that of the output, the conditions)"""
+    equation, *conditions = (part.strip() for part in text.split(";"))
+    left, arrow, right = equation.partition("->")
+    arguments = [part.strip() for part in left.split(",")]
+    return arguments, right.strip() if arrow else ELEMENTWISE, conditions
+
+
+def spell(pattern: str, ndim: int, missing: set[str]) -> str:
+    """A letter for each dim: `...` becomes as many capitals as are left, the last of them the innermost."""
+    letters = re.sub(r"(\w)\?", lambda m: "" if m[1] in missing else m[1], pattern)
+    named = letters.replace("...", "")
+    lead = ndim - len(named)
+    if lead and "..." not in letters:
+        raise GraphError(f"dims {pattern!r}: {len(named)} letters for an array of {ndim} dims")
+    return letters.replace("...", ascii_uppercase[26 - lead:] if lead > 0 else "")
+
+
+def along(shape: tuple, dim, pattern: str, keepdim: bool = False) -> str:
+    """The dims of an operation along `dim` (one, several, or None for all) of an array of this shape; the rest is kept.
+
+    pattern: "s -> t" mixes, "s ->" reduces; n in a condition is the size of the dim.
+    """
+    dims = range(len(shape)) if dim is None or dim == () else dim if isinstance(dim, (tuple, list)) else (dim,)
+    chosen = {d % len(shape) for d in dims} if shape else set()
+    xs = ascii_lowercase[:len(shape)]
+    _, y, conditions = split(pattern)
+    other = {c: c.upper() for d, c in enumerate(xs) if d in chosen}    # t, beside s
+    ys = "".join(c if c not in other else other[c] if y else "1" if keepdim else "" for c in xs)
+    said = [condition.replace("n - 1", str(shape[xs.index(c)] - 1)).replace("s", c, 1).replace("t", other[c])
+            for c in other for condition in conditions]
+    return "; ".join([f"{xs} -> {ys}", *said])
