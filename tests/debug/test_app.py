@@ -133,7 +133,7 @@ def test_the_residual_identity_at_every_addition(trace):
             if "dL/dx = dL/dy + dL/dy·dF/dx" in text:
                 seen.append(step)
                 record = records[len(seen) - 1]
-                for words, value in zip(("came, by the skip", "the branch adds", "sum: |dL/dx|"), record.norms):
+                for words, value in zip(("arrived, by the skip", "the branch adds", "sum: |dL/dx|"), record.norms):
                     assert f"{words} {facts.number(value)} " in text
                 assert f"{record.angle:.1f}°" in text and f"error {record.error:.0e}" in text
         assert len(seen) == 4 < sum(step.op == "add" for step in trace)
@@ -224,7 +224,7 @@ def test_search_and_goto(trace):
         await answer(pilot, "g", "9999")
         assert "there is no step 9999" in shown(pilot)
         await answer(pilot, "g", "five")
-        assert "'five' is no number" in shown(pilot) and pilot.app.cursor.index == 5
+        assert "'five' is not a number" in shown(pilot) and pilot.app.cursor.index == 5
         await type_in(pilot, "g", "escape", "n")   # a question that is left unanswered
         assert pilot.app.cursor.index == 6
     drive(trace, person, (120, 40))

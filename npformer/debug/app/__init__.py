@@ -18,5 +18,7 @@ if TYPE_CHECKING:
 def run(trace: Trace) -> None:
     """Open the app on a trace; returns when the user quits. InputError without textual."""
     extra("textual", "The terminal app")
-    from .window import Stepper                    # loads textual, which is optional
+    # On use: textual is optional, and slow to load.
+    from .window import Stepper
+
     Stepper(trace).run()

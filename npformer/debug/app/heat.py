@@ -94,13 +94,13 @@ class HeatMap(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """The pixels of rows 2y and 2y + 1, as one line of characters."""
-        above, below = (self.pixels[r] if r < len(self.pixels) else None for r in (2 * y, 2 * y + 1))
-        if above is None:
+        rows = self.pixels[2 * y:2 * y + 2].tolist()
+        if not rows:
             return Strip.blank(self.size.width, self.rich_style)
-        if below is None:                          # an odd number of rows: the rest is background
-            return Strip([Segment(HALF, self.rich_style + Style(color=rgb(a))) for a in above])
-        return Strip([Segment(HALF, half_block_style(tuple(a), tuple(b)))
-                      for a, b in zip(above.tolist(), below.tolist())])
+        if len(rows) == 1:                         # an odd number of rows: below is background
+            return Strip([Segment(HALF, self.rich_style + Style(color=rgb(a))) for a in rows[0]])
+        return Strip([Segment(HALF, half_block_style(tuple(above), tuple(below)))
+                      for above, below in zip(*rows)])
 
     # ── the cell that is pointed at ──────────────────────────────────────────────────────────────
 
