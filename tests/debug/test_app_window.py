@@ -17,6 +17,7 @@ from npformer import debug
 from npformer.core.errors import InputError
 from npformer.debug import app as app_package
 from npformer.debug.app.arrays import ArrayView
+from npformer.debug.app.keys import KEYS
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.app.widgets import Layers
 from npformer.debug.app.window import Stepper
@@ -80,7 +81,7 @@ def test_both_themes_and_the_list_of_keys(trace):
     async def person(pilot):
         await type_in(pilot, "question_mark")
         text = shown(pilot)
-        for binding in Stepper.KEYS:
+        for binding in KEYS:
             assert not binding.tooltip or binding.tooltip in text
         await type_in(pilot, "escape", "t")
         assert not pilot.app.current_theme.dark
