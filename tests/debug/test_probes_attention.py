@@ -211,9 +211,9 @@ def test_what_cannot_be_asked_is_worded(tmp_path):
         maps.rollout()
     with npf.debug.attention(model) as maps:
         model(npf.randint(0, 11, (1, 4)))
-    with pytest.raises(npf.GraphError, match=r"'blocks.0': no backward pass came through yet; call loss.backward\(\) first"):
+    with pytest.raises(npf.GraphError, match=r"'blocks.0': no backward pass has reached it yet; call loss.backward\(\) first"):
         _ = maps[0].product
-    with pytest.raises(npf.GraphError, match="no backward pass came through"):
+    with pytest.raises(npf.GraphError, match="no backward pass has reached it"):
         maps.plot(tmp_path / "x.png", "gradient")
     with pytest.raises(npf.IndexRangeError, match="part must be one of weights, gradient, product"):
         maps.plot(tmp_path / "x.png", "colour")
