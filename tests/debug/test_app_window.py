@@ -20,7 +20,6 @@ from npformer.debug.app.arrays import ArrayView
 from npformer.debug.app.keys import KEYS
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.app.widgets import Layers
-from npformer.debug.app.window import Stepper
 
 # ── the mouse, themes, help ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,8 +11,8 @@ export const icon = {
 const KEYS = [["→  ←", "one step on, one step back in time"], ["n", "over: the next on this level"], ["s  ↓", "into: a module, or the definition of a fused operation"],
   ["o  ↑", "out: what is around"], ["b", "back: the one before on this level"], ["Space  p", "play, pause"], ["Home  End", "first step, last step"], ["/", "search; Enter goes to the next match"],
   ["g", "open the current step's module in the graph"], ["t", "dark or light"], ["?", "this help"]];
-const WORDS = [["g", "the gradient that arrived: dL/d(output)"], ["dx", "what is sent on to the input x"], ["colours", "blue below zero, orange above, nothing at zero; the strongest is the array's largest entry"],
-  ["pointer on a cell", "its value, and the cells of the other arrays that feed it, or that it feeds; the rest is veiled"], ["numbers", "four to five digits that count; Python has them all"]];
+const WORDS = [["g", "the gradient that arrived: dL/d(output)"], ["dx", "what is sent to the input x"], ["colours", "blue below zero, orange above, nothing at zero; the strongest is the array's largest entry"],
+  ["pointer on a cell", "its value, and the cells of the other arrays that feed it, or that it feeds; all others are dimmed"], ["numbers", "four to five significant digits; Python has them all"]];
 
 export function help() {
   const rows = (pairs) => el("dl", {}, pairs.flatMap(([term, words]) => [el("dt", {}, term), el("dd", {}, words)]));

@@ -41,7 +41,7 @@ export class Link {
     const wanted = { arrived: "sent", sent: "arrived", output: "input", input: "output" }[card.role];
     const parts = this.cards.filter((other) => other.role === wanted && this.found.has(other)).map((other) => {
       const [count, blocks] = [this.found.get(other).length, other.array.blocks || card.array.blocks];
-      return count ? `${count} ${blocks ? "block" : "cell"}${count > 1 ? "s" : ""} of ${other.name}` : `no cell of ${other.name}: the way is shut`;
+      return count ? `${count} ${blocks ? "block" : "cell"}${count > 1 ? "s" : ""} of ${other.name}` : `no cell of ${other.name}: nothing passes here`;
     });
     return parts.length ? `${verb} ${parts.join(", ")}` : "";
   }

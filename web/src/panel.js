@@ -41,7 +41,7 @@ function single(frame, step, go) {
     el("header", {}, el("h2", {}, step.op), el("span", { class: "level" }, cursor.level(frame)), el("code", { class: "call" }, step.call)),
     formula(said),
     addition ? identity(addition, data, link) : null,
-    section("Gradient: what arrived, and what was sent on", el("div", { class: "cards" }, cards("arrived", "sent"))),
+    section("Gradient: what arrived, and what was sent", el("div", { class: "cards" }, cards("arrived", "sent"))),
     section("Values: inputs and output", el("div", { class: "cards" }, cards("input", "output"))),
     ledgers(data, step, go, frame),
     line(text(step.line)),
@@ -66,13 +66,13 @@ function identity(addition, data, link) {
     link.cards.push(card);
     return card.node;
   });
-  const [came, skip, branch, total] = addition.arrays.map(([, number]) => norm(number));
+  const [arrived, skip, branch, total] = addition.arrays.map(([, number]) => norm(number));
   const angle = addition.cosine == null ? "" : `; the branch stands at ${Math.round((Math.acos(Math.max(-1, Math.min(1, addition.cosine))) * 180) / Math.PI)}° to the skip`;
   return el("section", { class: "identity" }, el("h3", {}, title),
     el("p", { class: "equation" }, "dL/dx = dL/dy · (1 + dF/dx)"),
-    el("div", { class: "bars" }, [["came", came, ""], ["skip", skip, "skip"], ["branch", branch, "branch"], ["total", total, ""]].map(([name, size, kind]) => {
+    el("div", { class: "bars" }, [["arrived", arrived, ""], ["skip", skip, "skip"], ["branch", branch, "branch"], ["total", total, ""]].map(([name, size, kind]) => {
       const bar = el("i", { class: kind });
-      bar.style.width = `${Math.round((100 * (size ?? 0)) / Math.max(came, skip, branch, total, 1e-300))}%`;
+      bar.style.width = `${Math.round((100 * (size ?? 0)) / Math.max(arrived, skip, branch, total, 1e-300))}%`;
       return el("div", {}, el("span", {}, name), el("u", {}, bar), el("span", {}, show(size)));
     })),
     el("p", {}, `Skip + branch = total, to a relative error of ${show(addition.error, 2)}${angle}.`),
@@ -85,8 +85,8 @@ function ledgers(data, step, go, frame) {
   const own = data.nodes[step.node];
   const parents = [...new Set(own.parents.filter((p) => p != null))].map((p) => data.nodes[p]);
   const tables = [[`into ${own.name}, the output: complete`, own], ...parents.filter((node) => node.ledger.length).map((node) => {
-    const come = node.ledger.filter(([k]) => k <= frame.from).length;
-    return [`into ${node.name}: ${come} of ${node.ledger.length} have come`, node];
+    const arrived = node.ledger.filter(([k]) => k <= frame.from).length;
+    return [`into ${node.name}: ${arrived} of ${node.ledger.length} have arrived`, node];
   })];
   return section("Accumulation: who added what", tables.map(([title, node]) => ledger(title, node, frame, go)));
 }
