@@ -19,7 +19,7 @@ from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.views import statistics
 from npformer.debug.views.frames import Cursor
 
-# ── walking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── walking ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE, (40, 10)])
@@ -102,7 +102,7 @@ def test_what_cannot_be_done_is_said(trace):
     drive(trace, person, LARGE)
 
 
-# ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is shown ─────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_step_shows_formula_shapes_numbers_and_the_users_line(trace):
@@ -186,7 +186,7 @@ def test_the_rule_of_an_operation_is_its_source(trace):
     drive(trace, person)
 
 
-# ── breakpoints, search, goto ────────────────────────────────────────────────────────────────────────────────────────
+# ── breakpoints, search, goto ─────────────────────────────────────────────────────────────────────
 
 
 def test_breakpoints(trace):

@@ -15,7 +15,7 @@ from npformer.debug.app.heat import HeatMap
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.examples import example
 
-# ── maps ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── maps ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_pointing_at_a_cell_says_its_value(trace):
@@ -107,7 +107,7 @@ def test_the_jacobian_that_is_drawn_is_the_steps(trace):
     drive(trace, person, (120, 40))
 
 
-# ── what is not there ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is not there ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_was_not_kept_is_said_in_words():

@@ -21,7 +21,7 @@ from npformer.debug.app.keys import KEYS
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.app.widgets import Layers
 
-# ── the mouse, themes, help ──────────────────────────────────────────────────────────────────────────────────────────
+# ── the mouse, themes, help ───────────────────────────────────────────────────────────────────────
 
 
 def test_a_click_in_the_tree_goes_there_and_a_click_on_its_arrow_opens_it(trace):
@@ -100,7 +100,7 @@ def test_growing_and_shrinking_the_window(trace):
     drive(trace, person)
 
 
-# ── size, and what is missing ────────────────────────────────────────────────────────────────────────────────────────
+# ── size, and what is missing ─────────────────────────────────────────────────────────────────────
 
 
 def test_a_graph_of_many_thousand_nodes_fills_its_tree_where_somebody_looks():

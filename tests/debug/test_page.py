@@ -48,7 +48,7 @@ def tiny():
     return npf.debug.trace(example("tiny")[1])
 
 
-# ── what is in it ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is in it ─────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -165,7 +165,7 @@ def test_very_many_arrays_are_cut_down_to_the_budget():
     assert sum(map(len, store.blobs)) < 5_000_000 and store.most_entries() < 4096
 
 
-# ── what it weighs ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what it weighs ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_small_model_makes_a_small_page(tiny):
@@ -192,7 +192,7 @@ def test_50000_nodes_are_put_together():
     assert [step["group"]["first"] for step in data["steps"][1:]] == [step["group"]["last"] + 1 for step in data["steps"][:-1]]
 
 
-# ── how it is written ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── how it is written ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_it_is_written_and_returned(tiny, tmp_path):
@@ -259,7 +259,7 @@ def test_summaries_and_nothing_are_no_obstacle():
     assert any(number is None for *_, number, _ in data_of(npf.debug.trace((x + y).sum()))["trace"]["steps"][1]["arrays"])
 
 
-# ── the built script ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the built script ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_built_page_is_what_its_source_builds(tmp_path):

@@ -12,7 +12,7 @@ from npformer.core.errors import NpformerError
 from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.shell import COMMANDS, Session
 
-# ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── moving ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -125,7 +125,7 @@ def test_counts_repeats_and_unknown_commands(session):
     assert session.do("") == ""                    # what was refused is not repeated
 
 
-# ── breakpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── breakpoints ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_breakpoints_forwards_and_backwards(session):
@@ -190,7 +190,7 @@ def test_watch_and_who_follow_a_gradient_that_is_added_up(session):
     assert session.watched is None
 
 
-# ── files and help ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files and help ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_save_and_load(session, tmp_path):

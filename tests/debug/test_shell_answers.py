@@ -15,7 +15,7 @@ from npformer.debug.shell import Session
 from npformer.debug.views import pictures, source_text, statistics
 from npformer.nn import functional as F
 
-# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── looking ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
@@ -101,7 +101,7 @@ def test_arrays_too_large_or_not_kept_are_said_in_words():
     refused(session, "set y = 1", "too large to keep")
 
 
-# ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── asking ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_ledger_marks_what_has_come(session):

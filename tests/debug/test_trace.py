@@ -21,7 +21,7 @@ def run(request):
     return model, loss, debug.trace(loss)
 
 
-# ── what must hold of every model ────────────────────────────────────────────────────────────────────────────────────
+# ── what must hold of every model ─────────────────────────────────────────────────────────────────
 
 
 def test_gradients_are_those_of_an_untraced_backward_bit_for_bit(run):
@@ -97,7 +97,7 @@ def test_forward_values_are_recorded(run):
         assert np.array_equal(step.value, again)
 
 
-# ── where steps come from ────────────────────────────────────────────────────────────────────────────────────────────
+# ── where steps come from ─────────────────────────────────────────────────────────────────────────
 
 
 def test_a_step_knows_its_module_line_and_consumers():
@@ -178,7 +178,7 @@ def test_a_walk_under_create_graph_is_recorded_as_one():
     assert np.array_equal(r.trace.gradient(x), x.grad.numpy())
 
 
-# ── from a loss that is there already ────────────────────────────────────────────────────────────────────────────────
+# ── from a loss that is there already ─────────────────────────────────────────────────────────────
 
 
 def test_a_graph_that_is_there_is_completed_from_what_the_tape_kept():
@@ -235,7 +235,7 @@ def test_nothing_recorded():
         debug.recording(which=0)
 
 
-# ── hooks, users' Functions, large arrays ────────────────────────────────────────────────────────────────────────────
+# ── hooks, users' Functions, large arrays ─────────────────────────────────────────────────────────
 
 
 def test_a_hook_shows_in_the_ledger():

@@ -10,7 +10,7 @@ from npformer.debug.examples import example
 from npformer.debug.views.frames import Cursor, leaves, tree
 from npformer.nn import functional as F
 
-# ── a step by itself ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a step by itself ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_blocks_of_a_jacobian():
@@ -184,7 +184,7 @@ def test_replay_finds_a_changed_gradient():
         trace.replay()
 
 
-# ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── frames ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_frames_are_the_four_levels():

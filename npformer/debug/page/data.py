@@ -158,7 +158,8 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
 def frame_rows(root: Frame) -> list[list]:
     """[number of the frame around, label, path, first step, last step, whether it is one step],
     outermost first."""
-    rows, stack = [], [(root, -1)]
+    rows: list[list] = []
+    stack = [(root, -1)]
     while stack:
         frame, parent = stack.pop()
         here, single = len(rows), frame.step is not None

@@ -46,8 +46,9 @@ def group_steps(trace: Trace) -> list[list[TraceStep]]:
     # that fits. A run is what the walk does in one go, so a module that it enters twice is two.
     deepest = max(step.where.count(".") for step in trace) + 1
     for depth in range(deepest, -1, -1):
-        runs = [list(steps) for _, steps in groupby(
-            trace, lambda step, depth=depth: step.where.split(".")[:depth])]
+        names = [step.where.split(".")[:depth] for step in trace]
+        pairs = groupby(zip(names, trace), lambda pair: pair[0])
+        runs = [[step for _, step in run] for _, run in pairs]
         if len(runs) <= MOST_GROUPS:
             break
     # A long run is cut: a chain of operations outside any module would be a single group.

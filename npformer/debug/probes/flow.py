@@ -137,7 +137,8 @@ class GradientFlow(Watch):
         """
         if layer not in self.parameters:
             return ""
-        rms = [record[layer].rms for record in self.records if record[layer].rms is not None]
+        every = (record[layer].rms for record in self.records)
+        rms = [value for value in every if value is not None]
         if not any(rms):
             return "no gradient"
         if not np.isfinite(rms).all():

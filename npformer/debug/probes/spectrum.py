@@ -129,8 +129,8 @@ def jacobian_spectrum(block: Callable[[Tensor], Tensor], x: Tensor, count: int =
         found = [all_singular_values(pull, x, y) for pull in pulls]
         method = "all of them, from the whole Jacobian"
     else:
-        found, bounds, products = zip(*(
-            largest_singular_values(pull, x, y, min(count, *shape)) for pull in pulls))
+        results = [largest_singular_values(pull, x, y, min(count, *shape)) for pull in pulls]
+        found, bounds, products = ([*column] for column in zip(*results))
         method = (f"the largest, each within {max(bounds):.0e}, from {max(products)} products "
                   "with dy/dx and its transpose")
     return Spectrum(found[0], found[1] if additions else None, shape, method)

@@ -144,7 +144,7 @@ def array_with(target, value):
     if array.dtype.kind != "f" and value != array.dtype.type(value):
         raise InputError(f"set: {target.name} is {array.dtype}, so it cannot be {number(value)}")
     try:
-        array[target.index()] = value
+        array[target.subscript()] = value
     except (IndexError, ValueError, OverflowError) as error:
         raise InputError(f"set {target.label}: {error}") from None
     return array

@@ -153,7 +153,8 @@ def format_value(value: Any) -> str:
 def heat(session: Session, rest: str) -> str:
     """Draw NAME in characters: dark where large, - where negative. INDEX chooses in the dims before
     the last two: `heat g 0`, `heat a 0,1`."""
-    name, index = rest, ()
+    name = rest
+    index: tuple[int, ...] = ()
     before, _, last = rest.rpartition(" ")
     if before and last.replace(",", "").replace("-", "").isdigit():
         name, index = before, tuple(int(i) for i in last.split(",") if i)

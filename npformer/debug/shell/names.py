@@ -48,7 +48,7 @@ class Target(NamedTuple):
         parsed = conditions.parsed(f"x{self.rest}")
         return conditions.value_of(parsed, {"x": self.array}, self.label)
 
-    def index(self) -> Any:
+    def subscript(self) -> Any:
         """The index that was typed, () where there is none. Raises InputError."""
         tree = conditions.parsed(f"x{self.rest}")
         if not self.rest:

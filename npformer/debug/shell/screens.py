@@ -142,7 +142,8 @@ def module_screen(frame: Frame, width: int) -> str:
         rows.append(("sent", "", f"{len(outgoing) - 4} more", "", "", ""))
     leaf_rows = [(node.name.removeprefix(frame.path + "."), statistics.shape_of(node),
                   f"|d| {number(norm(d))}") for node, d in parameters[:6]]
-    lines = [f"{name} · {span(frame)}", clip(*label_lines("inside", [inside]), width)]
+    lines = [f"{name} · {span(frame)}"]
+    lines += [clip(line, width) for line in label_lines("inside", [inside])]
     lines += [f"  {line}" for line in columns(rows, left=6)]
     lines += label_lines("leaf", columns(leaf_rows, left=3))
     if len(parameters) > 6:
