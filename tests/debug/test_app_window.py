@@ -37,7 +37,8 @@ def test_a_click_in_the_tree_goes_there_and_a_click_on_its_arrow_opens_it(trace)
         arrow = tree.render_line(y).text.index("▸")
         await pilot.click(tree, offset=(arrow, y))
         await settle(pilot)
-        assert line.is_expanded and len(line.children) == len(where.children) and pilot.app.cursor.at is where
+        assert line.is_expanded and len(line.children) == len(where.children)
+        assert pilot.app.cursor.at is where
         await pilot.click(tree, offset=(x + 4, y + 1))
         await settle(pilot)
         assert pilot.app.cursor.at is where.children[0]
@@ -96,7 +97,8 @@ def test_growing_and_shrinking_the_window(trace):
             await pilot.resize_terminal(width, height)
             await settle(pilot)
             await type_in(pilot, "n", "h")
-        assert pilot.app.query_one("#side").display and pilot.app.query_one("#heat ArrayView", ArrayView).choices
+        assert pilot.app.query_one("#side").display
+        assert pilot.app.query_one("#heat ArrayView", ArrayView).choices
     drive(trace, person)
 
 
