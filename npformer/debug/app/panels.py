@@ -44,7 +44,7 @@ class Look:
             Style(color="rgb({},{},{})".format(*colour))
             for colour in (colours.negative, colours.positive, colours.nan))
 
-    def of(self, role: str) -> Style:
+    def style_of(self, role: str) -> Style:
         """What arrived is blue and what was sent orange, everywhere."""
         return {"arrived": self.arrived, "sent": self.sent}.get(role, Style())
 
@@ -121,7 +121,7 @@ def statistics_table(step, look):
                          justify="left" if i in (0, 1, 2, 3, 8) else "right")
     for row in rows:
         cells = row.cells()
-        style = look.odd if row.nan or row.inf else look.of(row.role)
+        style = look.odd if row.nan or row.inf else look.style_of(row.role)
         table.add_row(*(cells[i] for i in shown), style=style)
     return table
 

@@ -32,7 +32,7 @@ def ledger(session: Session, rest: str) -> str:
         return format_ledger(session, node_named(session, rest))
     if session.frame.step is not None:
         return format_ledger(session, session.frame.step.node)
-    outgoing, _ = screens.sent_out(session.frame)
+    outgoing, _ = screens.outgoing_gradients(session.frame)
     if not outgoing:
         return f"{session.frame.path or 'the model'} sends nothing but to its parameters"
     return "\n".join(format_ledger(session, node) for node, _ in outgoing[:6])

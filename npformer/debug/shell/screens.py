@@ -130,7 +130,7 @@ def module_screen(frame: Frame, width: int) -> str:
     if not steps:
         return ("no step: nothing here leads to a parameter or to an input that requires a "
                 "gradient")
-    outgoing, parameters = sent_out(frame)
+    outgoing, parameters = outgoing_gradients(frame)
     title = f": {frame.trace.title}" if frame.trace.title else ""
     name = f"module {frame.path}" if frame.path else f"the whole model{title}"
     inside = ", ".join(child.label or child.path for child in frame.children)
@@ -151,7 +151,7 @@ def module_screen(frame: Frame, width: int) -> str:
     return "\n".join(lines)
 
 
-def sent_out(frame):
+def outgoing_gradients(frame):
     """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves.
 
     A node may get something from several of the frame's steps, so each d is their sum. What one
