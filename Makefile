@@ -5,21 +5,26 @@ BIN    := $(VENV)/bin
 # Only root may install Debian's packages; others are told what is missing.
 INSTALL = sh -c 'test "$$(id -u)" = 0 || { echo "As root: apt-get install $$*" >&2; exit 1; }; apt-get update -qq && apt-get install -y -qq --no-install-recommends "$$@"' sh
 
-.PHONY: demo test test-gpu lint bench browser page clean
+.PHONY: demo test test-gpu lint dist bench browser page clean
 
 demo: $(VENV)/.cli            ## train, prove the gradients, step through the last backward pass
 	$(BIN)/npformer demo
 
-test: $(VENV)/.test           ## ruff, then every test
-	$(BIN)/ruff check .
+test: lint                    ## ruff and mypy, then every test
 	$(BIN)/python -m pytest
 
 test-gpu: $(VENV)/.test       ## the same tests with arrays on a real GPU, through CuPy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cuda]'
 	NPFORMER_TEST_GPU=1 $(BIN)/python -m pytest -m gpu
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test           ## ruff, and mypy over the package
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+dist: $(VENV)/.dist           ## the sdist and the wheel, checked as PyPI would check them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/.test          ## one training step here beside PyTorch's
 	$(BIN)/python tests/bench/step.py

@@ -6,18 +6,31 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 import npformer
 from npformer import cli
+from npformer.core.operation import REGISTRY, Fused
 
 ROOT = Path(__file__).parents[1]
 
 
+def writer(name):
+    """The script that writes a page of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_page", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_table_of_operations_is_in_step_with_the_registry():
-    spec = importlib.util.spec_from_file_location("operations_page", ROOT / "docs" / "operations.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
     written = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert written == page.table(), "run python docs/operations.py"
+    assert written == writer("operations").table(), "run python docs/operations.py"
+
+
+def test_the_page_of_public_names_is_in_step_with_the_package():
+    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert written == writer("api").page(), "run python docs/api.py"
 
 
 def test_the_example_in_the_package_docstring_runs():
@@ -26,7 +39,7 @@ def test_the_example_in_the_package_docstring_runs():
 
 
 def test_links_between_documents_lead_somewhere():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "demos").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "demos").glob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
@@ -82,3 +95,54 @@ def test_the_example_of_the_judge_says_what_the_page_says():
     for line in told.splitlines():                 # the sentences; errors of 1e-11 depend on the machine
         if "WRONG" in line or "factor" in line or "wrong" in line:
             assert line.strip() in str(names["report"]), line
+
+
+# ── the numbers that the README states ─────────────────────────────────────────────────────────
+
+# What README.md says, with its number in the place of (N), and what is true. Numbers that a bench
+# measured are not here: they depend on the machine.
+COUNTED = {
+    r"(N) operations with a rule of their own": lambda: len(REGISTRY),
+    r"own, (N) of them fused": lambda: sum(isinstance(op, Fused) for op in REGISTRY.values()),
+    r"\*\* (N) kinds of findings": lambda: len(npformer.verify.KINDS),
+    r"of (N) kinds; plain NumPy": lambda: len(npformer.verify.KINDS),
+    r"tried on (N) planted mistakes": lambda: len(npformer.verify.mutants.mutants()),
+    r"demos/README.md\): (N) scripts": lambda: len(list((ROOT / "demos").glob("*.py"))),
+    r"and (N) \[probes\]": lambda: len(re.findall("^## ", text_of("docs/probes.md"), re.M)),
+    r"probes.md\): (N) questions": lambda: len(re.findall("^## ", text_of("docs/probes.md"), re.M)),
+}
+ROUGHLY = {
+    r"the engine is about (N) lines": lambda: lines_in("core"),
+    r"the operations about (N)": lambda: lines_in("ops"),
+}
+WORDS = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+
+
+def text_of(name):
+    """A text file of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def lines_in(folder):
+    """The lines of the Python files in a folder of the package."""
+    return sum(len(path.read_text(encoding="utf-8").splitlines())
+               for path in (ROOT / "npformer" / folder).rglob("*.py"))
+
+
+def stated(pattern):
+    """The number that the README has in a sentence."""
+    readme = " ".join(text_of("README.md").split())
+    found = re.findall(pattern.replace("(N)", r"([\d,]+|[a-z]+)"), readme)
+    assert len(found) == 1, f"README.md says {pattern!r} {len(found)} times"
+    return WORDS[found[0]] if found[0] in WORDS else int(found[0].replace(",", ""))
+
+
+@pytest.mark.parametrize("pattern", COUNTED)
+def test_numbers_in_the_readme_are_counted(pattern):
+    assert stated(pattern) == COUNTED[pattern]()
+
+
+@pytest.mark.parametrize("pattern", ROUGHLY)
+def test_sizes_in_the_readme_are_right_within_a_tenth(pattern):
+    true = ROUGHLY[pattern]()
+    assert abs(stated(pattern) - true) <= true / 10, f"it is {true}"

@@ -1,18 +1,21 @@
 """What a user's type checker knows of npformer: mypy over a small program, as text."""
 
 import importlib.util
+import inspect
 import os
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
+import sysconfig
 import types
 
 import pytest
 
 import npformer
 import npformer.nn.functional as F
-from npformer import nn, optim
+from npformer import cli, nn, optim, verify
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 
@@ -93,10 +96,12 @@ def mypy(program, folder, *more):
     (folder / "program.py").write_text(program)
     settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary",
                 *more]
-    home = pathlib.Path(npformer.__file__).parents[1]
+    home = str(pathlib.Path(npformer.__file__).parents[1])
+    # mypy finds an installed package by itself, and refuses site-packages in MYPYPATH.
+    path = {} if home == sysconfig.get_path("purelib") else {"MYPYPATH": home}
     done = subprocess.run([sys.executable, "-m", "mypy", *settings, "program.py"], cwd=folder, text=True,
-                          capture_output=True, env={**os.environ, "MYPYPATH": str(home)})
-    assert done.returncode in (0, 1), done.stderr
+                          capture_output=True, env={**os.environ, **path})
+    assert done.returncode in (0, 1) and not done.stderr, done.stderr
     remarks = [re.fullmatch(r"program\.py:(\d+): (?:error|note): (.*)", line) for line in done.stdout.splitlines()]
     return [(int(m[1]), m[2]) for m in remarks if m]
 
@@ -137,9 +142,51 @@ def test_every_public_name_is_exported_and_known(tmp_path):
     uses = [f"{module}.{name}" for module, found in names.items() for name in sorted(found)]
     imports = "import npformer as npf\nimport npformer.nn.functional as F\nfrom npformer import nn, optim\n"
     said = mypy(imports + "".join(f"reveal_type({use})\n" for use in uses), tmp_path, "--no-implicit-reexport")
+    assert len(said) >= len(uses)                  # one remark at least for each name
     unknown = [(uses[line - 4], text) for line, text in said if '"Any"' in text or "Revealed" not in text]
     assert not unknown, "import it `as` itself; what is loaded late, under TYPE_CHECKING in npformer/__init__.py"
 
 
 def test_the_package_says_that_it_is_typed():
     assert pathlib.Path(npformer.__file__).with_name("py.typed").exists()
+
+
+def unannotated(function):
+    """The parameters of a function without an annotation, and "return" if it does not say that."""
+    found = inspect.signature(function)
+    names = [name for name, p in found.parameters.items()
+             if p.annotation is p.empty and name not in ("self", "cls")]
+    return names + (["return"] if found.return_annotation is found.empty else [])
+
+
+def functions_of(name, value):
+    """(name, function) of a function, or of each public method and property of a class."""
+    if not inspect.isclass(value):
+        yield name, inspect.unwrap(value)
+        return
+    for part, found in vars(value).items():
+        function = getattr(found, "fget", None) or getattr(found, "__func__", found)
+        if inspect.isfunction(function) and not part.startswith("_"):
+            yield f"{name}.{part}", function
+
+
+def judge_and_commands():
+    """What users call of the judge; the entry of the command line, and of each command."""
+    for module in (verify, verify.golden, verify.mutants, verify.strategies):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value) or inspect.isclass(value):
+                yield from functions_of(f"{module.__name__}.{name}", value)
+    yield "npformer.cli.main", cli.main
+    for found in pkgutil.iter_modules(cli.__path__):
+        module = importlib.import_module(f"{cli.__name__}.{found.name}")
+        if hasattr(module, "run"):
+            yield f"{module.__name__}.run", module.run
+
+
+def test_the_judge_and_the_commands_are_annotated():
+    """mypy looks into a function only if it has annotations, and so does a user's editor."""
+    found = dict(judge_and_commands())
+    assert len(found) > 30 and "npformer.cli.step.run" in found
+    missing = {name: unannotated(function) for name, function in found.items()}
+    assert {name: names for name, names in missing.items() if names} == {}

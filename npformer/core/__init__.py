@@ -1,1 +1,2 @@
-"""The floor that everything stands on: errors, arrays, operations, and the tape with its one backward walk."""
+"""The floor that everything stands on: errors, arrays, operations, and the tape with its one
+backward walk."""

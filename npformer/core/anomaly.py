@@ -1,6 +1,8 @@
-"""Where the first NaN or infinity came from: told to the operation that made it, out of what, and for which reason.
+"""Where the first NaN or infinity came from: told to the operation that made it, out of what, and
+for which reason.
 
-A NaN always counts. An infinity counts where an operation makes it out of finite numbers: a mask of −∞ is meant.
+A NaN always counts. An infinity counts where an operation makes it out of finite numbers: a mask of
+−∞ is meant.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from .facts import facts_of, number
 
 
 def refuse_nan(node, g, sent):
-    """For `state.check`: raise GraphError where a node sends NaN to one of its parents, as PyTorch's anomaly mode does."""
+    """For `state.check`: raise GraphError where a node sends NaN to one of its parents, as
+    PyTorch's anomaly mode does."""
     refuse_sent(node, g, sent, ("NaN",))
 
 
 def refuse_sent(node, g, sent, kinds=("NaN", "infinity")):
-    """For `state.check`: raise GraphError where a gradient rule makes a NaN, or an infinity out of finite numbers."""
+    """For `state.check`: raise GraphError where a gradient rule makes a NaN, or an infinity out of
+    finite numbers."""
     kept = (*node.kept, node.y)
     values = {"g": array_of(g), **{node.op.name_of(i) if i < len(node.kept) else "y": a
                                 for i, a in enumerate(kept) if a is not None}}
@@ -32,7 +36,8 @@ def refuse_sent(node, g, sent, kinds=("NaN", "infinity")):
 
 
 def refuse_output(node, arguments, y):
-    """For `state.observer`: raise GraphError where an operation's output holds a NaN, or an infinity that it made."""
+    """For `state.observer`: raise GraphError where an operation's output holds a NaN, or an
+    infinity that it made."""
     values = {**{node.op.name_of(i): a for i, a in enumerate(arguments)}, **node.options}
     kind = what_it_made(y, values)
     if kind is not None:
@@ -43,7 +48,8 @@ def refuse_output(node, arguments, y):
 
 
 def what_it_made(array, sources):
-    """"NaN" or "infinity", if `array` holds one that was made of `sources`; None if it was in them, or there is none."""
+    """"NaN" or "infinity", if `array` holds one that was made of `sources`; None if it was in them,
+    or there is none."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None
     if np.isnan(array).any():
@@ -61,7 +67,7 @@ def array_of(d):
     return getattr(d, "array", d)
 
 
-# ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is said ──────────────────────────────────────────────────────────────────────────────────
 
 
 def words_of_place(node):
@@ -86,8 +92,9 @@ def facts_in_words(values):
 
 @np.errstate(all="ignore")
 def reason(op, kind, values, made, result):
-    """One sentence: why an operation made `made` ("NaN" or "infinity") out of `values`: what its block says of it, by the
-    first of its facts of that kind ("undefined", "steep") that holds; else what can be said of any operation."""
+    """One sentence: why an operation made `made` ("NaN" or "infinity") out of `values`: what its
+    block says of it, by the first of its facts of that kind ("undefined", "steep") that holds; else
+    what can be said of any operation."""
     named = {name: np.asarray(a, like=result) for name, a in values.items() if is_number(a) or isinstance(a, int)}
     for fact in getattr(op, "facts", ()):          # a user's own Function has none
         there = fact.mask(named) if fact.kind == kind else None

@@ -1,7 +1,8 @@
 """Where arrays live: NumPy's on the CPU or CuPy's on the GPU, and moving between them.
 
-Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy hands the call on to CuPy when x lives
-on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to ask for a device; that is done here.
+Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy hands the call on
+to CuPy when x lives on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to
+ask for a device; that is done here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _NAMES = {"numpy": "cpu", "cpu": "cpu", "cupy": "cuda", "cuda": "cuda", "gpu": "
 
 
 def cupy() -> ModuleType:
-    """The module CuPy, once it is sure to work; otherwise a DeviceError that says what is missing."""
+    """The module CuPy, once it is sure to work; otherwise a DeviceError that says what is
+    missing."""
     try:
         module = importlib.import_module("cupy")
         runtime = module.cuda.runtime
@@ -47,7 +49,8 @@ def cupy() -> ModuleType:
 
 
 def device_name(device: DeviceLike | None) -> str:
-    """'cpu' or 'cuda' for whatever names a device: 'cuda:0', 'cupy', 'numpy', a Device, or None (the default)."""
+    """'cpu' or 'cuda' for whatever names a device: 'cuda:0', 'cupy', 'numpy', a Device, or None
+    (the default)."""
     if device is None:
         return _default["device"]
     kind, _, number = str(device).partition(":")
@@ -81,7 +84,8 @@ def to_numpy(array) -> np.ndarray:
 
 
 def set_backend(name: DeviceLike) -> None:
-    """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda'). Fails at once if it cannot work."""
+    """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda'). Fails at once if it
+    cannot work."""
     device = device_name(name)
     module_for(device)
     _default["device"] = device
@@ -111,7 +115,8 @@ def backend_from_environment() -> None:
 
 
 def started_as_command() -> bool:
-    """Whether this process is the command `npformer` or `python -m npformer`, which word their errors themselves."""
+    """Whether this process is the command `npformer` or `python -m npformer`, which word their
+    errors themselves."""
     return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") in ("npformer", "-m")
 
 

@@ -1,4 +1,5 @@
-"""Which dims of an operation's arguments line up with which of its output, in letters, as einsum writes them.
+"""Which dims of an operation's arguments line up with which of its output, in letters, as einsum
+writes them.
 
 An operation says so in its block, and the page, the judge, the probes and the docs read it there:
 
@@ -7,12 +8,14 @@ An operation says so in its block, and the page, the judge, the probes and the d
     "ab -> ac"                   one dim is mixed: every entry along c reads all of b (softmax over the last dim)
     "ab -> ac; b <= c"           the same, but only the entries up to its own (cumsum); also b >= c, b = c + 2, b = 4 - c
     "ab -> a1"                   b is reduced, and stays as a dim of size 1
-    "...n?m, ...mp? -> ...n?p?"  a dim with ? may be missing, as in a gufunc's signature (NumPy, NEP 20)
+    "...n?m, ...mp? -> ...n?p?"  a dim with ? may be missing, as in a gufunc's signature (NumPy, NEP
+    20)
     "(...) -> (...)"             the same place in row-major order, as einops writes it (reshape)
     "[...] -> ..."               each entry of y is an entry of x that an index picks, as einx writes it (getitem)
     "... -> [...]"               each entry of x is added to an entry of y that an index names (put)
 
-Where the letters depend on options or shapes, the block gives a function that names what it reads, as a gradient rule
+Where the letters depend on options or shapes, the block gives a function that names what it reads,
+as a gradient rule
 does: `dims=lambda x_shape, dim: along(x_shape, dim, "s -> t")`.
 """
 
@@ -31,9 +34,10 @@ CONDITION = re.compile(r"(\w) (<=|>=|=) (-?)(?:(\d+) ([+-]) )?(\w)(?: ([+-]) (\d
 class Lined(NamedTuple):
     """How the dims of one argument x line up with those of y.
 
-    x, y: a letter for each dim, "1" for a dim of size 1 that stands for a reduced one. ties: (dim of x, dim of y, sign,
-    offset), where the index along x's is sign · (the index along y's) + offset. bounds: (dim of x, dim of y, sign): the
-    index along x's is at most (1) or at least (−1) that along y's. by_index: "" or which side an index decides: "x", "y".
+    x, y: a letter for each dim, "1" for a dim of size 1 that stands for a reduced one. ties: (dim
+    of x, dim of y, sign, offset), where the index along x's is sign · (the index along y's) +
+    offset. bounds: (dim of x, dim of y, sign): the index along x's is at most (1) or at least (−1)
+    that along y's. by_index: "" or which side an index decides: "x", "y".
     """
 
     x: str
@@ -50,7 +54,8 @@ class Lined(NamedTuple):
 
     @property
     def mixed(self) -> bool:
-        """Whether y has a dim that x has not, in the place of one that is gone (softmax) or as a new one (linear)."""
+        """Whether y has a dim that x has not, in the place of one that is gone (softmax) or as a
+        new one (linear)."""
         return any(c not in self.x and c != "1" for c in self.y)
 
     @property
@@ -62,7 +67,8 @@ class Lined(NamedTuple):
 
 
 def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
-    """The dims of argument `i`, for arguments of these shapes (of a variadic operation, all written alike or by letter)."""
+    """The dims of argument `i`, for arguments of these shapes (of a variadic operation, all written
+    alike or by letter)."""
     arguments, y, conditions = split(text)
     pattern = arguments[i if i < len(arguments) else -1]
     if "[" in pattern or "[" in y:
@@ -73,7 +79,8 @@ def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
                if len(shape) < len(re.findall(r"\w", p))}
     xs, ys = (spell(p, len(shape), missing) for p, shape in ((pattern, shapes[i]), (y, y_shape)))
     ties = [(k, ys.index(c), 1, 0) for k, c in enumerate(xs)
-            if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]     # size 1 repeated: tied to nothing
+            # size 1 repeated: tied to nothing
+            if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]
     bounds = []
     for condition in conditions:
         found = CONDITION.fullmatch(condition)
@@ -98,7 +105,8 @@ def split(text: str) -> tuple[list[str], str, list[str]]:
 
 
 def spell(pattern: str, ndim: int, missing: set[str]) -> str:
-    """A letter for each dim: `...` becomes as many capitals as are left, the last of them the innermost."""
+    """A letter for each dim: `...` becomes as many capitals as are left, the last of them the
+    innermost."""
     letters = re.sub(r"(\w)\?", lambda m: "" if m[1] in missing else m[1], pattern)
     named = letters.replace("...", "")
     lead = ndim - len(named)
@@ -108,7 +116,8 @@ def spell(pattern: str, ndim: int, missing: set[str]) -> str:
 
 
 def along(shape: tuple, dim, pattern: str, keepdim: bool = False) -> str:
-    """The dims of an operation along `dim` (one, several, or None for all) of an array of this shape; the rest is kept.
+    """The dims of an operation along `dim` (one, several, or None for all) of an array of this
+    shape; the rest is kept.
 
     pattern: "s -> t" mixes, "s ->" reduces; n in a condition is the size of the dim.
     """

@@ -31,7 +31,8 @@ def set_default_dtype(dtype: DType) -> None:
 
 
 def as_dtype(dtype: DType | None) -> Any:
-    """A NumPy dtype for whatever names one: npf.float32, np.float32, 'float32', float, int, bool; None stays None."""
+    """A NumPy dtype for whatever names one: npf.float32, np.float32, 'float32', float, int, bool;
+    None stays None."""
     if dtype is None:
         return None
     if dtype is float:
@@ -53,12 +54,13 @@ def is_float(dtype: np.dtype) -> bool:
 def promote(operands, floating=False):
     """The operands of an elementwise operation, brought to the dtype that PyTorch computes in.
 
-    Category decides first (bool < int < float); within it arrays with dims outrank 0-d ones, which outrank Python
-    numbers; then the wider wins. So float32 (3,) with float64 () stays float32, and int64 with float32 is float32.
-    `floating` lifts integers to the default float dtype (exp, sqrt, division).
+    Category decides first (bool < int < float); within it arrays with dims outrank 0-d ones, which
+    outrank Python numbers; then the wider wins. So float32 (3,) with float64 () stays float32, and
+    int64 with float32 is float32. `floating` lifts integers to the default float dtype (exp, sqrt,
+    division).
     """
     common = None
-    for a in operands:                             # the usual case, decided without looking further: one float dtype
+    for a in operands:  # the usual case, decided without looking further: one float dtype
         dtype = getattr(a, "dtype", None)
         if dtype is None or dtype is common:
             continue
@@ -76,7 +78,7 @@ def promote(operands, floating=False):
 
 def _result_dtype(operands):
     rank = {"b": 0, "u": 1, "i": 1, "f": 2}
-    best = {}                                      # (category, priority) -> dtype; priority: dims 2, 0-d 1, number 0
+    best = {}  # (category, priority) -> dtype; priority: dims 2, 0-d 1, number 0
     for a in operands:
         if hasattr(a, "dtype"):
             dtype, priority = a.dtype, 2 if a.ndim else 1

@@ -1,7 +1,7 @@
 """What can be said of an array's numbers: one record of facts, one norm, one way to write a number.
 
-Steps, traces and every viewer read these. Before there was one record, a summary in the trace, a row in the shell and an
-entry in the page each worked the same numbers out, and they could differ.
+Steps, traces and every viewer read these. Before there was one record, a summary in the trace, a
+row in the shell and an entry in the page each worked the same numbers out, and they could differ.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NOTHING = "·"                                      # stands where there is no n
 class ArrayFacts:
     """The facts of an array. It also stands in a trace for an array that was too large to keep.
 
-    min, max, mean: of the finite entries, None where there are none; norm: ‖·‖₂ of them. zeros, nan, inf: how many
-    entries are so.
+    min, max, mean: of the finite entries, None where there are none; norm: ‖·‖₂ of them. zeros,
+    nan, inf: how many entries are so.
     """
 
     shape: tuple[int, ...]
@@ -65,7 +65,8 @@ def facts_of(array: np.ndarray | ArrayFacts) -> ArrayFacts:
 
 @np.errstate(over="ignore")
 def norm(value: Any) -> Any:
-    """‖value‖₂ of an array or a Tensor, in float64 so that float32 and float16 do not overflow; of facts, their own.
+    """‖value‖₂ of an array or a Tensor, in float64 so that float32 and float16 do not overflow; of
+    facts, their own.
 
     None for what is no array.
     """

@@ -1,7 +1,8 @@
-"""Inside one step of a backward pass: its Jacobian, its definition step by step, the terms of its rule, and a check.
+"""Inside one step of a backward pass: its Jacobian, its definition step by step, the terms of its
+rule, and a check.
 
-Each looks at a `Step` alone, on the values that it was recorded with. `Step` has a method for each; they stand here
-because an ordinary backward pass needs none of them.
+Each looks at a `Step` alone, on the values that it was recorded with. `Step` has a method for each;
+they stand here because an ordinary backward pass needs none of them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from .numeric import Truth, one_sided, true_gradient
 from .operation import Fused, Primitive
 
 LARGE = 4_000_000                                  # entries of a Jacobian that is built at once
-LOOKED_AT = 60                                     # entries of an input that `check` holds against finite differences
-PATHS = 40                                         # ways through a definition that `terms` tells apart
+LOOKED_AT = 60  # entries of an input that `check` holds against finite differences
+PATHS = 40  # ways through a definition that `terms` tells apart
 
 
 def argument_number(step, argument):
@@ -35,7 +36,8 @@ def argument_number(step, argument):
 
 
 def values_of(step):
-    """The arguments of a step, all of them; a GraphError where the tape kept only what its rule reads."""
+    """The arguments of a step, all of them; a GraphError where the tape kept only what its rule
+    reads."""
     lost = [step.node.op.name_of(i) for i, a in enumerate(step.arguments)
             if a is None and not isinstance(step.node.op, Fused) and step.node.shapes[i] != ()]
     if lost or not step.arguments:
@@ -44,11 +46,12 @@ def values_of(step):
     return step.arguments
 
 
-# ── the Jacobian ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the Jacobian ──────────────────────────────────────────────────────────────────────────────────
 
 
 def jacobian(step, argument, rows=None, columns=None):
-    """d(output)/d(argument), or the block of it that `rows` (of the output) and `columns` (of the argument) choose."""
+    """d(output)/d(argument), or the block of it that `rows` (of the output) and `columns` (of the
+    argument) choose."""
     i = argument_number(step, argument)
     node = step.node
     rows, columns = (chosen(name, index, node_shape) for name, index, node_shape in (
@@ -57,7 +60,7 @@ def jacobian(step, argument, rows=None, columns=None):
         raise ValueRangeError(f"{step.op}: d(output)/d{node.op.name_of(i)} is {node.shape} x {node.shapes[i]}, "
                               f"{rows.size * columns.size:,} entries.\n  Ask for a part: "
                               "jacobian(argument, rows=0) or jacobian(argument, rows=..., columns=...)")
-    view = copy.copy(node)                         # the walk may have freed the node; the step has what it kept
+    view = copy.copy(node)  # the walk may have freed the node; the step has what it kept
     view.kept, view.y, view.saved, view.parents = step.kept, step.output, step.saved, step.parents
     one_hot = np.zeros_like(step.upstream, shape=(int(np.prod(node.shape)),))
     block = np.empty((rows.size, columns.size), step.upstream.dtype)
@@ -79,7 +82,7 @@ def chosen(name, index, shape):
         raise ValueRangeError(f"jacobian(..., {name}={index!r}): {error}") from None
 
 
-# ── the definition, and the terms of a rule ──────────────────────────────────────────────────────────────────────────
+# ── the definition, and the terms of a rule ───────────────────────────────────────────────────────
 
 
 def run_definition(step):
@@ -101,7 +104,8 @@ def run_definition(step):
 
 @dataclass
 class Term:
-    """One additive term of a gradient rule: what comes by one way through the definition, output first."""
+    """One additive term of a gradient rule: what comes by one way through the definition, output
+    first."""
 
     way: str
     value: np.ndarray
@@ -116,14 +120,15 @@ class Term:
 
 
 def terms(step):
-    """{argument: [Term, ...]}: what each way through the definition adds to its gradient; they add up to it."""
+    """{argument: [Term, ...]}: what each way through the definition adds to its gradient; they add
+    up to it."""
     names = {i: step.node.op.name_of(i) for i, d in enumerate(step.sent) if d is not None}
     if not isinstance(step.node.op, Fused):
         return {name: [Term(step.op, step.sent[i])] for i, name in names.items()}
     inputs, y = run_definition(step)
     found = {inputs[i].node: {} for i in names}    # leaf -> way -> what came by it
     ways = [(y.node, step.upstream, ())]
-    while ways:                                    # every way by itself: at a fork the gradient goes both ways, whole
+    while ways:  # every way by itself: at a fork the gradient goes both ways, whole
         node, g, way = ways.pop()
         if node.op is None:
             label = " ← ".join(reversed(way))
@@ -137,12 +142,13 @@ def terms(step):
             for i, name in names.items()}
 
 
-# ── finite differences of one step ───────────────────────────────────────────────────────────────────────────────────
+# ── finite differences of one step ────────────────────────────────────────────────────────────────
 
 
 @dataclass
 class StepCheck:
-    """What `step.check()` found: the largest error of each gradient, relative to its largest entry. True if all is right."""
+    """What `step.check()` found: the largest error of each gradient, relative to its largest entry.
+    True if all is right."""
 
     op: str
     errors: dict[str, float]
@@ -158,9 +164,11 @@ class StepCheck:
 
 
 def check(step):
-    """This step's rule against central differences of its operation, with the upstream that arrived.
+    """This step's rule against central differences of its operation, with the upstream that
+    arrived.
 
-    Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out. GraphError where nothing is left.
+    Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out.
+    GraphError where nothing is left.
     """
     name, found = step.node.op.name_of, list(held(step, values_of(step)))
     return StepCheck(step.op, {name(h.argument): float(h.error.max(initial=0)) for h in found},
@@ -181,7 +189,8 @@ class Held(NamedTuple):
 
 
 def held(step, arguments):
-    """A Held for each gradient that a step sent, at a few places of each. GraphError where that cannot be done."""
+    """A Held for each gradient that a step sent, at a few places of each. GraphError where that
+    cannot be done."""
     values = [np.array(devices.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
               for a in arguments]
     g, op = np.asarray(devices.to_numpy(step.upstream), dtype=float), step.node.op
@@ -189,7 +198,8 @@ def held(step, arguments):
         raise GraphError(f"{op.name}: what arrived holds NaN or infinity, so there is nothing to hold its rule against")
     compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)      # noqa: E731
     with np.errstate(all="ignore"):
-        counts = np.isfinite(compute(values)) | (g != 0)               # a masked score is −∞, and no gradient comes to it
+        # a masked score is −∞, and no gradient comes to it
+        counts = np.isfinite(compute(values)) | (g != 0)
     forward = lambda xs: np.where(counts, compute(xs), 0.0)            # noqa: E731
     for i, d in enumerate(step.sent):
         if d is not None:
@@ -207,7 +217,8 @@ def one_held(step, forward, values, i, a, g):
     truth = truth.only(there)
     dtype = step.upstream.dtype
     allowed, coarser = (1e-6 if dtype.itemsize == 8 else 1e-3), np.finfo(dtype).eps / np.finfo(float).eps
-    # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against itself.
+    # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against
+    # itself.
     scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a[np.isfinite(a)]).max(initial=0),
                 coarser * truth.rounding.max(initial=0) / allowed, 1e-300)
     sent = a[truth.places]
@@ -220,13 +231,15 @@ def one_held(step, forward, values, i, a, g):
 
 
 def on_a_kink(forward, values, i, place, g, slope, slack):
-    """Whether the slopes to the left and right differ there, and `slope` lies between them: then any such value will do."""
+    """Whether the slopes to the left and right differ there, and `slope` lies between them: then
+    any such value will do."""
     low, high = sorted(one_sided(forward, values, values[i], np.unravel_index(place, values[i].shape), g))
     return high - low > slack and low - slack <= slope <= high + slack
 
 
 def spread(a):
-    """Flat places worth a look: all of a small array; the largest entries and evenly spread ones of a large one."""
+    """Flat places worth a look: all of a small array; the largest entries and evenly spread ones of
+    a large one."""
     if a.size <= LOOKED_AT:
         return np.arange(a.size)
     return np.unique([*np.argsort(-np.abs(a))[:LOOKED_AT // 2], *np.linspace(0, a.size - 1, LOOKED_AT // 2).astype(int)])

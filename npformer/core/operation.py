@@ -1,7 +1,9 @@
-"""Operations: a formula, its gradient rule, its dims and its samples in one block, and the registry of them all.
+"""Operations: a formula, its gradient rule, its dims and its samples in one block, and the registry
+of them all.
 
-A `Primitive` has one gradient rule for each array argument. A `Fused` operation is its definition in primitives, with a
-fast forward and a hand-derived backward. Called with Boxes, either runs and leaves a `Node` on the tape.
+A `Primitive` has one gradient rule for each array argument. A `Fused` operation is its definition
+in primitives, with a fast forward and a hand-derived backward. Called with Boxes, either runs and
+leaves a `Node` on the tape.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from .tape import Box, Node, collect, state, unwatched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REGISTRY: dict[str, Operation] = {}                # every operation by name: tests, docs and the debugger read it
+REGISTRY: dict[str, Operation] = {}  # every operation by name: tests, docs and the debugger read it
 
 
 class Fact(NamedTuple):
-    """Something that is so where a condition on some values holds: an operation is flat there, undefined or steep."""
+    """Something that is so where a condition on some values holds: an operation is flat there,
+    undefined or steep."""
 
     kind: str                                      # flat, undefined or steep
     words: str
@@ -34,12 +37,14 @@ class Fact(NamedTuple):
     at: str = ""
 
     def mask(self, values: dict[str, Any]) -> Any:
-        """Where it is so: a mask, or None where a value that the condition names is not among `values`."""
+        """Where it is so: a mask, or None where a value that the condition names is not among
+        `values`."""
         wanted = signature(self.where).parameters
         return self.where(*[values[name] for name in wanted]) if set(wanted) <= set(values) else None
 
     def in_words(self, name: str, mask: Any, values: dict[str, Any]) -> str:
-        """The words for argument `name`, with the numbers of a mask and of the value that it was made from."""
+        """The words for argument `name`, with the numbers of a mask and of the value that it was
+        made from."""
         read = next(iter(signature(self.where).parameters), name)
         mask, looked_at = np.asarray(mask), np.asarray(values.get(read, 0))
         some = looked_at.size > 0
@@ -49,9 +54,10 @@ class Fact(NamedTuple):
 
 
 class Operation:
-    """A formula and how gradients pass through it. Call it with Boxes to record it, with arrays to compute it."""
+    """A formula and how gradients pass through it. Call it with Boxes to record it, with arrays to
+    compute it."""
 
-    promotes = None                                # None: dtypes as they come; "common", "float": see dtypes.promote
+    promotes = None  # None: dtypes as they come; "common", "float": see dtypes.promote
 
     def __init__(self, function: Callable, dims: str | Callable | None = None, promotes: str | None = None) -> None:
         self.name = function.__name__.rstrip("_")
@@ -80,7 +86,7 @@ class Operation:
                 return record(self, args, options)
         try:
             return self.compute(*args, **options)
-        except (TypeError, AttributeError) as error:           # what came is neither a Tensor nor an array
+        except (TypeError, AttributeError) as error:  # what came is neither a Tensor nor an array
             if isinstance(error, NpformerError):
                 raise
             self.fail(error, args)
@@ -90,16 +96,17 @@ class Operation:
         return f"{self.variadic}[{i}]" if self.variadic else self.names[i]
 
     def samples(self, *args, **options) -> None:
-        """Note an example for the laws: shapes, or functions of a random generator, for arrays; options as they are."""
+        """Note an example for the laws: shapes, or functions of a random generator, for arrays;
+        options as they are."""
         self.examples.append((args, options))
 
-    # ── what else is known of it ─────────────────────────────────────────────────────────────────────────────────────
+    # ── what else is known of it ──────────────────────────────────────────────────────────────────
 
     def set_dims(self, dims):
         """Take the dims, and refuse an operation that says nothing of them.
 
-        A default of "entry by entry" was tried: an operation that forgot its dims was then drawn wrongly in the page,
-        and nothing failed.
+        A default of "entry by entry" was tried: an operation that forgot its dims was then drawn
+        wrongly in the page, and nothing failed.
         """
         if dims is None:
             raise GraphError(f"{self.name}: which dims of its arguments line up with which of its output? Say so in its "
@@ -112,11 +119,13 @@ class Operation:
                              f"{sorted(known)}")
 
     def line_up(self, node, i: int) -> Lined:
-        """How the dims of argument `i` of a node of this operation line up with those of its output."""
+        """How the dims of argument `i` of a node of this operation line up with those of its
+        output."""
         return line_up(self.dims_of(node, i), i, node.shapes, node.shape)
 
     def dims_of(self, node, i: int = 0) -> str:
-        """The dims in letters, for a node's shapes and options; of a variadic operation, those of argument `i`."""
+        """The dims in letters, for a node's shapes and options; of a variadic operation, those of
+        argument `i`."""
         if isinstance(self.dims, str):
             return self.dims
         return self.dims(*[self.value_of(name, i, None, node, (), None) for name in self.dims_read])
@@ -127,16 +136,19 @@ class Operation:
         return self.dims == ELEMENTWISE
 
     def flat(self, words: str, at: str = "", **where: Callable) -> None:
-        """Say where no gradient passes to an argument: by its name, a condition on the values that it names.
+        """Say where no gradient passes to an argument: by its name, a condition on the values that
+        it names.
 
-        words: the reason; {count} of {size} entries are so, {name} is the argument, {read} the value that was looked at,
-        {least} and {most} its extremes. at: whose entries the condition is about, where it shuts the way for them:
-        letters of the dims, or "xy" where x and y have the same.
+        words: the reason; {count} of {size} entries are so, {name} is the argument, {read} the
+        value that was looked at, {least} and {most} its extremes. at: whose entries the condition
+        is about, where it shuts the way for them: letters of the dims, or "xy" where x and y have
+        the same.
         """
         self.facts += [Fact("flat", words, condition, name, at) for name, condition in where.items()]
 
     def undefined(self, words: str, where: Callable) -> None:
-        """Say where the value is NaN or infinite, by a condition on the values that it names, and why."""
+        """Say where the value is NaN or infinite, by a condition on the values that it names, and
+        why."""
         self.facts.append(Fact("undefined", words, where))
 
     def steep(self, words: str, where: Callable) -> None:
@@ -144,16 +156,18 @@ class Operation:
         self.facts.append(Fact("steep", words, where))
 
     def mistake(self, kind: str, words: str, **rules: Callable) -> None:
-        """A wrong rule that people write, by argument, as in `vjps`: the judge tries it. kind: one of verify's findings."""
+        """A wrong rule that people write, by argument, as in `vjps`: the judge tries it. kind: one
+        of verify's findings."""
         self.mistakes.append((kind, words, rules))
 
     def weighs(self, weights: Callable, argument: str | None = None) -> None:
-        """Say that `weights`, of the values that it names, are weights that add up to 1 over their last dim, and which
-        argument they are laid on; none if they are the output."""
+        """Say that `weights`, of the values that it names, are weights that add up to 1 over their
+        last dim, and which argument they are laid on; none if they are the output."""
         self.weights = weights, argument
 
     def value_of(self, name, i, g, node, kept, y):
-        """What a rule means by `name`, when it is asked for the gradient of argument `i` of `node`."""
+        """What a rule means by `name`, when it is asked for the gradient of argument `i` of
+        `node`."""
         if name == "g":
             return g
         if name in self.options:
@@ -166,7 +180,7 @@ class Operation:
             return node.shapes[self.names.index(name.removesuffix("_shape"))]
         return {"i": i, "shapes": node.shapes, "arrays": kept}[name]
 
-    # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── words ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def formula(self):
@@ -174,7 +188,8 @@ class Operation:
         return self.__doc__.split("    d", 1)[0].splitlines()[0].strip()
 
     def fail(self, error, args):
-        """Raise `error`, which an array library raised in the depths, in the words of this operation."""
+        """Raise `error`, which an array library raised in the depths, in the words of this
+        operation."""
         self.check_devices(args)
         operands = {self.name_of(i): a for i, a in enumerate(args)}
         call = f"{self.name}({', '.join(operands)})"
@@ -206,19 +221,22 @@ class Operation:
 
 
 class Primitive(Operation):
-    """An operation with a gradient rule for each array argument, which works on arrays and on Boxes alike."""
+    """An operation with a gradient rule for each array argument, which works on arrays and on Boxes
+    alike."""
 
     def __init__(self, function, dims=None, promotes=None):
         super().__init__(function, dims, promotes)
-        self.rules, self.reads = {}, {}            # by argument name: the rule, and the names that it reads
+        self.rules, self.reads = {}, {}  # by argument name: the rule, and the names that it reads
         self._plans = {}
 
     def vjps(self, **rules: Callable | None) -> None:
-        """Set the gradient rules, by argument name; `None` says that the argument is not differentiable.
+        """Set the gradient rules, by argument name; `None` says that the argument is not
+        differentiable.
 
-        A rule names what it reads, out of: `g` (the gradient that arrives), `y` (the output), the arguments, their
-        shapes as `<name>_shape`, and the options. Only values that a rule reads are kept for the backward pass. The
-        rule of a variadic operation may read `i`, the number of the argument, and `shapes` or `arrays` of them all.
+        A rule names what it reads, out of: `g` (the gradient that arrives), `y` (the output), the
+        arguments, their shapes as `<name>_shape`, and the options. Only values that a rule reads
+        are kept for the backward pass. The rule of a variadic operation may read `i`, the number of
+        the argument, and `shapes` or `arrays` of them all.
         """
         wanted = {self.variadic} if self.variadic else set(self.names)
         if set(rules) != wanted:
@@ -231,7 +249,8 @@ class Primitive(Operation):
                 raise GraphError(f"{self.name}: a rule reads {name!r}, which is no argument or option")
 
     def plan(self, wanted, count):
-        """Which arguments to keep (a tuple of bools), and whether to keep y, when `wanted` arguments get gradients."""
+        """Which arguments to keep (a tuple of bools), and whether to keep y, when `wanted`
+        arguments get gradients."""
         if wanted not in self._plans:
             names = [self.variadic] if self.variadic else [self.names[i] for i in wanted]
             read = set().union(*(self.reads[name] for name in names))
@@ -250,7 +269,8 @@ class Primitive(Operation):
         node.y = y if keep_y else None
 
     def gradients(self, node, g):
-        """The gradient of each argument that needs one, as arrays: a list with None for the others."""
+        """The gradient of each argument that needs one, as arrays: a list with None for the
+        others."""
         return self._apply(node, g, node.kept, node.y)
 
     def gradient_graph(self, node, g):
@@ -268,10 +288,11 @@ class Primitive(Operation):
 
 
 class Fused(Operation):
-    """An operation that *is* its definition in primitives; a fast forward and a hand-derived backward hang on it.
+    """An operation that *is* its definition in primitives; a fast forward and a hand-derived
+    backward hang on it.
 
-    The backward gets by name what the forward saved. Its node keeps the arguments too (mostly the same arrays), so that
-    `create_graph` can walk the definition.
+    The backward gets by name what the forward saved. Its node keeps the arguments too (mostly the
+    same arrays), so that `create_graph` can walk the definition.
     """
 
     def __init__(self, function, dims=None, promotes=None):
@@ -285,15 +306,18 @@ class Fused(Operation):
         self.fixed = frozenset(names)
 
     def forward(self, function: Callable) -> Callable:
-        """Decorate the fast forward: it returns y and a dict of what the backward needs, by name."""
+        """Decorate the fast forward: it returns y and a dict of what the backward needs, by
+        name."""
         self.fast_forward = function
         self.compute = lambda *args, **options: function(*args, **options)[0]
         return function
 
     def backward(self, function: Callable) -> Callable:
-        """Decorate the hand-derived backward: (g, *, what was saved) -> a gradient for each array argument.
+        """Decorate the hand-derived backward: (g, *, what was saved) -> a gradient for each array
+        argument.
 
-        If it takes `needs` as well, it gets a bool for each argument and may answer None where that is False.
+        If it takes `needs` as well, it gets a bool for each argument and may answer None where that
+        is False.
         """
         self.fast_backward = function
         self.partial = "needs" in signature(function).parameters
@@ -304,7 +328,8 @@ class Fused(Operation):
 
     def keep(self, node, args, y, wanted):
         node.kept = args
-        node.y = y if any(array is y for array in node.saved.values()) else None     # so that a write into it shows
+        # so that a write into it shows
+        node.y = y if any(array is y for array in node.saved.values()) else None
 
     def gradients(self, node, g):
         if self.partial:
@@ -315,31 +340,35 @@ class Fused(Operation):
         inputs = [a if p is None else identity(node.wrap(a, p)) for a, p in zip(node.kept, node.parents)]
         y = self.definition(*inputs, **node.options)
         boxes = [x for x, p in zip(inputs, node.parents) if p is not None]
-        with unwatched():                          # a part of the walk that is under way, and no walk of its own
+        with unwatched():  # a part of the walk that is under way, and no walk of its own
             found = collect(y, g, boxes, create_graph=True)
         return [None if p is None else found.pop(0) for p in node.parents]
 
 
 def is_call_of(node, op: Operation) -> bool:
-    """Whether a node was made by `op`: by name, so that a copy whose rule somebody patched counts as well."""
+    """Whether a node was made by `op`: by name, so that a copy whose rule somebody patched counts
+    as well."""
     return node.op is not None and node.op.name == op.name
 
 
 def primitive(function=None, *, dims=None, promotes=None):
-    """Make a function of arrays an operation; its rules follow with `.vjps(...)`. dims: see `core.dims`."""
+    """Make a function of arrays an operation; its rules follow with `.vjps(...)`. dims: see
+    `core.dims`."""
     return Primitive(function, dims, promotes) if function else partial(Primitive, dims=dims, promotes=promotes)
 
 
 def fused(function=None, *, dims=None, promotes=None):
-    """Make a definition in primitives an operation; `@op.forward` and `@op.backward` follow. dims: see `core.dims`."""
+    """Make a definition in primitives an operation; `@op.forward` and `@op.backward` follow. dims:
+    see `core.dims`."""
     return Fused(function, dims, promotes) if function else partial(Fused, dims=dims, promotes=promotes)
 
 
-# ── forward: recording ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── forward: recording ────────────────────────────────────────────────────────────────────────────
 
 
 def record(op, args, options):
-    """Run `op` on the arrays inside `args`; leave a node behind if a gradient can ever be asked for."""
+    """Run `op` on the arrays inside `args`; leave a node behind if a gradient can ever be asked
+    for."""
     box, values, parents, wanted = opened(op, args)
     if op.promotes:
         values = dtypes.promote(values, op.promotes == "float")
@@ -364,7 +393,8 @@ def record(op, args, options):
 
 
 def opened(op, args):
-    """The first Box among `args`; the arrays inside them; their nodes; the places of those that get a gradient."""
+    """The first Box among `args`; the arrays inside them; their nodes; the places of those that get
+    a gradient."""
     box, values, parents, wanted = None, list(args), [], []
     for i, a in enumerate(args):
         if isinstance(a, Box):
@@ -376,7 +406,8 @@ def opened(op, args):
         else:
             parents.append(None)
             if isinstance(a, np.number):
-                values[i] = a.item()               # a NumPy number counts as a Python number: it promotes nothing
+                # a NumPy number counts as a Python number: it promotes nothing
+                values[i] = a.item()
     home = type(box.array)
     for a in values:
         if type(a) is not home and hasattr(a, "dtype"):
@@ -384,9 +415,10 @@ def opened(op, args):
     return box, values, parents, wanted
 
 
-@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
+@np.errstate(all="ignore")  # infinity and NaN are results, as in PyTorch, no warnings
 def run(op, function, values, options):
-    """Call an operation's forward; what goes wrong in the depths is said in the operation's words."""
+    """Call an operation's forward; what goes wrong in the depths is said in the operation's
+    words."""
     try:
         return function(*values, **options)
     except NpformerError:

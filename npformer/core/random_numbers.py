@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Generator:
     """A source of random numbers with a state that can be saved: `Generator().manual_seed(0)`.
 
-    Draws are made by NumPy's PCG64 on the CPU and moved to the device, so that a seed means the same on both.
+    Draws are made by NumPy's PCG64 on the CPU and moved to the device, so that a seed means the
+    same on both.
     """
 
     def __init__(self, seed: int | None = None) -> None:

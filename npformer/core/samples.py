@@ -1,7 +1,7 @@
 """What a sample of an operation is made of: functions that draw an array from a random generator.
 
-A plain shape in `op.samples(...)` stands for `real(*shape)`. Values keep their distance from kinks and ties, so that
-finite differences mean something there.
+A plain shape in `op.samples(...)` stands for `real(*shape)`. Values keep their distance from kinks
+and ties, so that finite differences mean something there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def integers(high: int, *shape: int) -> Callable[[np.random.Generator], np.ndarr
 
 
 def mask(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
-    """Bools, neither all true nor all false where there is more than one; the first of each last dim is true."""
+    """Bools, neither all true nor all false where there is more than one; the first of each last
+    dim is true."""
     def draw(rng):
         chosen = rng.random(shape) < 0.6
         if chosen.size > 1:
@@ -52,7 +53,8 @@ def value(array) -> Callable[[np.random.Generator], np.ndarray]:
 
 
 def draw(example, rng, dtype=np.float64):
-    """The arrays of one sample `(args, options)`; floating ones in `dtype`. Returns (args, options)."""
+    """The arrays of one sample `(args, options)`; floating ones in `dtype`. Returns (args,
+    options)."""
     args, options = example
     drawn = []
     for a in args:

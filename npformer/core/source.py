@@ -1,4 +1,5 @@
-"""Which line of the user's code made an operation: the innermost frame outside npformer's machinery."""
+"""Which line of the user's code made an operation: the innermost frame outside npformer's
+machinery."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def calling_line() -> tuple[str, int] | None:
 
 
 def calling_variables() -> Iterator[dict[str, Any]]:
-    """The variables of every caller outside the package, the outermost first, so that the nearest name wins."""
+    """The variables of every caller outside the package, the outermost first, so that the nearest
+    name wins."""
     frame: FrameType | None = sys._getframe(2)
     frames = []
     while frame is not None:
@@ -43,7 +45,8 @@ def calling_variables() -> Iterator[dict[str, Any]]:
 
 
 def short(file: str) -> str:
-    """A file's name as seen from the current folder, where that is shorter; 'npformer/...' for one of ours."""
+    """A file's name as seen from the current folder, where that is shorter; 'npformer/...' for one
+    of ours."""
     if file.startswith(PACKAGE):
         return "npformer/" + file.removeprefix(PACKAGE).replace(os.sep, "/")
     try:

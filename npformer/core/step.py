@@ -1,7 +1,8 @@
 """One step of a backward pass, as somebody looks at it, and the loop that yields it.
 
-`core.tape.walk` visits nodes; here a visit becomes a `Step`, which knows the formula, the names and the questions that
-one can ask. `loss.backward()` runs the same walk and makes no Step: nobody looks.
+`core.tape.walk` visits nodes; here a visit becomes a `Step`, which knows the formula, the names and
+the questions that one can ask. `loss.backward()` runs the same walk and makes no Step: nobody
+looks.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """One operation of a backward pass, as `backprop` yields it: what arrived, the rule, what was sent on.
+    """One operation of a backward pass, as `backprop` yields it: what arrived, the rule, what was
+    sent on.
 
-    `upstream` is dL/d(output); `gradients` has dL/d(input) by argument name. `inputs` and `output` are there where
-    the gradient rule reads their values, else None: memory is part of the design. `saved` is what the forward pass
-    left for the backward pass, by name.
+    `upstream` is dL/d(output); `gradients` has dL/d(input) by argument name. `inputs` and `output`
+    are there where the gradient rule reads their values, else None: memory is part of the design.
+    `saved` is what the forward pass left for the backward pass, by name.
     """
 
     __slots__ = ("node", "kept", "output", "saved", "upstream", "sent", "parents")
@@ -62,7 +64,8 @@ class Step:
 
     @property
     def where(self) -> str:
-        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any module."""
+        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any
+        module."""
         return self.node.scope.path() if self.node.scope else ""
 
     @property
@@ -76,21 +79,25 @@ class Step:
         return self.kept
 
     def jacobian(self, argument: int | str, rows: Any = None, columns: Any = None) -> np.ndarray:
-        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape; `argument`: number or name.
+        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape;
+        `argument`: number or name.
 
-        rows, columns: an index into the output and into the argument that chooses a part: `rows=(0, 3)` is one entry of
-        a 2-d output. Raises ValueRangeError for more than 4,000,000 entries at once.
+        rows, columns: an index into the output and into the argument that chooses a part: `rows=(0,
+        3)` is one entry of a 2-d output. Raises ValueRangeError for more than 4,000,000 entries at
+        once.
         """
         return inside.jacobian(self, argument, rows, columns)
 
     def into(self) -> Sequence[Step]:
-        """The steps of a fused operation's definition in primitives, on the recorded values, for this upstream."""
+        """The steps of a fused operation's definition in primitives, on the recorded values, for
+        this upstream."""
         pass
         _, y = inside.run_definition(self)
         return list(backprop(y, y.wrap(self.upstream), retain_graph=True))
 
     def terms(self) -> dict[str, list[Term]]:
-        """The additive terms of each gradient, by argument: what each way through the definition adds to it."""
+        """The additive terms of each gradient, by argument: what each way through the definition
+        adds to it."""
         return inside.terms(self)
 
     def check(self) -> StepCheck:
@@ -112,10 +119,12 @@ class Step:
 
 def backprop(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
              retain_graph: bool | None = None, create_graph: bool = False) -> Iterator[Step]:
-    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up in the leaves.
+    """Walk back from `output`, last operation first, yielding a `Step` for each; gradients add up
+    in the leaves.
 
-    output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the graph for another
-    walk (default: as create_graph). create_graph: record the walk itself, so that gradients can be differentiated.
+    output: a Tensor, or several. grad: dL/d(output), 1 for a scalar output. retain_graph: keep the
+    graph for another walk (default: as create_graph). create_graph: record the walk itself, so that
+    gradients can be differentiated.
 
     Raises GraphError where no gradient can flow, or where the graph was freed by an earlier walk.
     """

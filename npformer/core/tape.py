@@ -1,11 +1,11 @@
 """The tape: what operations leave behind, and the one backward walk over it.
 
-Reading order: `Box` is what a user holds, `Node` is what an operation leaves behind (`core.operation` says what that
-is), `walk` goes through the nodes backwards and yields (node, g, sent) at each. `core.step` stands above and makes of such
-a visit the `Step` that users see.
+Reading order: `Box` is what a user holds, `Node` is what an operation leaves behind
+(`core.operation` says what that is), `walk` goes through the nodes backwards and yields (node, g,
+sent) at each. `core.step` stands above and makes of such a visit the `Step` that users see.
 
-A Box knows its Node; a Node knows the nodes it came from; nothing points the other way. So a graph is freed by
-reference count alone, as soon as nobody holds its last Box.
+A Box knows its Node; a Node knows the nodes it came from; nothing points the other way. So a graph
+is freed by reference count alone, as soon as nobody holds its last Box.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 
 class State(threading.local):
-    """What a thread is doing: whether it records, and inside which module's forward (a chain of weak references).
+    """What a thread is doing: whether it records, and inside which module's forward (a chain of
+    weak references).
 
-    check: None, or what is called as check(node, g, sent) for each node of a backward walk, and may refuse what is sent
-    (`core.anomaly`). observer: None, or what is called as observer(node, arguments, y) for each operation that is recorded.
-    watcher: None, or what is called as watcher(seeds) when a backward walk begins; it returns None, or what is called as
-    watch(node, g, sent) for each node of the walk, and as watch(None, None, ()) when it is complete.
+    check: None, or what is called as check(node, g, sent) for each node of a backward walk, and may
+    refuse what is sent (`core.anomaly`). observer: None, or what is called as observer(node,
+    arguments, y) for each operation that is recorded.
+    watcher: None, or what is called as watcher(seeds) when a backward walk begins; it returns None,
+    or what is called as watch(node, g, sent) for each node of the walk, and as watch(None, None,
+    ()) when it is complete.
     """
 
     grad_enabled = True
@@ -42,7 +45,7 @@ class State(threading.local):
 
 
 state = State()
-_order = itertools.count()                         # a node made later has a higher number: numbers sort the graph
+_order = itertools.count()  # a node made later has a higher number: numbers sort the graph
 
 
 @contextlib.contextmanager
@@ -57,7 +60,8 @@ def unwatched():
 
 @contextlib.contextmanager
 def observing(see: Callable) -> Iterator[None]:
-    """Inside, see(node, arguments, y) is called for each operation that this thread records, after whoever saw it before."""
+    """Inside, see(node, arguments, y) is called for each operation that this thread records, after
+    whoever saw it before."""
     before = state.observer
 
     def both(node, arguments, y):
@@ -93,9 +97,10 @@ class Box:
 class Node:
     """One recorded operation, or (op None) a leaf.
 
-    parents: for each array argument the node it came from, or None. shapes and dtypes: of the arguments. kept: the
-    arguments whose values the gradient rule reads, None for the others; y: the output, if the rule reads it. saved:
-    what a fused forward left for its backward, by name. stamps: of kept and y, to notice a write in between.
+    parents: for each array argument the node it came from, or None. shapes and dtypes: of the
+    arguments. kept: the arguments whose values the gradient rule reads, None for the others; y: the
+    output, if the rule reads it. saved: what a fused forward left for its backward, by name.
+    stamps: of kept and y, to notice a write in between.
     """
 
     __slots__ = ("order", "op", "options", "parents", "wrap", "shapes", "dtypes", "kept", "y", "stamps", "saved",
@@ -109,11 +114,13 @@ class Node:
         self.freed = self.retains_grad = False
 
     def free(self) -> None:
-        """Let go of the arrays. The parents stay, so that a later walk knows whether its way leads through here."""
+        """Let go of the arrays. The parents stay, so that a later walk knows whether its way leads
+        through here."""
         self.kept, self.y, self.saved, self.freed = (), None, None, True
 
     def check_unchanged(self) -> None:
-        """Raise GraphError if an array that the gradient rule reads was written into since the forward pass."""
+        """Raise GraphError if an array that the gradient rule reads was written into since the
+        forward pass."""
         values = (*self.kept, self.y)
         for i, before in self.stamps:
             if writes.changed_since(values[i], before):
@@ -127,7 +134,7 @@ class Node:
         return f"{self.line[0]}:{self.line[1]}" if self.line else "an unknown line"
 
 
-# ── backward: the walk ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── backward: the walk ────────────────────────────────────────────────────────────────────────────
 
 
 def run_backward(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
@@ -140,7 +147,8 @@ def run_backward(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence 
 
 def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None, inputs: Sequence[Box], *,
             retain_graph: bool = True, create_graph: bool = False):
-    """The gradients of `output` with respect to `inputs` (Boxes), None where no path leads; no leaf is touched."""
+    """The gradients of `output` with respect to `inputs` (Boxes), None where no path leads; no leaf
+    is touched."""
     found = {x.node: None for x in inputs}
     for _ in walk(seeds_of(output, grad, create_graph), found, retain_graph=retain_graph, create_graph=create_graph):
         pass
@@ -148,22 +156,24 @@ def collect(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | Non
 
 
 def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
-    """The backward walk. At each operation, the last one first, it yields (node, g, sent): g arrived there, and sent
-    goes to its parents (None where nothing goes).
+    """The backward walk. At each operation, the last one first, it yields (node, g, sent): g
+    arrived there, and sent goes to its parents (None where nothing goes).
 
-    seeds: (node, gradient) pairs. found: a dict of nodes to be filled with their gradients; if it is given, only what
-    lies on the way to them is walked, and no leaf is touched. stop: nothing passes a node of found.
+    seeds: (node, gradient) pairs. found: a dict of nodes to be filled with their gradients; if it
+    is given, only what lies on the way to them is walked, and no leaf is touched. stop: nothing
+    passes a node of found.
     """
     if create_graph and not state.grad_enabled:
         raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. Leave no_grad() first.")
-    pending, heap = {}, []                         # node -> its gradient so far; the nodes of pending, latest first
+    pending, heap = {}, []  # node -> its gradient so far; the nodes of pending, latest first
     on_the_way = None if found is None else leading_to([node for node, _ in seeds], found, stop)
     watch = None if state.watcher is None else state.watcher(seeds)
 
     def deliver(node, gradient):
         if node in pending:
-            # Never in place. `add` hands the very array that it got to both parents, and a leaf may hold it too: `+=`
-            # here would write into somebody else's gradient, and only a graph with a fork in it would show that.
+            # Never in place. `add` hands the very array that it got to both parents, and a leaf may
+            # hold it too: `+=` here would write into somebody else's gradient, and only a graph
+            # with a fork in it would show that.
             pending[node] = solid(pending[node] + gradient)
         elif on_the_way is None or node in on_the_way:
             pending[node] = gradient
@@ -172,8 +182,9 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
     for node, gradient in seeds:
         deliver(node, gradient)
     while heap:
-        # A node's consumers were all made after it, so they have higher numbers and are done: g is final. A heap by
-        # number needs no sorting of the graph beforehand and no recursion, which overflows at 1,000 operations.
+        # A node's consumers were all made after it, so they have higher numbers and are done: g is
+        # final. A heap by number needs no sorting of the graph beforehand and no recursion, which
+        # overflows at 1,000 operations.
         node = heapq.heappop(heap)[1]
         g = pending.pop(node)
         for hook in list(node.hooks.values()) if node.hooks else ():
@@ -193,7 +204,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
         if not goes_on:
             continue
         try:
-            yield node, g, sent                    # whoever looks at the node sees its arrays; after that they may go
+            yield node, g, sent  # whoever looks at the node sees its arrays; after that they may go
         finally:
             if not retain_graph:
                 node.free()
@@ -201,9 +212,10 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
         watch(None, None, ())
 
 
-@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
+@np.errstate(all="ignore")  # infinity and NaN are results, as in PyTorch, no warnings
 def send(node, g, create_graph):
-    """What a node sends to each of its parents when `g` arrives, in the argument's dtype; None where nothing goes."""
+    """What a node sends to each of its parents when `g` arrives, in the argument's dtype; None
+    where nothing goes."""
     if node.freed:
         raise GraphError(
             f"{node.op.name}: this graph was freed by an earlier backward pass (recorded at {node.line_text()}).\n"
@@ -218,7 +230,8 @@ def send(node, g, create_graph):
 
 
 def fitted(node, i, d):
-    """The gradient of argument `i` in the argument's dtype; an error if a rule made it another shape."""
+    """The gradient of argument `i` in the argument's dtype; an error if a rule made it another
+    shape."""
     if d.shape != node.shapes[i]:
         raise GraphError(f"{node.op.name}: its backward gave {node.op.name_of(i)} a gradient of shape {d.shape}, "
                          f"but {node.op.name_of(i)} has shape {node.shapes[i]}")
@@ -232,7 +245,8 @@ def solid(g):
 
 
 def accumulate(node, g):
-    """Add `g` to the gradient that a leaf has, as an array of its own: nobody else's gradient is that array."""
+    """Add `g` to the gradient that a leaf has, as an array of its own: nobody else's gradient is
+    that array."""
     if isinstance(g, Box):
         node.grad = g if node.grad is None else node.grad + g
     elif node.grad is None:
@@ -242,10 +256,12 @@ def accumulate(node, g):
 
 
 def leading_to(nodes, targets, stop=False):
-    """Which of the nodes behind `nodes` lead to `targets`: a dict of those on the way; True where one goes on below.
+    """Which of the nodes behind `nodes` lead to `targets`: a dict of those on the way; True where
+    one goes on below.
     stop: no way leads through a target."""
     ends = targets if stop else ()
-    oldest = min((target.order for target in targets), default=0)      # what came before it cannot lead to it
+    # what came before it cannot lead to it
+    oldest = min((target.order for target in targets), default=0)
     reached, stack = set(nodes), list(nodes)
     while stack:
         node = stack.pop()
@@ -291,7 +307,8 @@ def several(boxes, call):
 
 
 def seeds_of(output, grad, create_graph):
-    """The (node, gradient) pairs that a walk starts from; GraphError or ShapeError where none can."""
+    """The (node, gradient) pairs that a walk starts from; GraphError or ShapeError where none
+    can."""
     outputs = several(output, "backprop(output)")
     grads = list(grad) if isinstance(grad, (list, tuple)) else [grad] * len(outputs) if grad is None else [grad]
     if len(grads) != len(outputs):

@@ -13,7 +13,8 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads BLAS uses: the largest number among the libraries that are loaded. Needs threadpoolctl."""
+    """How many threads BLAS uses: the largest number among the libraries that are loaded. Needs
+    threadpoolctl."""
     return max((pool["num_threads"] for pool in _threadpoolctl().threadpool_info()), default=1)
 
 

@@ -1,9 +1,10 @@
 """Who wrote into which array: a stamp now, and later the question whether it still holds.
 
-A node that keeps an array keeps its stamp as well, and the backward pass compares. Writes through npformer are counted,
-by the array that owns the memory. Memory that was handed out (t.numpy(), from_numpy, dlpack) can be written behind our
-back: such arrays get a checksum in their stamp. A checksum for every array was too slow to be on by default; a count
-alone misses what NumPy and PyTorch write.
+A node that keeps an array keeps its stamp as well, and the backward pass compares. Writes through
+npformer are counted, by the array that owns the memory. Memory that was handed out (t.numpy(),
+from_numpy, dlpack) can be written behind our
+back: such arrays get a checksum in their stamp. A checksum for every array was too slow to be on by
+default; a count alone misses what NumPy and PyTorch write.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 if TYPE_CHECKING:
     pass
 
-_writes: dict[int, int] = {}                       # id of the owner -> how often npformer wrote into it
-_shared: dict[int, int | None] = {}                # id of the owner -> its checksum when it was first handed out
+_writes: dict[int, int] = {}  # id of the owner -> how often npformer wrote into it
+_shared: dict[int, int | None] = {}  # id of the owner -> its checksum when it was first handed out
 
 
 def owner(array):
@@ -35,7 +36,8 @@ def wrote(array) -> None:
 
 
 def share(array, fresh: bool = False) -> None:
-    """Note that somebody outside can write into `array`. `fresh`: nothing can have stamped it before."""
+    """Note that somebody outside can write into `array`. `fresh`: nothing can have stamped it
+    before."""
     root = owner(array)
     key = id(root)
     if isinstance(root, np.ndarray) and key not in _shared:
@@ -62,7 +64,8 @@ def changed_since(array, before):
 
 
 def guarded(array):
-    """The same numbers for somebody who must not write into `array`: a view that refuses it; on the GPU, a copy."""
+    """The same numbers for somebody who must not write into `array`: a view that refuses it; on the
+    GPU, a copy."""
     if not isinstance(array, np.ndarray):
         return array.copy()
     view = array.view()

@@ -1,1 +1,2 @@
-"""The operations, a topic a file. Each stands with its formula, its gradient rule and its samples in one place."""
+"""The operations, a topic a file. Each stands with its formula, its gradient rule and its samples
+in one place."""

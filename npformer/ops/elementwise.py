@@ -11,7 +11,8 @@ from .erf import erf_values
 from .shape import keep, unbroadcast
 
 elementwise = primitive(dims="...", promotes="common")   # bool < int < float, as PyTorch promotes
-floating = primitive(dims="...", promotes="float")       # the same, and integers become the default float dtype
+# the same, and integers become the default float dtype
+floating = primitive(dims="...", promotes="float")
 
 # What several operations say of themselves.
 TIMES_ZERO = "it is multiplied by zero: {read} is zero in {count} of {size} entries"
@@ -23,7 +24,7 @@ OVERFLOWS = "exp overflows: subtract the largest entry first"
 WHERE_AFTER = "A `where` after it does not help: keep 0 out of "
 
 
-# ── arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── arithmetic ────────────────────────────────────────────────────────────────────────────────────
 
 
 @elementwise
@@ -176,7 +177,7 @@ def _share_of(winner, loser, dtype):
     return ((winner > loser) + 0.5 * (winner == loser)).astype(dtype)
 
 
-# ── functions of one entry ───────────────────────────────────────────────────────────────────────────────────────────
+# ── functions of one entry ────────────────────────────────────────────────────────────────────────
 
 
 @floating
@@ -270,7 +271,7 @@ tanh.samples((2, 3))
 @floating
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ).    dx = g·y·(1 − y)"""
-    e = np.exp(-np.abs(x))                         # never overflows, and keeps its digits in both tails
+    e = np.exp(-np.abs(x))  # never overflows, and keeps its digits in both tails
     return np.where(x >= 0, e.dtype.type(1), e) / (1 + e)
 
 
@@ -357,7 +358,7 @@ remainder.vjps(
 remainder.samples(distinct(2, 3), positive(3))
 
 
-# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── choosing ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims="...")
@@ -383,7 +384,8 @@ where.samples(mask(3, 1), (3, 4), 0.5)
 
 
 def values(x):
-    """The array inside a Box, or the array itself: for masks and choices, through which no gradient flows."""
+    """The array inside a Box, or the array itself: for masks and choices, through which no gradient
+    flows."""
     return getattr(x, "array", x)
 
 

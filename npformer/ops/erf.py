@@ -1,8 +1,9 @@
 """The error function, which NumPy lacks.
 
-Near 0, erf(x) = x·p(x²). Elsewhere erf(x) = ±(1 − e^(−x²)·q(t)), t = 1 / (1 + |x|/2): q, the scaled complement
-erfcx, is smooth in t. p and q are Chebyshev interpolants fitted to math.erf and math.erfc when they are first needed,
-so there is no table of constants to trust. Their degrees are chosen by the precision that the dtype can show.
+Near 0, erf(x) = x·p(x²). Elsewhere erf(x) = ±(1 − e^(−x²)·q(t)), t = 1 / (1 + |x|/2): q, the scaled
+complement erfcx, is smooth in t. p and q are Chebyshev interpolants fitted to math.erf and
+math.erfc when they are first needed, so there is no table of constants to trust. Their degrees are
+chosen by the precision that the dtype can show.
 """
 
 import functools

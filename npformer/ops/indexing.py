@@ -1,7 +1,8 @@
-"""Picking entries and putting them back: getitem | put, gather | scatter_add, and embedding's fused form.
+"""Picking entries and putting them back: getitem | put, gather | scatter_add, and embedding's fused
+form.
 
-An index that is repeated reads one entry several times, so its gradients add up. Assigning instead of adding is the
-mistake that every test point without a repeated index hides.
+An index that is repeated reads one entry several times, so its gradients add up. Assigning instead
+of adding is the mistake that every test point without a repeated index hides.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..core.samples import integers, value
 from .elementwise import values
 from .shape import PICKED, positive_dim
 
-# ── getitem | put ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── getitem | put ─────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims="[...] -> ...")
@@ -36,7 +37,8 @@ def put(x, *, index, shape):
 
 def add_at(y, index, x):
     """Add x to y[index] in place, once for each time that an entry is named."""
-    module_for(device_of(y)).add.at(y, index, x)   # np.add.at cannot hand a tuple of indices on to CuPy
+    # np.add.at cannot hand a tuple of indices on to CuPy
+    module_for(device_of(y)).add.at(y, index, x)
 
 
 getitem.vjps(x=lambda g, x_shape, index: put(g, index=index, shape=x_shape))
@@ -52,14 +54,15 @@ put.samples((3, 2), index=value([0, 2, 2]), shape=(4, 2))
 
 
 def check_index(index, x):
-    """Raise for an array in an index that lives elsewhere than x, or that points outside x where nobody else looks."""
+    """Raise for an array in an index that lives elsewhere than x, or that points outside x where
+    nobody else looks."""
     parts = index if isinstance(index, tuple) else (index,)
     here = device_of(x)
     for part in parts:
         if hasattr(part, "dtype") and device_of(part) != here:
             raise DeviceError(complaint("x[index]", f"x is on {here}, and so must its index be: this one is on "
                                         f"{device_of(part)}", {"x": x, "index": part}, f"Move it with .to({here!r})."))
-    if here == "cuda":                             # CuPy wraps an index around, without a word, where NumPy raises
+    if here == "cuda":  # CuPy wraps an index around, without a word, where NumPy raises
         left = x.ndim - sum(map(dims_taken, parts))
         dim = 0
         for part in parts:
@@ -82,14 +85,15 @@ def is_basic(index):
                for p in parts)
 
 
-# ── gather | scatter_add ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── gather | scatter_add ──────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims="[...], ... -> ...")
 def gather(x, index, *, dim):
     """y[i, j] = x[index[i, j], j] (dim 0), y[i, j] = x[i, index[i, j]] (dim 1).    dx = g added at index
 
-    x and index have as many dims; index (an integer array) may be shorter along the other dims. -> index's shape.
+    x and index have as many dims; index (an integer array) may be shorter along the other dims. ->
+    index's shape.
     """
     return x[grid(index, dim, x.shape, "gather")]
 
@@ -140,7 +144,7 @@ def require_in_range(index, size, call, least=0):
         raise IndexRangeError(f"{call}: index {worst} is out of range: it must be from {least} to {size - 1}")
 
 
-# ── embedding ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── embedding ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @fused(dims="..., [v]c -> ...c")
@@ -173,12 +177,13 @@ def embedding_backward(g, *, indices, weight):
 def add_rows(rows, places, count):
     """A table of `count` rows; row k is the sum of the rows whose place is k."""
     table = np.zeros_like(rows, shape=(count, rows.shape[1]))
-    if device_of(rows) == "cuda":                  # CuPy's reduceat subtracts running sums, which costs digits
+    if device_of(rows) == "cuda":  # CuPy's reduceat subtracts running sums, which costs digits
         add_at(table, places, rows)
     elif len(places):                              # sorted first: np.add.at is far slower
         order = np.argsort(places, kind="stable")
         places = places[order]
-        starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))     # where a run of equal places begins
+        # where a run of equal places begins
+        starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
         table[places[starts]] = np.add.reduceat(rows[order], starts, axis=0)
     return table
 

@@ -17,7 +17,8 @@ def T(x):
 def matmul(a, b):
     """a @ b.    da = g @ bᵀ,  db = aᵀ @ g  (summed over batch dims that were broadcast)
 
-    a (..., N, M), b (..., M, P) -> (..., N, P); a 1-d array counts as one row (a) or one column (b).
+    a (..., N, M), b (..., M, P) -> (..., N, P); a 1-d array counts as one row (a) or one column
+    (b).
     """
     if a.dtype != b.dtype:
         raise DTypeError(f"matmul(a, b): both must have one dtype, got {a.dtype} and {b.dtype}; "
@@ -64,21 +65,22 @@ def _matmul_db(g, a, a_shape, b_shape):
     if len(a_shape) == 1:
         a = reshape(a, shape=(1, -1))
     g = _as_matrices(g, a_shape, b_shape)
-    if len(b_shape) == 2 and g.ndim > 2 and len(a_shape) == g.ndim:     # one product over all rows: no stack to sum
+    # one product over all rows: no stack to sum
+    if len(b_shape) == 2 and g.ndim > 2 and len(a_shape) == g.ndim:
         return T(reshape(a, shape=(-1, a.shape[-1]))) @ reshape(g, shape=(-1, g.shape[-1]))
     db = T(a) @ g
     return reshape(unbroadcast(db, (*b_shape, 1)) if len(b_shape) == 1 else unbroadcast(db, b_shape), shape=b_shape)
 
 
-# ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── einsum ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims=lambda equation: equation)
 def einsum(*operands, equation):
     """Σ of products, letters naming dims.    doperands = einsum of g with the others, to the operand's letters
 
-    equation as in NumPy, with the output written out and each letter at most once in an operand (`npf.einsum` brings
-    any other form to this one).
+    equation as in NumPy, with the output written out and each letter at most once in an operand
+    (`npf.einsum` brings any other form to this one).
     """
     return np.einsum(equation, *operands, optimize=len(operands) > 2 or bool(operands[0].ndim > 1))
 
@@ -90,7 +92,8 @@ einsum.samples((2, 3), (4, 2, 3), (4,), equation="ij,bij,b->j")
 
 
 def _einsum_d(g, i, arrays, shapes, equation):
-    """Letters of operand i that neither g nor another operand has were summed alone: there, g is repeated."""
+    """Letters of operand i that neither g nor another operand has were summed alone: there, g is
+    repeated."""
     ins, out = equation.split("->")
     ins = ins.split(",")
     others = [k for k in range(len(ins)) if k != i]
@@ -102,7 +105,7 @@ def _einsum_d(g, i, arrays, shapes, equation):
     return expand(d, shape=shapes[i])
 
 
-# ── linear ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── linear ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @fused(dims="...i, oi, o -> ...o")
@@ -124,7 +127,7 @@ def linear_forward(x, weight, bias):
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(complaint("linear(x, weight)", "x's last dim must equal weight's second",
                                    {"x": x, "weight": weight}))
-    rows = x.reshape(-1, x.shape[-1])              # one large product instead of a stack of small ones
+    rows = x.reshape(-1, x.shape[-1])  # one large product instead of a stack of small ones
     y = rows @ weight.T
     if bias is not None:
         y += bias

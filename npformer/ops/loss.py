@@ -1,4 +1,5 @@
-"""Cross-entropy, fused; the other losses are composites and stand in nn.functional, where their options are."""
+"""Cross-entropy, fused; the other losses are composites and stand in nn.functional, where their
+options are."""
 
 import numpy as np
 
@@ -19,8 +20,8 @@ def cross_entropy(logits, target, weight, *, ignore_index=-100, label_smoothing=
 
         dlogits = (g / Σ w) · (wₙ·p − w·q)      q is 1 at the target (with smoothing ε: 1 − ε + ε/V, and ε/V elsewhere)
 
-    logits (N, V), target integers (N,), weight (V,) or None -> one number ("mean", "sum") or (N,) ("none").
-    Items whose target is ignore_index count nowhere. label_smoothing ε: 0 <= ε <= 1.
+    logits (N, V), target integers (N,), weight (V,) or None -> one number ("mean", "sum") or (N,)
+    ("none"). Items whose target is ignore_index count nowhere. label_smoothing ε: 0 <= ε <= 1.
     Source: Szegedy et al. 2015, arXiv:1512.00567, section 7.
     """
     valid, safe, w, total = weights_of(target, weight, ignore_index, logits)
@@ -39,7 +40,8 @@ cross_entropy.constant("target", "weight")
 
 
 def weights_of(target, weight, ignore_index, logits):
-    """Which items count, their targets (0 for the others), the weight of each, and the sum of the weights."""
+    """Which items count, their targets (0 for the others), the weight of each, and the sum of the
+    weights."""
     valid = target != ignore_index
     safe = np.where(valid, target, 0)
     dtype = logits.dtype

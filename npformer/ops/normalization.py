@@ -1,7 +1,8 @@
 """Normalisations: of a vector (layer_norm, rms_norm) and over a batch (batch_norm).
 
-The backward pass of each is a projection: x̂ has mean 0 and length √n, so the parts of d = g·weight that would change
-either are taken out. They show only where weight differs from 1 and g from a constant; test there.
+The backward pass of each is a projection: x̂ has mean 0 and length √n, so the parts of d = g·weight
+that would change either are taken out. They show only where weight differs from 1 and g from a
+constant; test there.
 """
 
 from string import ascii_lowercase
@@ -62,7 +63,8 @@ def layer_norm_backward(g, *, xhat, r, weight, bias):
 
 
 def row_mean(x):
-    """The mean over the last dim, kept, as a product with a vector of 1/n: BLAS adds short rows far faster."""
+    """The mean over the last dim, kept, as a product with a vector of 1/n: BLAS adds short rows far
+    faster."""
     return (x @ np.full_like(x, 1 / max(x.shape[-1], 1), shape=x.shape[-1:]))[..., None]
 
 
@@ -103,12 +105,13 @@ layer_norm.samples((2, 7), positive(7), None)
 rms_norm.samples((2, 7), None)
 
 
-# ── batch norm ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── batch norm ────────────────────────────────────────────────────────────────────────────────────
 
 
 @fused(dims=lambda x_shape: batch_dims(len(x_shape)))
 def batch_norm(x, weight, bias, *, eps=1e-5):
-    """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), statistics over every dim but dim 1 (the channel).
+    """y = x̂·weight + bias, x̂ = (x − μ)·r, r = 1/√(σ² + eps), statistics over every dim but dim 1
+    (the channel).
 
         dx      = r · (d − mean(d) − x̂·mean(d·x̂)),  d = g·weight
         dweight = Σ g·x̂        dbias = Σ g        (Σ and mean over every dim but 1)

@@ -1,4 +1,5 @@
-"""Reductions beyond the sum: extremes, logsumexp, cumulative sums, norms; mean, variance and product as composites."""
+"""Reductions beyond the sum: extremes, logsumexp, cumulative sums, norms; mean, variance and
+product as composites."""
 
 import math
 
@@ -13,7 +14,8 @@ from .shape import expand, flip, kept_shape, narrow, permute, positive_dim, posi
 
 
 def restored(y, shape, dim):
-    """A reduced y (or g) with its dims back, repeated to `shape`, so that it lines up with the input."""
+    """A reduced y (or g) with its dims back, repeated to `shape`, so that it lines up with the
+    input."""
     return expand(reshape(y, shape=kept_shape(shape, dim)), shape=shape)
 
 
@@ -24,7 +26,7 @@ def require_entries(x, dim, call):
                          "not defined")
 
 
-# ── extremes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── extremes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim))
@@ -56,7 +58,7 @@ def _share(x, y, shape, dim):
     return chosen / chosen.sum(axis=positive_dims(dim, len(shape)), keepdims=True, dtype=values(x).dtype)
 
 
-# ── sums of a kind ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── sums of a kind ────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim), promotes="float")
@@ -101,7 +103,7 @@ norm2.samples((2, 3, 4))
 norm2.samples((2, 3, 4), dim=(0, 2), keepdim=True)
 
 
-# ── composites ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── composites ────────────────────────────────────────────────────────────────────────────────────
 
 
 def count(shape, dim):

@@ -1,4 +1,5 @@
-"""Moving data without computing: reshape, permute, and the adjoint pairs sum | expand, narrow | embed, cat.
+"""Moving data without computing: reshape, permute, and the adjoint pairs sum | expand, narrow |
+embed, cat.
 
 An adjoint pair is two operations that are each other's gradient.
 """
@@ -15,11 +16,12 @@ from ..core.errors import IndexRangeError, ShapeError
 from ..core.operation import primitive
 from ..core.samples import mask
 
-# ── dims, as users write them ────────────────────────────────────────────────────────────────────────────────────────
+# ── dims, as users write them ─────────────────────────────────────────────────────────────────────
 
 
 def positive_dim(dim, ndim, call="dim"):
-    """`dim` counted from the front: -1 is ndim - 1. A 0-d array counts as having one dim, as in PyTorch."""
+    """`dim` counted from the front: -1 is ndim - 1. A 0-d array counts as having one dim, as in
+    PyTorch."""
     span = max(ndim, 1)
     if not isinstance(dim, (int, np.integer)) or not -span <= dim < span:
         raise IndexRangeError(f"{call}: dim {dim!r} is out of range for an array of {ndim} dims; "
@@ -48,8 +50,14 @@ def kept_shape(shape, dim):
 
 
 def unbroadcast(g, shape):
-    """The adjoint of broadcasting `shape` up to g's shape: sum over every dim that was repeated."""
-    if g.shape == shape:
+    """The adjoint of broadcasting `shape` up to g's shape: sum over every dim that was repeated.
+
+    Broadcasting reads one entry many times, so its gradient is the sum of what each reading sends.
+    Two things go wrong in hand-written ones: dims that broadcasting put in front are summed but
+    dims of size 1 are not; or a dim of size 1 that met another of size 1 is summed over, which
+    changes nothing and costs a copy.
+    """
+    if g.shape == shape:  # the usual case: nothing was repeated, and g itself is handed on
         return g
     lead = g.ndim - len(shape)
     repeated = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
@@ -60,7 +68,7 @@ ROW_BY_ROW = "the upstream is put into shape row by row"
 PICKED = "only the entries of {name} that were picked get a gradient"
 
 
-# ── shape alone ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── shape alone ───────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims="...")
@@ -69,7 +77,7 @@ def cast(x, *, dtype):
     return x.astype(as_dtype(dtype))
 
 
-cast.vjps(x=lambda g: g)                           # the walk brings every gradient to its argument's dtype
+cast.vjps(x=lambda g: g)  # the walk brings every gradient to its argument's dtype
 cast.samples((2, 3), dtype="float64")
 
 
@@ -146,7 +154,7 @@ flip.samples((2, 3, 4), dims=(0, 2))
 flip.samples((3,), dims=0)
 
 
-# ── sum | expand ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── sum | expand ──────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim))
@@ -173,7 +181,7 @@ expand.samples((2, 1, 4), shape=(5, 2, 3, 4))
 expand.samples((1,), shape=(3, 2))
 
 
-# ── narrow | embed, cat ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── narrow | embed, cat ───────────────────────────────────────────────────────────────────────────
 
 
 def cut_along(dim, cut, ndim):
@@ -239,7 +247,7 @@ def offset(shapes, i, dim):
     return start
 
 
-# ── triangles ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── triangles ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @primitive(dims="...")
@@ -247,7 +255,8 @@ def keep(x, mask):
     """x where mask is true, 0 elsewhere.    dx = g where mask is true, 0 elsewhere"""
     if x.dtype.kind != "f":
         return x * mask
-    # x's bits, and-ed with all ones or with none: 0 also for an infinite or NaN x, at the speed of a product.
+    # x's bits, and-ed with all ones or with none: 0 also for an infinite or NaN x, at the speed of
+    # a product.
     bits = f"i{x.dtype.itemsize}"
     return (x.view(bits) & -mask.astype(bits)).view(x.dtype)
 
@@ -258,7 +267,7 @@ keep.samples((3, 4), mask(3, 4))
 keep.samples((2, 3, 3), mask(3, 3))
 
 
-Shape = int | Sequence[int]                        # sizes: f(2, 3) and f((2, 3)) alike, or one number for them all
+Shape = int | Sequence[int]  # sizes: f(2, 3) and f((2, 3)) alike, or one number for them all
 
 
 Dim = int | Sequence[int]                          # one dim, or several

@@ -1,8 +1,9 @@
 """What in a user's module can be checked: pairs of functions, Functions, and what is marked by hand; and its inputs."""
 
 import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from ..tensors import Tensor
 from .looking.judge import check_vjp, gradcheck
 
 MARK = "__npformer_check__"
+
+Drawn = Sequence[Any] | dict[str, Any]             # inputs in a list, or by name
+Inputs = Drawn | Callable[..., Drawn]              # or a function that draws them
+F = TypeVar("F")
 
 
 @dataclass
@@ -66,7 +71,7 @@ def check_tensors(function, values, seed):
     return gradcheck(of_tensors, tensors, seed=seed, raises=False)
 
 
-def check(*, inputs, backward=None):
+def check(*, inputs: Inputs, backward: Callable[..., Any] | None = None) -> Callable[[F], F]:
     """Mark a function, or a Function, for `npformer check`.
 
         @npf.verify.check(inputs=lambda rng: [rng.standard_normal((3, 5))])
@@ -76,7 +81,7 @@ def check(*, inputs, backward=None):
     inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws them. backward: the
     backward pass, where what is marked is a forward pass on plain arrays. The function itself stays as it is.
     """
-    def mark(function):
+    def mark(function: F) -> F:
         setattr(function, MARK, (inputs, backward))
         return function
     return mark

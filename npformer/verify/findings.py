@@ -111,7 +111,7 @@ class Finding:
         sure = "" if self.certainty == "certain" else f" ({self.certainty})"
         return f"{self.kind}{sure}: {self.message}"
 
-    def hint(self, tier):
+    def hint(self, tier: int) -> str:
         """The hint of a tier, 1 to 3: where, which rule, the formula. What has none of its own is told by its kind."""
         kind = KINDS[self.kind]
         told = (f"look at d{self.input}" if self.input else "look at the whole pass", kind.says,
@@ -192,7 +192,7 @@ class Report:
             f"  ok    {len(right)} gradients, {sum(c.entries for c in right)} entries looked at; largest error {worst:.1e} of "
             "an input's largest entry"]
 
-    def hints(self, tier):
+    def hints(self, tier: int) -> list[str]:
         """For teaching: 1 where it is wrong, 2 which rule is broken, 3 the formula. A list, a line for each finding."""
         if tier not in (1, 2, 3):
             raise ValueRangeError(f"hints(tier): the tiers are 1 (where), 2 (which rule) and 3 (the formula), got {tier!r}")

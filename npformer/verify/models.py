@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,9 @@ from ..core.dtypes import is_float
 from ..core.errors import DTypeError, GraphError
 from ..core.inside import held
 from ..core.step import backprop
+from ..nn import Module
 from ..tensors import Tensor
-from .findings import Finding
+from .findings import Finding, Report
 from .looking.judge import STEP, judge, settled
 from .looking.subject import Subject, changed, from_function
 from .looking.vacuous_points import hazards
@@ -22,7 +25,9 @@ from .naming.diagnose import Evidence, diagnose
 ENTRIES = 40                                       # of each parameter
 
 
-def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=True):
+def check_model(model: Module, loss_fn: Callable[[Any], Tensor],
+                inputs: Tensor | Sequence[Tensor], *, seed: int = 0,
+                max_entries: int | None = ENTRIES, raises: bool = True) -> Report:
     """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite differences.
 
     The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. All
@@ -32,12 +37,12 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
 
     Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
     """
-    inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    for i, x in enumerate(inputs):
+    listed: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    for i, x in enumerate(listed):
         if not isinstance(x, Tensor):
             raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, got {type(x).__name__}")
     twin = copy.deepcopy(model).double().eval()
-    given = [x.detach().double().clone() if is_float(x.dtype) else x.clone() for x in inputs]
+    given = [x.detach().double().clone() if is_float(x.dtype) else x.clone() for x in listed]
 
     def loss(*_):
         value = loss_fn(twin(*given))

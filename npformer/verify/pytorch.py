@@ -1,7 +1,9 @@
 """A function, or a module, held beside PyTorch's: what differs, and what is wrong with it, with PyTorch's as the truth."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,8 @@ from .naming.diagnose import Evidence, diagnose
 ROWS = 400                                         # entries of an output for which a Jacobian is worth its time
 
 
-def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
+def against_torch(fn: Any, torch_fn: Any, inputs: Sequence[Any], *, seed: int = 0,
+                  rtol: float = 1e-9, raises: bool = True) -> Report:
     """Hold a function, or a module, and its gradients against PyTorch's, in float64.
 
     fn and torch_fn: functions of Tensors, here and there; or modules, of which torch_fn's weights are copied into fn.

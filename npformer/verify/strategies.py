@@ -13,7 +13,8 @@ never occur; upstreams are never ones. hypothesis shrinks the sizes, and draws t
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,26 +28,33 @@ except ImportError as missing:
                       "  Install it with: pip install hypothesis") from None
 
 PRIMES = (2, 3, 5, 7, 11, 13)
+Sizes = tuple[int, ...]
+Arrays = st.SearchStrategy[np.ndarray]
+
+__all__ = ["Attention", "arrays", "attention_inputs", "broadcast_shapes", "causal_mask",
+           "cotangents", "distinct", "generators", "indices", "masks", "positive", "probabilities",
+           "shapes", "sizes"]
 
 
-def generators():
+def generators() -> st.SearchStrategy[np.random.Generator]:
     """numpy.random.Generators, each from a seed that hypothesis remembers."""
     return st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
-def sizes(count, largest=13):
+def sizes(count: int, largest: int = 13) -> st.SearchStrategy[Sizes]:
     """`count` different primes, none above `largest`: the sizes of B, T, H ... in a check."""
     known = [p for p in PRIMES if p <= largest]
     return st.permutations(known).map(lambda found: tuple(found[:count]))
 
 
-def shapes(min_dims=1, max_dims=3, largest=7):
+def shapes(min_dims: int = 1, max_dims: int = 3, largest: int = 7) -> st.SearchStrategy[Sizes]:
     """Shapes of different primes."""
     return st.integers(min_dims, max_dims).flatmap(lambda count: sizes(count, largest))
 
 
 @st.composite
-def broadcast_shapes(draw, count=2, max_dims=3, largest=7):
+def broadcast_shapes(draw: st.DrawFn, count: int = 2, max_dims: int = 3,
+                     largest: int = 7) -> tuple[Sizes, ...]:
     """`count` shapes that broadcast to one of different primes; at least one of them has to be stretched for it."""
     whole = draw(shapes(1, max_dims, largest))
     keeper = [draw(st.integers(0, count - 1)) for _ in whole]              # each size is there once at least
@@ -61,22 +69,22 @@ def broadcast_shapes(draw, count=2, max_dims=3, largest=7):
     return tuple(found)
 
 
-def arrays(shape, dtype=np.float64):
+def arrays(shape: Sizes | st.SearchStrategy[Sizes], dtype: Any = np.float64) -> Arrays:
     """Normal numbers: generic ones, with no zeros, no ties and no ones. shape: a shape, or a strategy of shapes."""
     return drawn(shape, samples.real, dtype)
 
 
-def positive(shape, dtype=np.float64):
+def positive(shape: Sizes | st.SearchStrategy[Sizes], dtype: Any = np.float64) -> Arrays:
     """Numbers in [0.5, 2): for logarithms, roots, variances and scales."""
     return drawn(shape, samples.positive, dtype)
 
 
-def distinct(shape, dtype=np.float64):
+def distinct(shape: Sizes | st.SearchStrategy[Sizes], dtype: Any = np.float64) -> Arrays:
     """Numbers at least 0.09 away from 0 and 0.37 from each other: no kink and no tie within reach of a step."""
     return drawn(shape, samples.distinct, dtype)
 
 
-def cotangents(shape, dtype=np.float64):
+def cotangents(shape: Sizes | st.SearchStrategy[Sizes], dtype: Any = np.float64) -> Arrays:
     """Upstream gradients: with a mean that is not zero, and never constant unless there is one entry alone."""
     return drawn(shape, lambda *n: lambda rng: rng.standard_normal(n) + 0.3, dtype)
 
@@ -87,7 +95,7 @@ def drawn(shape, kind, dtype):
     return shape.flatmap(of_shape) if isinstance(shape, st.SearchStrategy) else of_shape(shape)
 
 
-def masks(*shape):
+def masks(*shape: int) -> Arrays:
     """Boolean masks that are neither empty nor full, with at least one True in each line of the last dim."""
     if not shape or shape[-1] < 2:
         raise ShapeError(f"masks(*shape): the last dim must have 2 entries or more, got {shape}: a line of one entry, none "
@@ -106,13 +114,13 @@ def mended(mask, rng):
     return mask
 
 
-def causal_mask(queries, keys):
+def causal_mask(queries: int, keys: int) -> np.ndarray:
     """True where a query may look: at keys up to its own place; queries stand at the end of the keys."""
     return np.tri(queries, keys, keys - queries, dtype=bool)
 
 
 @st.composite
-def indices(draw, high, *shape):
+def indices(draw: st.DrawFn, high: int, *shape: int) -> np.ndarray:
     """Integers in [0, high): where there is room, one occurs several times, and one never does."""
     size = math.prod(shape)
     rng = draw(generators())
@@ -134,7 +142,9 @@ class Attention(NamedTuple):
 
 
 @st.composite
-def attention_inputs(draw, masked=("none", "causal", "drawn", "padding"), dtype=np.float64):
+def attention_inputs(draw: st.DrawFn,
+                     masked: Sequence[str] = ("none", "causal", "drawn", "padding"),
+                     dtype: Any = np.float64) -> Attention:
     """An Attention whose B, H, T, S, K are all different.
 
     masked: which masks may come. "none": no mask; "causal": each query sees the keys up to its own place; "drawn": any
@@ -156,6 +166,6 @@ def attention_inputs(draw, masked=("none", "causal", "drawn", "padding"), dtype=
     return Attention(q, k, v, None)
 
 
-def probabilities():
+def probabilities() -> st.SearchStrategy[float]:
     """Probabilities of dropout in [0.1, 0.4]: at 0.5, p and 1 − p are the same number, and mistakes pass."""
     return st.floats(0.1, 0.4)

@@ -22,7 +22,7 @@ from textual.widget import Widget
 
 from ...core import facts
 from ..views import pictures
-from ..views.colours import DARK, LIGHT, painted
+from ..views.colours import DARK, LIGHT, shade_grid
 
 if TYPE_CHECKING:
     from textual import events
@@ -85,7 +85,7 @@ class HeatMap(Widget, can_focus=True):
         colours = palette(self)
         self.pixels = np.zeros((0, 0, 3), np.uint8)
         if self.map is not None:
-            cells = painted(self.map.grid, colours)
+            cells = shade_grid(self.map.grid, colours)
             if self.cell is not None:
                 cells[self.cell] = 255 if colours is DARK else 0
             self.pixels = cells.repeat(self.side[1], 0).repeat(self.side[0], 1)
@@ -189,7 +189,7 @@ def legend(heat: pictures.Heat, width: int, colours) -> Text:
         return Text("all 0")
     start = -1.0 if heat.signed else 0.0
     bar = Text(f"{facts.number(-largest) if heat.signed else '0'} ", no_wrap=True)
-    for shade in painted(np.linspace(start, 1.0, width)[None], colours)[0]:
+    for shade in shade_grid(np.linspace(start, 1.0, width)[None], colours)[0]:
         bar.append("█", Style(color=rgb(shade)))
     bar.append(f" {facts.number(largest)}")
     if not all_finite:

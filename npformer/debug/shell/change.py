@@ -16,7 +16,7 @@ import numpy as np
 from ...core import facts, writes
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, number
-from ..traces.rerun import fitting
+from ..traces.mistakes import mistakes_for
 from ..views import statistics
 from ..views.tables import columns
 from . import screens
@@ -165,7 +165,7 @@ def patch(session: Session, rest: str) -> str:
     step = session.step
     # Of the recorded step: what fits is found by comparing gradients, and a step that is patched
     # already has those of the wrong rule.
-    mutants = fitting(session.original[step.index])
+    mutants = mistakes_for(session.original[step.index])
     if not rest:
         if not mutants:
             return (f"no planted mistake fits {step.op} as it is used here; steps with relu, "

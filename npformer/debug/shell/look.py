@@ -11,7 +11,7 @@ from ...core import facts
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, number
 from ...core.source import short
-from ..views import conditions, pictures, source_text, statistics
+from ..views import expressions, pictures, source_text, statistics
 from ..views.tables import columns
 from . import screens
 from .names import array_named, arrays_here, evaluate, read_count
@@ -211,4 +211,4 @@ def jacobian_matrix(block, y_shape, rows):
 
 def read_index(text):
     """An index as it is typed without brackets: `0,:3`."""
-    return conditions.index_of(conditions.parsed(f"x[{text}]").slice)
+    return expressions.index_of(expressions.parse_expression(f"x[{text}]").slice)

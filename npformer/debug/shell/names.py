@@ -1,7 +1,7 @@
 """What a person means by `dx`, `weight[0, :3]`, `blocks.0.norm1.weight.grad` or `y.shape`.
 
 A name is looked up first among the arrays of the step where the session stands, then among the
-nodes of the trace. The brackets after it are an index; they are parsed by `views.conditions`,
+nodes of the trace. The brackets after it are an index; they are parsed by `views.expressions`,
 never run by Python.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from ...core.errors import InputError, NpformerError
 from ...core.facts import ArrayFacts
 from ..traces.nodes import TracedNode
-from ..views import conditions
+from ..views import conditions, expressions
 from ..views.statistics import arrays_of
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ class Target(NamedTuple):
                              "too: trace a function, or use npf.debug.recording()")
         if isinstance(self.array, ArrayFacts) and self.rest:
             raise InputError(f"{self.name} was too large to keep: {self.array!r}")
-        parsed = conditions.parsed(f"x{self.rest}")
-        return conditions.value_of(parsed, {"x": self.array}, self.label)
+        tree = expressions.parse_expression(f"x{self.rest}")
+        return expressions.value_of(tree, {"x": self.array}, self.label)
 
     def subscript(self) -> Any:
         """The index that was typed, () where there is none. Raises InputError."""
-        tree = conditions.parsed(f"x{self.rest}")
+        tree = expressions.parse_expression(f"x{self.rest}")
         if not self.rest:
             return ()
         if not hasattr(tree, "slice") or not hasattr(tree.value, "id"):
             raise InputError(f"{self.label}: one index is needed, as in {self.name}[0, 2]")
-        return conditions.index_of(tree.slice)
+        return expressions.index_of(tree.slice)
 
 
 # ── arrays ───────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +116,7 @@ def evaluate(session: Session, text: str) -> tuple[str, Any]:
         # it must be answered with the names that are near, not with what is wrong as a formula.
         if session.frame.step is None or not any(sign in text for sign in "()+-*/<>=@"):
             raise
-        return text, conditions.calculated(text, session.frame.step)
+        return text, conditions.calculate(text, session.frame.step)
     return target.label, target.value()
 
 

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ... import creation
 from ...core import devices, dtypes, random_numbers, tape
 from ...core.errors import DTypeError, GraphError
 from ...models.tiny import TinyTransformer
+from ...nn import Module
 from ...nn import functional as F
 from ...tensors import Tensor
 
@@ -21,8 +23,11 @@ FORMAT = "npformer-golden-1"
 EXACT, COARSE = dtypes.float64, dtypes.float32
 COMPUTED = ("activation.", "loss", "gradient.")    # what an engine computes; the rest it is given
 
+__all__ = ["golden"]
 
-def golden(model, inputs, loss, seed=0):
+
+def golden(model: Module, inputs: dict[str, np.ndarray], loss: Callable[..., Tensor],
+           seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(arrays by name, metadata) of one forward and backward pass of `model` in float64.
 
     inputs: NumPy arrays by name. loss: loss(model, **inputs as Tensors) -> one number. seed: of random draws in the

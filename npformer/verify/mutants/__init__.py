@@ -4,23 +4,25 @@ They prove the judge: `npformer check --mutants` and the tests hold that each is
 gradients beside them pass. They prove a test too: `unnoticed(my_test)` are those that it lets through.
 """
 
+from collections.abc import Callable
+
 from . import attention, classes, elementwise, engine, moving, norms, products, reductions  # noqa: F401
 from .planted import SUBJECTS, Mutant, Subject, subject
 
 __all__ = ["SUBJECTS", "Mutant", "Subject", "controls", "mutants", "subject", "unnoticed"]
 
 
-def mutants():
+def mutants() -> dict[str, Mutant]:
     """Every mutant, by name: "softmax: diagonal Jacobian" and the like."""
     return {m.name: m for s in SUBJECTS.values() for m in s.mutants}
 
 
-def controls():
+def controls() -> dict[str, Mutant]:
     """The right backward of every subject, by name."""
     return {s.control.name: s.control for s in SUBJECTS.values()}
 
 
-def unnoticed(check, *subjects, seed=0):
+def unnoticed(check: Callable[..., object], *subjects: str, seed: int = 0) -> list[str]:
     """The names of the mutants that a test lets through: an exercise in writing tests.
 
     check(forward, backward, inputs) is the test: true, or no error, where it finds the gradient right. It gets plain

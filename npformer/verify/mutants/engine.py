@@ -116,7 +116,7 @@ tied.wrong("last layer's share lost", "path-missing", "missing-term", "not-accum
 
 # ── memory, state and order ──────────────────────────────────────────────────────────────────────────────────────────
 
-memory = {}                                        # what an engine remembers that should forget
+memory: dict[str, np.ndarray] = {}                 # what an engine remembers that should forget
 
 
 def added_up(name, array):

@@ -13,12 +13,15 @@ A rule names what it reads: `g` (the gradient that arrives), `y` (the output), t
 forward that returns `(y, saved)` is judged with a cache, as courses write it; any other is run again by its backward.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
+from typing import Any
 
 import numpy as np
 
-SUBJECTS = {}
+SUBJECTS: dict[str, "Subject"] = {}
+Rule = Callable[..., Any]                          # a gradient out of what its parameters name
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,25 @@ class Mutant:
 
     name: str
     subject: "Subject"
-    kinds: tuple
-    rules: dict
+    kinds: tuple[str, ...]
+    rules: dict[str, Rule]
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """The names of the inputs."""
         return tuple(self.subject.draws)
 
     @property
-    def mistaken(self):
+    def mistaken(self) -> dict[str, Rule]:
         """The rules that are wrong, by input."""
         return {name: rule for name, rule in self.rules.items() if rule is not self.subject.rules[name]}
 
-    def inputs(self, seed=0):
+    def inputs(self, seed: int = 0) -> list[Any]:
         """A test point that hides nothing: sizes all different, parameters away from 1, indices that repeat."""
         rng = np.random.default_rng(seed)
         return [draw(rng) for draw in self.subject.draws.values()]
 
-    def forward(self, *arrays, **options):
+    def forward(self, *arrays: Any, **options: Any) -> Any:
         """y, or y and a cache of all that the rules may read. options: of the operation; the subject's own if none are given."""
         y = self.subject.function(*arrays, **options)
         if isinstance(y, tuple):
@@ -53,7 +56,7 @@ class Mutant:
             return y, {"y": y, **dict(zip(self.names, arrays)), **saved}
         return y
 
-    def backward(self, g, *context):
+    def backward(self, g: np.ndarray, *context: Any) -> tuple[Any, ...]:
         """A gradient for each input, None where it has no rule; context is the cache, or else the inputs."""
         if isinstance(context[0], dict):
             known = {"g": g, **context[0]}
@@ -66,15 +69,16 @@ class Mutant:
 class Subject:
     """A forward with its right rules, and the mutants of them."""
 
-    def __init__(self, function, draws):
+    def __init__(self, function: Callable[..., Any], draws: dict[str, Callable]) -> None:
         self.name, self.function, self.draws = function.__name__, function, draws
-        self.rules, self.mutants = {}, []
+        self.rules: dict[str, Rule] = {}
+        self.mutants: list[Mutant] = []
 
-    def right(self, **rules):
+    def right(self, **rules: Rule) -> None:
         """Set the right rule of each input that has a gradient."""
         self.rules = rules
 
-    def wrong(self, mistake, *kinds, **rules):
+    def wrong(self, mistake: str, *kinds: str, **rules: Rule) -> None:
         """Plant a mistake: these rules in the place of the right ones; `kinds` is what it may be called."""
         unknown = set(rules) - set(self.rules)
         if unknown or not kinds:
@@ -82,14 +86,14 @@ class Subject:
         self.mutants.append(Mutant(f"{self.name}: {mistake}", self, kinds, {**self.rules, **rules}))
 
     @property
-    def control(self):
+    def control(self) -> Mutant:
         """The right backward, which must pass."""
         return Mutant(f"{self.name}: right", self, (), self.rules)
 
 
-def subject(**draws):
+def subject(**draws: Callable) -> Callable[[Callable[..., Any]], Subject]:
     """Make a forward a Subject; `draws` are functions of a random generator, by input, as in core.samples."""
-    def enter(function):
+    def enter(function: Callable[..., Any]) -> Subject:
         SUBJECTS[function.__name__] = Subject(function, draws)
         return SUBJECTS[function.__name__]
     return enter
