@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ...core import facts
 from ..probes.residual import identity_at
-from ..traces.why import bad
+from ..traces.why import is_nonfinite
 from ..views import pictures, source_text, statistics
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def ledger_table(ledger, frame, look, digits):
             table.add_row("", Text(f"… {k:,} more", FAINT))
             continue
         mine = look.sent if e.step == frame.first and frame.step else Style()
-        style = look.odd if bad(e.contribution) else mine
+        style = look.odd if is_nonfinite(e.contribution) else mine
         link = mine + click_style(f"goto_step({e.step})") if e.step >= 0 else FAINT
         table.add_row(Text(str(k + 1) if digits and k < 9 else "", FAINT),
                       Text.assemble((f"{e.consumer}.{e.argument}", link)),

@@ -10,7 +10,7 @@ from ...core import facts
 from ...core.errors import GraphError, InputError
 from ...core.facts import number
 from ..probes.residual import additions_in, identity_at
-from ..traces.why import bad
+from ..traces.why import is_nonfinite
 from ..views import source_text
 from ..views.tables import columns
 from . import screens
@@ -128,7 +128,7 @@ def why(session: Session, rest: str) -> str:
     elif session.frame.step is not None and kind != "nan":
         node = session.frame.step.node
     if not kind:
-        kind = "nan" if node is None or bad(node.gradient) else "zero"
+        kind = "nan" if node is None or is_nonfinite(node.gradient) else "zero"
     if kind == "zero" and node is None:
         raise InputError("why zero of what? `why zero NAME`: a parameter, or an input of a step")
     reason = trace.why_nan(node) if kind == "nan" else trace.why_zero(node)

@@ -15,7 +15,7 @@ import numpy as np
 from ...core.errors import GraphError, InputError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
-from ..traces.why import bad
+from ..traces.why import is_nonfinite
 from .expressions import PUBLIC_FUNCTIONS, Absent, holds, matches, parse_expression, value_of
 from .statistics import arrays_of
 
@@ -70,7 +70,7 @@ def holds_odd_numbers(step, fact, test):
     behind a NaN holds NaN. The step to find is the one that made it.
     """
     def has_some(value):
-        if not bad(value):
+        if not is_nonfinite(value):
             return False
         return bool(getattr(value, fact) if isinstance(value, ArrayFacts) else test(value).any())
 
