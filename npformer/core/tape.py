@@ -179,8 +179,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
     if create_graph and not state.grad_enabled:
         raise GraphError("create_graph=True under no_grad(): the walk could not be recorded. "
                          "Leave no_grad() first.")
-    pending = {}                                   # node -> the sum of what arrived so far
-    heap = []                                      # the nodes of pending, the latest on top
+    # pending: {node: the sum of what arrived so far}; heap: its nodes, the latest on top
+    pending, heap = {}, []
     on_the_way = None if found is None else leading_to([node for node, _ in seeds], found, stop)
     watch = None if state.watcher is None else state.watcher(seeds)
 
@@ -216,13 +216,12 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
                 deliver(parent, d)
         if watch is not None:
             watch(node, g, sent)
-        if not goes_on:
-            continue
-        try:
-            yield node, g, sent                    # the node's arrays are there while one looks
-        finally:
-            if not retain_graph:
-                node.free()
+        if goes_on:
+            try:
+                yield node, g, sent                # the node's arrays are there while one looks
+            finally:
+                if not retain_graph:
+                    node.free()
     if watch is not None:
         watch(None, None, ())
 
