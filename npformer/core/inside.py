@@ -134,8 +134,8 @@ def terms(step):
     if not isinstance(step.node.op, Fused):
         return whole
     # Each way by itself, and not the walk: the walk adds up what meets at a node before it goes on,
-    # and the sum no longer says who sent what. layer_norm has 4 ways to x, one for each term of its
-    # rule with the variance's two. Every fork doubles them, hence the limit.
+    # and the sum no longer says who sent what. layer_norm has 4 ways to its x, gelu_tanh has 5;
+    # forks one after another multiply them, hence the limit.
     inputs, y = run_definition(step)
     found = {inputs[i].node: {} for i in names}    # leaf -> way -> what it adds there
     ways = [(y.node, step.upstream, ())]
@@ -219,7 +219,7 @@ def held(step, arguments):
                          "so there is nothing to hold its rule against")
     compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)
     with np.errstate(all="ignore"):
-        # A masked score is −∞, and g is 0 there: 0·∞ would make a NaN of the whole sum.
+        # A masked score is −∞, and g is 0 there: its difference, −∞ − (−∞), would make Σ g·dy NaN.
         counts = np.isfinite(compute(values)) | (g != 0)
     forward = lambda xs: np.where(counts, compute(xs), 0.0)
     for i, d in enumerate(step.sent):
