@@ -13,7 +13,7 @@ from .facts import facts_of, number
 
 
 def refuse_nan(node, g, sent):
-    """For `state.check`: raise GraphError where a node sends NaN, as PyTorch's anomaly mode does."""
+    """For `state.check`: GraphError where a node sends NaN, as PyTorch's anomaly mode has it."""
     refuse_sent(node, g, sent, ("NaN",))
 
 
@@ -33,7 +33,7 @@ def refuse_sent(node, g, sent, kinds=("NaN", "infinity")):
 
 
 def refuse_output(node, arguments, y):
-    """For `state.observer`: raise GraphError where an output has a NaN, or a new infinity, in it."""
+    """For `state.observer`: raise GraphError where an output has a NaN, or a new infinity."""
     values = {**{node.op.name_of(i): a for i, a in enumerate(arguments)}, **node.options}
     kind = what_it_made(y, values)
     if kind is not None:
@@ -46,7 +46,7 @@ def refuse_output(node, arguments, y):
 
 
 def what_it_made(array, sources):
-    """"NaN" or "infinity", if there is one in `array` that its `sources` do not explain, or None."""
+    """"NaN", or "infinity" if one is in `array` and none was in its `sources`; else None."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None
     if np.isnan(array).any():
