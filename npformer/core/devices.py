@@ -1,6 +1,6 @@
 """Where arrays live: NumPy's on the CPU or CuPy's on the GPU, and moving between them.
 
-Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy hands the call on
+Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy passes the call
 to CuPy when x lives on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to
 ask for a device; that is done here.
 """

@@ -293,7 +293,7 @@ class Primitive(Operation):
     def keep(self, node, args, y, wanted):
         """Store in `node` what the rules of the `wanted` arguments will read."""
         # The signatures of the rules decide. A list of saved arrays beside the rules would have to
-        # be kept in step with them, and one array too many is memory that nobody misses.
+        # be kept in step with them, and one array too many would cost memory unnoticed.
         kept, keep_y = self.plan((len(args),) if self.variadic else wanted, len(args))
         node.kept = tuple([a if k else None for a, k in zip(args, kept)])
         node.y = y if keep_y else None

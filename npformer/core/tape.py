@@ -5,7 +5,7 @@ Reading order: `Box` is what a user holds, `Node` is what an operation leaves be
 each. `core.step` stands above and turns such a visit into the `Step` that users see.
 
 A Box knows its Node; a Node knows the nodes of its arguments; nothing points the other way. So a
-graph is freed by reference count alone, as soon as nobody holds its last Box.
+graph is freed by reference count alone, as soon as its last Box is gone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def observing(see: Callable) -> Iterator[None]:
 
 
 class Box:
-    """An array and the node that says where it came from. Tensor adds the operators and methods."""
+    """An array and the node that made it. Tensor adds the operators and methods."""
 
     def __init__(self, array, node=None):
         self.array = array
@@ -149,7 +149,7 @@ class Node:
 
 def run_backward(output: Box | Sequence[Box], grad: Box | np.ndarray | Sequence | None = None, *,
                  retain_graph: bool | None = None, create_graph: bool = False) -> None:
-    """`backprop(output, grad)` with nobody looking: gradients add up in the leaves."""
+    """`backprop(output, grad)`, run to its end: gradients add up in the leaves."""
     for _ in walk(seeds_of(output, grad, create_graph), create_graph=create_graph,
                   retain_graph=create_graph if retain_graph is None else retain_graph):
         pass
