@@ -42,8 +42,8 @@ def share(array, fresh: bool = False) -> None:
 
     fresh: it was made this moment, so no stamp of it is older.
     """
-    # Older stamps are bare counts. For their sake the checksum of this moment is kept: until now
-    # no program outside could write, so it is what the array was when they were made. Dropped with the
+    # Older stamps are bare counts. For their sake the checksum of this moment is kept: until now no
+    # program outside could write, so it is what the array was when they were made. It goes with the
     # array, or another one with the same id would be held against it.
     root = owner(array)
     key = id(root)
