@@ -107,12 +107,12 @@ class Step:
     def _repr_html_(self):
         """What a notebook shows: the formula, what arrived, what was sent, and the user's line."""
         lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}"]
-        rows = [("came", "g", self.upstream)]
+        rows = [("arrived", "g", self.upstream)]
         rows += [("sent", f"d{name}", d) for name, d in self.gradients.items()]
         for what, name, d in rows:
-            lines.append(f"  {what}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}")
+            lines.append(f"  {what:7}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}")
         if self.source:
-            lines.append(f"  line  {self.source[0]}:{self.source[1]}")
+            lines.append(f"  line     {self.source[0]}:{self.source[1]}")
         return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
