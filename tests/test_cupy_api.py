@@ -34,14 +34,15 @@ CPU_ONLY = {
     "core/inside.py:spread": "the same",
     "core/numeric.py": "finite differences are taken on the CPU: who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",
+    "core/operation.py:in_words": "words are made for viewers, whose arrays are on the CPU",
     "ops/erf.py:polynomials": "the coefficients are fitted once, as Python floats",
-    "core/arrays.py:checksum": "only NumPy's memory can be written behind our back",
-    "core/arrays.py:Generator": "draws are made on the CPU, so that a seed means the same everywhere",
+    "core/writes.py:checksum": "only NumPy's memory can be written behind our back",
+    "core/random_numbers.py:Generator": "draws are made on the CPU, so that a seed means the same everywhere",
 }
 # Names of NumPy's that are no array functions.
 NO_ARRAY_FUNCTION = {
     "errstate": "a context of NumPy's, for its own warnings; CuPy gives none",
-    "random": "see core/arrays.py:Generator",
+    "random": "see core/random_numbers.py:Generator",
 }
 
 
