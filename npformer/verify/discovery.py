@@ -88,24 +88,24 @@ def checkables(module):
     for name, value in vars(module).items():
         mark = vars(value).get(MARK) if hasattr(value, "__dict__") else None
         if mark is not None:
-            found.append(Checkable(name, applied(value), mark[1], mark[0]))
+            found.append(Checkable(name, callable_of(value), mark[1], mark[0]))
         elif inspect.isclass(value) and issubclass(value, Function):
-            inputs, wanted = inputs_of(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
+            inputs, wanted = find_inputs(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
             if value.__module__ == module.__name__ or inputs is not None:
                 found.append(Checkable(name, value.apply, None, inputs, wanted))
         elif "forward" in name and callable(value) and callable(getattr(module, name.replace("forward", "backward"), None)):
-            inputs, wanted = inputs_of(module, [name.replace("forward", "inputs")])
+            inputs, wanted = find_inputs(module, [name.replace("forward", "inputs")])
             backward = getattr(module, name.replace("forward", "backward"))
             found.append(Checkable(name.replace("forward", "").strip("_") or name, value, backward, inputs, wanted))
     return found
 
 
-def applied(value):
+def callable_of(value):
     """What is called to compute: a Function's apply, or the function itself."""
     return value.apply if inspect.isclass(value) and issubclass(value, Function) else value
 
 
-def inputs_of(module, names):
+def find_inputs(module, names):
     """(inputs, name) under the first of `names` that the module has; (None, the first name) if it has none."""
     for name in names:
         if hasattr(module, name):

@@ -76,7 +76,7 @@ KINDS = {
 SHOWN = 14                                         # lines of comparisons in a printed report
 
 
-def sum_of(words, coefficients=None):
+def sum_in_words(words, coefficients=None):
     """Terms as one sum, with their coefficients; None for one that is not known: "2·g − c·y"."""
     text = ""
     for word, c in zip(words, coefficients if coefficients is not None else [None] * len(words)):

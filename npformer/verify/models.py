@@ -14,8 +14,8 @@ from ..core.inside import held
 from ..core.step import backprop
 from ..tensors import Tensor
 from .findings import Finding
-from .looking.judge import STEP, judge, settled
-from .looking.subject import Subject, changed, from_function
+from .looking.judge import STEP, judge, return_or_raise
+from .looking.subject import Subject, change_inputs, from_function
 from .looking.vacuous_points import hazards
 from .naming.diagnose import Evidence, diagnose
 
@@ -54,19 +54,19 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
     subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked, whole.forward, whole.pull)
     report = judge(subject, seed, STEP, 1e-7, max_entries)
     if report.wrong:
-        culprit = first_wrong_step(loss)
+        culprit = find_wrong_step(loss)
         if culprit is None:                        # it may only show where the inputs hide nothing
-            with changed(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
-                culprit = first_wrong_step(loss)
+            with change_inputs(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
+                culprit = find_wrong_step(loss)
         if culprit is not None:                    # what is guessed of the parameters is but its consequence
             report.findings = [culprit, *(f for f in report.findings if f.kind in ("vacuous", "kink")
                                           or f.certainty == "certain" and f.kind != "unexplained")]
     # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is said, and no failure.
     report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f for f in report.findings]
-    return settled(report, raises)
+    return return_or_raise(report, raises)
 
 
-def first_wrong_step(loss):
+def find_wrong_step(loss):
     """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
     arguments: dict = {}
     with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
@@ -75,11 +75,11 @@ def first_wrong_step(loss):
         with contextlib.suppress(GraphError):      # nothing to hold it against
             for found in held(step, arguments[step.node]):
                 if found.wrong.any():
-                    return placed(step, found, [to_numpy(a) if hasattr(a, "dtype") else a for a in arguments[step.node]])
+                    return diagnose_step(step, found, [to_numpy(a) if hasattr(a, "dtype") else a for a in arguments[step.node]])
     return None
 
 
-def placed(step, wrong, values):
+def diagnose_step(step, wrong, values):
     """The diagnosis of a step's wrong gradient, with its place: operation, module, line."""
     node, i, truth, a = step.node, wrong.argument, wrong.truth, wrong.sent
     x, g = values[i], np.asarray(to_numpy(step.upstream), dtype=float)

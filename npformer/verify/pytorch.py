@@ -11,9 +11,9 @@ from ..core.errors import InputError
 from ..extras import extra
 from ..tensors import Tensor
 from .findings import Comparison, Report
-from .golden.compare import in_forward
-from .looking.judge import settled
-from .models import first_wrong_step
+from .golden.compare import diagnose_forward
+from .looking.judge import return_or_raise
+from .models import find_wrong_step
 from .naming.diagnose import Evidence, diagnose
 
 ROWS = 400                                         # entries of an output for which a Jacobian is worth its time
@@ -44,54 +44,54 @@ def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
     y.backward(Tensor.wrap(np.array(g)))
     expected.backward(torch.tensor(g), retain_graph=True)
     report = Report(f"against_torch({getattr(fn, '__name__', type(fn).__name__)})",
-                    [held("output", numbers(y.detach()), numbers(expected.detach()), rtol)])
+                    [compare_arrays("output", as_numpy(y.detach()), as_numpy(expected.detach()), rtol)])
     report.comparisons[0].label = "the output"
     if not report.comparisons[0].ok:
         report.findings += [replace(f, message=f"the output: {f.message}", hints=(
             "look at the forward pass", "it computes another function than PyTorch's", f"output: {f.message}"))
-            for f in in_forward("output", numbers(y.detach()), numbers(expected.detach()), rtol)]
-    for name, x, there in paired(fn, torch_fn, ours, theirs):
-        report.comparisons.append(held(name, numbers(x.grad), numbers(there.grad), rtol))
+            for f in diagnose_forward("output", as_numpy(y.detach()), as_numpy(expected.detach()), rtol)]
+    for name, x, there in pair_gradients(fn, torch_fn, ours, theirs):
+        report.comparisons.append(compare_arrays(name, as_numpy(x.grad), as_numpy(there.grad), rtol))
         if not report.comparisons[-1].ok:
-            report.findings += named_beside(torch, name, x, there, expected, g, rtol, dict(zip(names_of(ours), arrays)))
+            report.findings += diagnose_gradient(torch, name, x, there, expected, g, rtol, dict(zip(input_names(ours), arrays)))
     if report.comparisons[0].ok and not report:
-        culprit = first_wrong_step(lambda: (fn(*ours) * Tensor.wrap(np.array(g))).sum())
+        culprit = find_wrong_step(lambda: (fn(*ours) * Tensor.wrap(np.array(g))).sum())
         report.findings = ([culprit] if culprit else []) + report.findings
-    return settled(report, raises)
+    return return_or_raise(report, raises)
 
 
-def names_of(inputs):
+def input_names(inputs):
     """What the inputs are called in a report."""
     return [f"inputs[{i}]" for i in range(len(inputs))]
 
 
-def paired(fn, torch_fn, ours, theirs):
+def pair_gradients(fn, torch_fn, ours, theirs):
     """(name, what has a gradient here, the same there): the floating inputs, and the parameters of modules."""
-    yield from ((name, x, there) for name, x, there in zip(names_of(ours), ours, theirs) if x.requires_grad)
+    yield from ((name, x, there) for name, x, there in zip(input_names(ours), ours, theirs) if x.requires_grad)
     if hasattr(fn, "named_parameters"):
         there = dict(torch_fn.named_parameters())
         yield from ((name, p, there[name]) for name, p in fn.named_parameters() if name in there)
 
 
-def numbers(x):
+def as_numpy(x):
     """A Tensor here or there as a NumPy array; None if there is none."""
     return None if x is None else to_numpy(x.array) if isinstance(x, Tensor) else x.numpy()
 
 
-def named_beside(torch, name, x, there, expected, g, rtol, inputs):
+def diagnose_gradient(torch, name, x, there, expected, g, rtol, inputs):
     """The findings on a gradient that differs from PyTorch's."""
-    value = numbers(there.detach())
-    a, n = (np.zeros(value.shape) if d is None else numbers(d) for d in (x.grad, there.grad))
+    value = as_numpy(there.detach())
+    a, n = (np.zeros(value.shape) if d is None else as_numpy(d) for d in (x.grad, there.grad))
     jacobian = None
     if expected.numel() <= ROWS:
         rows = [torch.autograd.grad(entry, there, retain_graph=True, allow_unused=True)[0] for entry in expected.reshape(-1)]
         jacobian = np.array([np.zeros(value.size) if row is None else row.numpy().reshape(-1) for row in rows])
     noise = np.full(value.shape, rtol * np.abs(n).max(initial=0) / 10)
     with np.errstate(all="ignore"):                # candidates that divide by zero are no candidates
-        return diagnose(Evidence(name, value, a, n, noise, g, numbers(expected.detach()), jacobian, {**inputs, name: value}))
+        return diagnose(Evidence(name, value, a, n, noise, g, as_numpy(expected.detach()), jacobian, {**inputs, name: value}))
 
 
-def held(name, a, n, rtol):
+def compare_arrays(name, a, n, rtol):
     """One array against PyTorch's; an absent gradient counts as zero."""
     shape = (a if a is not None else n if n is not None else np.zeros(())).shape
     a, n = (np.zeros(shape) if v is None else v for v in (a, n))

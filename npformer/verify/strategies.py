@@ -63,25 +63,25 @@ def broadcast_shapes(draw, count=2, max_dims=3, largest=7):
 
 def arrays(shape, dtype=np.float64):
     """Normal numbers: generic ones, with no zeros, no ties and no ones. shape: a shape, or a strategy of shapes."""
-    return drawn(shape, samples.real, dtype)
+    return draw_arrays(shape, samples.real, dtype)
 
 
 def positive(shape, dtype=np.float64):
     """Numbers in [0.5, 2): for logarithms, roots, variances and scales."""
-    return drawn(shape, samples.positive, dtype)
+    return draw_arrays(shape, samples.positive, dtype)
 
 
 def distinct(shape, dtype=np.float64):
     """Numbers at least 0.09 away from 0 and 0.37 from each other: no kink and no tie within reach of a step."""
-    return drawn(shape, samples.distinct, dtype)
+    return draw_arrays(shape, samples.distinct, dtype)
 
 
 def cotangents(shape, dtype=np.float64):
     """Upstream gradients: with a mean that is not zero, and never constant unless there is one entry alone."""
-    return drawn(shape, lambda *n: lambda rng: rng.standard_normal(n) + 0.3, dtype)
+    return draw_arrays(shape, lambda *n: lambda rng: rng.standard_normal(n) + 0.3, dtype)
 
 
-def drawn(shape, kind, dtype):
+def draw_arrays(shape, kind, dtype):
     """Arrays of a kind of sample, of a shape or of each shape that a strategy draws."""
     of_shape = lambda n: generators().map(lambda rng: kind(*n)(rng).astype(dtype))
     return shape.flatmap(of_shape) if isinstance(shape, st.SearchStrategy) else of_shape(shape)
@@ -93,10 +93,10 @@ def masks(*shape):
         raise ShapeError(f"masks(*shape): the last dim must have 2 entries or more, got {shape}: a line of one entry, none "
                          "of them empty, makes a full mask")
     share = st.sampled_from((0.3, 0.5, 0.8))
-    return st.builds(lambda rng, p: mended(rng.random(shape) < p, rng), generators(), share)
+    return st.builds(lambda rng, p: mend_mask(rng.random(shape) < p, rng), generators(), share)
 
 
-def mended(mask, rng):
+def mend_mask(mask, rng):
     """The mask, without empty lines, and not full."""
     lines = mask.reshape(-1, mask.shape[-1])
     empty = np.flatnonzero(~lines.any(axis=1))

@@ -100,7 +100,7 @@ def compare(mine, reference, metadata, tolerance=None):
                          f"  The reference's begin: {', '.join(order[:3])}, ...\n"
                          f"  Yours: {', '.join(sorted(mine)[:3]) or 'there are none'}")
     for name in known:
-        difference, a, allowed = held(name, mine[name], reference[name], plan.rounding.get(name, 0.0), tolerance)
+        difference, a, allowed = compare_tensor(name, mine[name], reference[name], plan.rounding.get(name, 0.0), tolerance)
         if difference is None:
             verdict.agree += verdict.first is None
         elif verdict.first is None:
@@ -111,7 +111,7 @@ def compare(mine, reference, metadata, tolerance=None):
     return verdict
 
 
-def held(name, a, n, rounding, tolerance):
+def compare_tensor(name, a, n, rounding, tolerance):
     """(Difference or None, a in n's shape, what it may be off by)."""
     a = np.asarray(a)
     scale = float(np.abs(n).max(initial=0)) if n.dtype.kind == "f" else 0.0
@@ -189,7 +189,7 @@ class Plan:
             return [Finding("nan", name, f"yours holds NaN or infinity in {int((~np.isfinite(a)).sum())} of {a.size} "
                                          "entries")]
         if not name.startswith("gradient."):
-            return in_forward(name, a, n, allowed)
+            return diagnose_forward(name, a, n, allowed)
         lost = self.lost_path(name, a, allowed)
         return [lost] if lost else diagnose(self.evidence(name, a, allowed))
 
@@ -237,7 +237,7 @@ class Plan:
             outputs = []
             for step in steps:
                 args = [inputs[0] if v == plain else self.value(v) for v in step["inputs"].values()]
-                options = {key: option(v) for key, v in step["options"].items()}
+                options = {key: read_option(v) for key, v in step["options"].items()}
                 outputs.append(np.ravel(REGISTRY[step["op"]].compute(*args, **options)))
             return np.concatenate(outputs)
 
@@ -259,14 +259,14 @@ class Plan:
         return self.reference[name] if isinstance(name, str) else name
 
 
-def option(value):
+def read_option(value):
     """An option as an operation takes it, out of JSON."""
     if isinstance(value, dict):
         return ... if value == {"text": "Ellipsis"} else slice(*value["slice"])
-    return tuple(option(v) for v in value) if isinstance(value, list) else value
+    return tuple(read_option(v) for v in value) if isinstance(value, list) else value
 
 
-def in_forward(name, a, n, allowed):
+def diagnose_forward(name, a, n, allowed):
     """What is wrong with a tensor of the forward pass."""
     square = float((n * n).sum())
     c = float((a * n).sum()) / square if square else 0.0

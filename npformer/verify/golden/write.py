@@ -35,15 +35,15 @@ def golden(model, inputs, loss, seed=0):
         if not isinstance(x, np.ndarray):
             raise DTypeError(f"golden(model, inputs, loss): input {name!r} must be a NumPy array, got "
                              f"{type(x).__name__}")
-    coarse = one_pass(model, inputs, loss, COARSE, seed)
-    exact = one_pass(model, inputs, loss, EXACT, seed)
+    coarse = run_pass(model, inputs, loss, COARSE, seed)
+    exact = run_pass(model, inputs, loss, EXACT, seed)
     rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0)) for name, array in coarse.found.items()
                 if name.startswith(COMPUTED) and np.shape(exact.found.get(name)) == array.shape}
     metadata = {"format": FORMAT, "graph": exact.graph, "backward": exact.backward, "rounding": rounding}
     return exact.found, {name: text if isinstance(text, str) else json.dumps(text) for name, text in metadata.items()}
 
 
-def one_pass(model, inputs, loss, dtype, seed):
+def run_pass(model, inputs, loss, dtype, seed):
     """The Recorder of one forward and backward pass in `dtype`."""
     model = copy.deepcopy(model).float().to(dtype)
     tensors = {name: creation.tensor(x.astype(COARSE).astype(dtype) if x.dtype.kind == "f" else x)
@@ -106,7 +106,7 @@ class Recorder:
         inputs = {node.op.name_of(i): self.name_of(name, node.op.name_of(i), parent, a)
                   for i, (parent, a) in enumerate(zip(node.parents, args))}
         self.found[name], self.nodes[node] = devices.to_numpy(y), name
-        options = {key: plain_value(value) for key, value in node.options.items()}
+        options = {key: to_json(value) for key, value in node.options.items()}
         self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula, "inputs": inputs,
                            "options": options})
 
@@ -117,7 +117,7 @@ class Recorder:
         if id(a) in self.known:
             return self.known[id(a)]
         if not hasattr(a, "dtype"):
-            return plain_value(a)
+            return to_json(a)
         name = f"constant.{activation.removeprefix('activation.')}.{argument}"
         self.found[name] = devices.to_numpy(a)
         return name
@@ -129,7 +129,7 @@ class Recorder:
         for _ in tape.walk(tape.seeds_of(value, None, False), sent, retain_graph=False, create_graph=False):
             pass
         gradients = {self.nodes[node]: devices.to_numpy(g) for node, g in sent.items() if g is not None}
-        for name in completed(self.graph):
+        for name in completion_order(self.graph):
             if name in gradients and name != last:
                 self.backward.append(f"gradient.{name}")
                 self.found[f"gradient.{name}"] = gradients[name]
@@ -137,10 +137,10 @@ class Recorder:
         for step in self.graph:
             if step["name"] == last:
                 step["name"] = "loss"
-        self.found = {name: detached(array) for name, array in self.found.items()}
+        self.found = {name: copy_by_rows(array) for name, array in self.found.items()}
 
 
-def completed(graph):
+def completion_order(graph):
     """Names in the order in which a backward pass completes their gradients: an operation's output, then what nobody
     used before that operation."""
     first = {}
@@ -155,21 +155,21 @@ def completed(graph):
                 yield name
 
 
-def detached(array):
+def copy_by_rows(array):
     """An array of its own, row by row."""
     return np.array(array, order="C", copy=True)
 
 
-def plain_value(value):
+def to_json(value):
     """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold {"text": ...}."""
     if isinstance(value, (bool, int, str, type(None))):
         return value
     if isinstance(value, (float, np.number)):
         return float(value) if math.isfinite(value) else {"text": str(float(value))}
     if isinstance(value, (tuple, list)):
-        return [plain_value(v) for v in value]
+        return [to_json(v) for v in value]
     if isinstance(value, slice):
-        return {"slice": [plain_value(v) for v in (value.start, value.stop, value.step)]}
+        return {"slice": [to_json(v) for v in (value.start, value.stop, value.step)]}
     return {"text": str(value)}
 
 
@@ -185,14 +185,14 @@ def tiny(rng):
     model = TinyTransformer(vocab_size=13, context=5, d_model=21, n_heads=3, d_ff=11, depth=2)
     for parameter in model.parameters():
         draw = rng.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])
-        centre = 1.0 if "norm" in name_in(model, parameter) and name_in(model, parameter).endswith("weight") else 0.0
+        centre = 1.0 if "norm" in parameter_name(model, parameter) and parameter_name(model, parameter).endswith("weight") else 0.0
         parameter.data = creation.tensor((centre + draw).astype(COARSE))
     inputs = {"characters": np.array([[3, 1, 4, 1, 5], [9, 2, 1, 5, 3]]),
               "targets": np.array([[1, 4, 1, 5, 9], [2, 1, 5, 3, 12]])}
     return model, inputs, next_character_loss
 
 
-def name_in(model, parameter):
+def parameter_name(model, parameter):
     """A parameter's name."""
     return next(name for name, p in model.named_parameters() if p is parameter)
 

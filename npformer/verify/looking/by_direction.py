@@ -42,17 +42,17 @@ class Slope:
         return self.unsettled and self.error <= self.allowed + 1e-6 * self.size
 
 
-def drawn(subject, places, rng):
+def random_direction(subject, places, rng):
     """A direction: for each of the places an array of numbers of random sign, between 1 and 2 in size."""
     return {i: rng.choice([-1.0, 1.0], subject.inputs[i].shape) * rng.uniform(1, 2, subject.inputs[i].shape) for i in places}
 
 
-def largest(a):
+def largest_entry(a):
     """The size of the largest entry."""
     return float(np.abs(a).max(initial=0))
 
 
-def along(subject, sent, g, v, scale, rtol=None):
+def slope_along(subject, sent, g, v, scale, rtol=None):
     """The Slope along v of the gradients `sent`, both by the places of inputs. rtol: the error allowed, beside `scale`;
     None for what the truth can show."""
     slope = Slope(sum(float((sent[i] * v[i]).sum()) for i in v), np.sqrt(sum(float((sent[i] ** 2).sum()) for i in v)))
@@ -75,42 +75,42 @@ def along(subject, sent, g, v, scale, rtol=None):
     return slope
 
 
-def looked_along(subject, sent, g, rng, rtol, count):
+def look_along_directions(subject, sent, g, rng, rtol, count):
     """The Slopes of each input, by its place, along `count` directions: together with those whose gradients are about as
     large, and alone where these differ. They end with the first that differs."""
     found = {}
-    for places in alike(sent):
-        together = several(subject, sent, places, g, rng, rtol, count)
-        alone = {} if together[-1].ok else {i: several(subject, sent, [i], g, rng, rtol, count) for i in places}
+    for places in group_by_size(sent):
+        together = look_until_wrong(subject, sent, places, g, rng, rtol, count)
+        alone = {} if together[-1].ok else {i: look_until_wrong(subject, sent, [i], g, rng, rtol, count) for i in places}
         told = any(not slopes[-1].ok for slopes in alone.values())               # else it may be any of them
         found.update(alone if told else dict.fromkeys(places, together))
     return found
 
 
-def several(subject, sent, places, g, rng, rtol, count):
+def look_until_wrong(subject, sent, places, g, rng, rtol, count):
     """The Slopes of some inputs together, up to the first that differs."""
-    slopes, scale = [], min(largest(sent[i]) for i in places)
+    slopes, scale = [], min(largest_entry(sent[i]) for i in places)
     while len(slopes) < count and (not slopes or slopes[-1].ok):
-        slopes.append(along(subject, sent, g, drawn(subject, places, rng), scale, rtol))
+        slopes.append(slope_along(subject, sent, g, random_direction(subject, places, rng), scale, rtol))
     return slopes
 
 
-def alike(sent):
+def group_by_size(sent):
     """The places of the gradients whose largest entries are within a factor of ten: a list for each ten."""
-    top, groups = max(map(largest, sent.values()), default=0.0), {}
+    top, groups = max(map(largest_entry, sent.values()), default=0.0), {}
     for i, a in sent.items():
-        groups.setdefault(int(np.log10(top / largest(a))) if largest(a) else None, []).append(i)
+        groups.setdefault(int(np.log10(top / largest_entry(a))) if largest_entry(a) else None, []).append(i)
     return list(groups.values())
 
 
-def bisected(subject, i, a, g, rng, rtol, looks=80):
+def bisect_wrong_entries(subject, i, a, g, rng, rtol, looks=80):
     """Flat places of wrong entries of a, where few are wrong: along a direction, along its halves, along theirs."""
-    v, found, parts = drawn(subject, [i], rng)[i].reshape(-1), [], [np.arange(a.size)]
+    v, found, parts = random_direction(subject, [i], rng)[i].reshape(-1), [], [np.arange(a.size)]
     while parts and looks:
         part, looks = parts.pop(), looks - 1
         some = np.zeros(a.size)
         some[part] = v[part]
-        if along(subject, {i: a}, g, {i: some.reshape(a.shape)}, largest(a), rtol).ok:
+        if slope_along(subject, {i: a}, g, {i: some.reshape(a.shape)}, largest_entry(a), rtol).ok:
             continue
         if part.size == 1:
             found.append(int(part[0]))

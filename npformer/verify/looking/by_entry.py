@@ -8,8 +8,8 @@ from ...core.numeric import CLOSE, EXACT, extrapolated, one_sided, true_gradient
 from ...core.tape import collect
 from ..findings import Comparison, Finding
 from ..naming.diagnose import Evidence, diagnose
-from .subject import changed
-from .vacuous_points import silent
+from .subject import change_inputs
+from .vacuous_points import silent_finding
 
 WHOLE, SAMPLED = 1000, 120                         # of an input with more entries than WHOLE, so many are looked at
 DROWNED = 0.1                                      # a gradient of which rounding hides so much is not seen
@@ -23,17 +23,17 @@ def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects
     """
     name, x = subject.names[i], subject.inputs[i]
     whole = x.size <= (most or WHOLE)
-    places = np.arange(x.size) if whole else np.union1d(chosen(a, rng, min(SAMPLED, most or WHOLE)), suspects).astype(int)
+    places = np.arange(x.size) if whole else np.union1d(choose_places(a, rng, min(SAMPLED, most or WHOLE)), suspects).astype(int)
     truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
     taken = a.reshape(-1)[places]
     scale = max(np.abs(truth.gradient[np.isfinite(truth.gradient)]).max(initial=0), np.abs(taken).max(initial=0))
     slack = scale * (CLOSE if rtol is None else rtol)
     allowed = np.where(truth.exact & (rtol is None), EXACT * scale, slack) + 3 * truth.noise
     bad = np.flatnonzero(~(np.abs(taken - truth.gradient) <= allowed))
-    bad = unconfirmed(subject, i, g, bad, places, taken, truth, allowed)
+    bad = ask_second_witness(subject, i, g, bad, places, taken, truth, allowed)
     kinks = look_again(subject, x, bad, places, taken, truth, g, allowed, eps, slack)
-    unseen = given_up(truth, taken, allowed)
-    tied = tied_wrong(subject, x, [places[k] for k in kinks], a, g) if kinks else None
+    unseen = give_up_places(truth, taken, allowed)
+    tied = wrong_tie(subject, x, [places[k] for k in kinks], a, g) if kinks else None
     error = np.abs(taken - truth.gradient)
     error[kinks] = 0
     worst = int((error - allowed).argmax()) if len(places) else 0
@@ -43,16 +43,16 @@ def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects
     if len(places):
         comparison.index = tuple(int(k) for k in np.unravel_index(places[worst], x.shape))
         comparison.analytic, comparison.numeric = float(taken[worst]), float(truth.gradient[worst])
-    findings = [tied_finding(name, *tied)] if tied else []
+    findings = [tie_finding(name, *tied)] if tied else []
     if kinks and not tied:
         findings.append(Finding("kink", name, f"{len(kinks)} of {x.size} entries of {name} lie on a kink, with a gradient "
                                               "between the slopes to its left and right: any such value will do"))
     if not ok and not tied:
-        findings = explained(subject, i, a, g, y, truth, whole, places)
+        findings = explain_gradient(subject, i, a, g, y, truth, whole, places)
     if unseen:
-        findings.append(at_the_edge(name, unseen))
+        findings.append(edge_finding(name, unseen))
     if ok and len(places) and is_silent(subject, np.median(allowed), scale):
-        findings.append(silent(name, x.shape, scale))
+        findings.append(silent_finding(name, x.shape, scale))
     return comparison, findings
 
 
@@ -62,13 +62,13 @@ def is_silent(subject, allowed, scale):
     return allowed >= DROWNED * scale and not subject.name.startswith("gradcheck")
 
 
-def chosen(a, rng, count):
+def choose_places(a, rng, count):
     """Places to look at in a large gradient: half of them its largest entries, the others at random."""
     order = np.argsort(-np.abs(a), axis=None)
     return np.sort(np.concatenate([order[:count // 2], rng.choice(order[count // 2:], count - count // 2, replace=False)]))
 
 
-def unconfirmed(subject, i, g, bad, places, taken, truth, allowed):
+def ask_second_witness(subject, i, g, bad, places, taken, truth, allowed):
     """Those of the bad places that a second witness finds bad, too: the forward, followed, has an exact gradient.
 
     Where that one agrees with the gradient under test, the step was too long for this point; or a complex step was misled
@@ -116,7 +116,7 @@ def is_settled(look, slack):
     return noise <= 2 * grain + 0.1 * slack
 
 
-def given_up(truth, taken, allowed):
+def give_up_places(truth, taken, allowed):
     """How many entries have no true gradient, since every step leaves the function's domain; they are no longer compared."""
     lost = ~np.isfinite(truth.gradient)
     truth.gradient[lost], truth.noise[lost], allowed[lost] = taken[lost], 0, np.inf
@@ -125,13 +125,13 @@ def given_up(truth, taken, allowed):
     return int(lost.sum())
 
 
-def at_the_edge(name, count):
+def edge_finding(name, count):
     """The finding on entries that have no true gradient."""
     return Finding("vacuous", name, f"{count} entries of {name} lie at the edge of where the function gives numbers, so that no "
                                     "true gradient is known there: move them away from it")
 
 
-def tied_wrong(subject, x, places, a, g):
+def wrong_tie(subject, x, places, a, g):
     """Entries of one value that sit on kinks may move together without a kink: then the sum of their gradients is known.
     (how many, what a gives, what is true) where a gives another; None if all is well."""
     flat, h = x.reshape(-1), 1e-6
@@ -153,14 +153,14 @@ def tied_wrong(subject, x, places, a, g):
     return None
 
 
-def tied_finding(name, count, found, true):
+def tie_finding(name, count, found, true):
     """The finding on entries that tie."""
     return Finding("only-at-ties", name, f"d{name}: the {count} entries that tie get {found:.6g} together, and moving them "
                                          f"together changes the loss at a rate of {true:.6g}: share the gradient among them, "
                                          "or give it to one")
 
 
-def explained(subject, i, a, g, y, truth, whole, places):
+def explain_gradient(subject, i, a, g, y, truth, whole, places):
     """The diagnosis of a wrong gradient, as far as it was looked at."""
     x = subject.inputs[i]
     n, noise = a.copy(), np.zeros(x.size)
@@ -170,7 +170,7 @@ def explained(subject, i, a, g, y, truth, whole, places):
     inputs = dict(zip(subject.names, subject.inputs))
     def gradient_with(name, value):
         k = subject.names.index(name)
-        with changed(subject, {k: value}):
+        with change_inputs(subject, {k: value}):
             with np.errstate(all="ignore"):
                 found = true_gradient(subject.forward, subject.inputs, i, g, places, 1e-5).gradient
         return found.reshape(x.shape) if np.isfinite(found).all() else None

@@ -12,11 +12,18 @@ from ...core.errors import GradientError, GraphError, ValueRangeError
 from ...core.numeric import STEP
 from ...ops.shape import cat, reshape
 from ..findings import Comparison, Finding, Report
-from .by_direction import along, bisected, drawn, largest, looked_along, several
+from .by_direction import (
+    bisect_wrong_entries,
+    largest_entry,
+    look_along_directions,
+    look_until_wrong,
+    random_direction,
+    slope_along,
+)
 from .by_entry import WHOLE, entry_by_entry, is_silent
-from .properties import clean_hands, linearity, structure
-from .subject import changed, from_function, from_pair
-from .vacuous_points import blind_spots, elsewhere, hazards, silent, warn
+from .properties import check_linearity, check_side_effects, check_structure
+from .subject import change_inputs, from_function, from_pair
+from .vacuous_points import blind_spots, hazard_finding, hazards, mark_elsewhere, silent_finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,21 +54,21 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor], *, o
     """
     if order not in (1, 2):
         raise ValueRangeError(f"gradcheck(..., order={order!r}): the order is 1 or 2")
-    within_range("gradcheck", seed, eps, rtol, max_entries)
+    check_options("gradcheck", seed, eps, rtol, max_entries)
     subject = from_function(fn, inputs)
     report = glance(subject, seed, rtol) if fast_mode else judge(subject, seed, eps, rtol, max_entries)
     if fast_mode and not report:                   # now it is worth to look closely
         report = judge(subject, seed, eps, rtol, max_entries)
     if order == 2 and not report.wrong:
         slack = 1e-7 if rtol is None else 10 * rtol
-        second = judge(from_function(slope_of(fn, inputs, seed), inputs, constant=True), seed + 1, eps, slack, max_entries)
+        second = judge(from_function(gradient_function(fn, inputs, seed), inputs, constant=True), seed + 1, eps, slack, max_entries)
         for comparison in second.comparisons:
             comparison.name += " (second order)"
         report.comparisons += second.comparisons
         report.findings += second.wrong
     if report and report.comparisons and all(c.scale <= 1e-13 for c in report.comparisons):
-        report.findings.append(silent("every input", "", 0))
-    return settled(report, raises)
+        report.findings.append(silent_finding("every input", "", 0))
+    return return_or_raise(report, raises)
 
 
 def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *, names: Sequence[str] | None = None,
@@ -74,11 +81,11 @@ def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *, names:
     (floating ones are checked, in float64), masks, indices, numbers. names: of the inputs, for the report. rtol: None for
     1e-11 of the largest entry where forward takes complex arrays, 1e-9 where it does not. The others: as in gradcheck.
     """
-    within_range("check_vjp", seed, eps, rtol, max_entries)
-    return settled(judge(from_pair(forward, backward, inputs, names, cache), seed, eps, rtol, max_entries), raises)
+    check_options("check_vjp", seed, eps, rtol, max_entries)
+    return return_or_raise(judge(from_pair(forward, backward, inputs, names, cache), seed, eps, rtol, max_entries), raises)
 
 
-def within_range(call, seed, eps, rtol, max_entries):
+def check_options(call, seed, eps, rtol, max_entries):
     """Refuse options with which nothing would be looked at."""
     for name, value, fits, rule in (("seed", seed, isinstance(seed, (int, np.integer)) and seed >= 0, "an integer >= 0"),
                                     ("eps", eps, 0 < eps < 1, "a step between 0 and 1"),
@@ -88,14 +95,14 @@ def within_range(call, seed, eps, rtol, max_entries):
             raise ValueRangeError(f"{call}(..., {name}={value!r}): {name} must be {rule}")
 
 
-def settled(report, raises):
+def return_or_raise(report, raises):
     """The report; a GradientError if something is wrong, or could not be seen, and that is wanted."""
     if raises and not report:
         raise GradientError(report)
     return report
 
 
-def slope_of(fn, inputs, seed):
+def gradient_function(fn, inputs, seed):
     """The function that gives fn's gradients, for a fixed random upstream, end to end: what order 2 checks."""
     rng = np.random.default_rng([seed, 161803398])
     upstream = {}
@@ -117,13 +124,13 @@ def glance(subject, seed, rtol):
     """The Report of a look along two random directions of all inputs together, away from points that hide mistakes."""
     rng = np.random.default_rng([seed, 662607015])
     better = {i: value for i, _, value in hazards(subject, at_zero=False) if value is not None}
-    with changed(subject, better):
+    with change_inputs(subject, better):
         point = Point.at(subject, rng)
         if point.findings:
             return Report(subject.name, [], point.findings)
-        scale = max(map(largest, point.sent.values()))
-        slopes = [along(subject, point.sent, point.g, drawn(subject, point.sent, rng), scale, rtol) for _ in range(2)]
-    return Report(subject.name, [replace(compared(f"direction {k}", (), [s], scale), label=f"along direction {k}")
+        scale = max(map(largest_entry, point.sent.values()))
+        slopes = [slope_along(subject, point.sent, point.g, random_direction(subject, point.sent, rng), scale, rtol) for _ in range(2)]
+    return Report(subject.name, [replace(comparison_along(f"direction {k}", (), [s], scale), label=f"along direction {k}")
                                  for k, s in enumerate(slopes, 1)])
 
 
@@ -138,14 +145,14 @@ def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
     better = {i: value for i, _, value in dull if value is not None}
     report = None
     if not better or not seems_right(subject, rng, rtol):
-        report = Report(subject.name, *at_this_point(subject, rng, eps, rtol, max_entries))
+        report = Report(subject.name, *judge_this_point(subject, rng, eps, rtol, max_entries))
     if better and (report is None or not report.wrong):
-        with changed(subject, better):
-            comparisons, findings = at_this_point(subject, rng, eps, rtol, max_entries)
-        report = Report(subject.name, comparisons, elsewhere(findings, [subject.names[i] for i in better]))
+        with change_inputs(subject, better):
+            comparisons, findings = judge_this_point(subject, rng, eps, rtol, max_entries)
+        report = Report(subject.name, comparisons, mark_elsewhere(findings, [subject.names[i] for i in better]))
     if not report.wrong:
-        report.findings += [warn(words) for i, words, _ in dull if i not in better]
-        report.findings += blind_spots(subject, lambda larger: at_this_point(larger, rng, eps, rtol, max_entries))
+        report.findings += [hazard_finding(words) for i, words, _ in dull if i not in better]
+        report.findings += blind_spots(subject, lambda larger: judge_this_point(larger, rng, eps, rtol, max_entries))
     return report
 
 
@@ -172,15 +179,15 @@ class Point:
         sent = subject.gradients(g.copy())
         fit = {i: np.asarray(d, dtype=float) for i, d in zip(subject.checked, sent)
                if d is not None and np.shape(d) == subject.inputs[i].shape and np.isfinite(d).all()}
-        return cls(y, g, fit, structure(subject, g, sent))
+        return cls(y, g, fit, check_structure(subject, g, sent))
 
     def properties(self, subject, rng):
         """The findings that need no true gradient."""
         if self.findings:
             return self.findings
-        findings = clean_hands(subject, self.g)
+        findings = check_side_effects(subject, self.g)
         if not any(f.kind in ("mutates", "not-repeatable") for f in findings):     # else no number means anything
-            findings = linearity(subject, self.g, list(self.sent.values()), rng) + findings
+            findings = check_linearity(subject, self.g, list(self.sent.values()), rng) + findings
         return findings
 
 
@@ -188,10 +195,10 @@ def seems_right(subject, rng, rtol):
     """Whether nothing is wrong as far as one sees without looking at each input: where a better point will be, that is enough."""
     point = Point.at(subject, rng)
     return not point.properties(subject, rng) and all(
-        slopes[-1].ok for slopes in looked_along(subject, point.sent, point.g, rng, rtol, 2).values())
+        slopes[-1].ok for slopes in look_along_directions(subject, point.sent, point.g, rng, rtol, 2).values())
 
 
-def at_this_point(subject, rng, eps, rtol, max_entries):
+def judge_this_point(subject, rng, eps, rtol, max_entries):
     """The comparisons and findings where the inputs stand now."""
     point = Point.at(subject, rng)
     findings = point.properties(subject, rng)
@@ -199,19 +206,19 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
     if any(f.kind == "mutates" or f.kind == "not-repeatable" and not f.input for f in findings):
         told |= set(subject.names)
     few = sum(a.size for a in point.sent.values()) <= (max_entries or FEW)
-    along_each = {} if few else looked_along(subject, point.sent, point.g, rng, rtol, DIRECTIONS)
+    along_each = {} if few else look_along_directions(subject, point.sent, point.g, rng, rtol, DIRECTIONS)
     comparisons = []
     for i, a in point.sent.items():
         name, slopes = subject.names[i], along_each.get(i)
         if slopes and slopes[-1].ok:
-            comparison = compared(name, a.shape, slopes, largest(a))
-            more = [silent(name, a.shape, comparison.scale)] if is_silent(subject, slopes[-1].allowed, slopes[-1].size) else []
+            comparison = comparison_along(name, a.shape, slopes, largest_entry(a))
+            more = [silent_finding(name, a.shape, comparison.scale)] if is_silent(subject, slopes[-1].allowed, slopes[-1].size) else []
         else:
-            suspects = bisected(subject, i, a, point.g, rng, rtol) if slopes and a.size > (max_entries or WHOLE) else ()
+            suspects = bisect_wrong_entries(subject, i, a, point.g, rng, rtol) if slopes and a.size > (max_entries or WHOLE) else ()
             comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol, max_entries, suspects)
             if comparison.ok and slopes and not slopes[-1].blurred:              # no entry is wrong, but together they are
-                comparison.ok = right_near_by(subject, i, rng, rtol)
-                more = more or [kinked(name)] if comparison.ok else [few_wrong(name, slopes[-1])]
+                comparison.ok = is_right_near_by(subject, i, rng, rtol)
+                more = more or [kink_finding(name)] if comparison.ok else [few_wrong_finding(name, slopes[-1])]
         comparisons.append(comparison)
         findings += [f for f in more if name not in told]
     return comparisons, sorted(findings, key=lambda f: f.kind == "vacuous")
@@ -220,28 +227,28 @@ def at_this_point(subject, rng, eps, rtol, max_entries):
 # ── inputs with many entries ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def compared(name, shape, slopes, scale):
+def comparison_along(name, shape, slopes, scale):
     """The Comparison of an input along directions: the worst of them."""
     worst = max(slopes, key=lambda slope: slope.error)
     return Comparison(name, shape, len(slopes), worst.error, scale, worst.noise, all(s.ok for s in slopes), (), worst.found,
                       worst.true, "directions")
 
 
-def right_near_by(subject, i, rng, rtol):
+def is_right_near_by(subject, i, rng, rtol):
     """Whether an input is right along all directions where its entries are other numbers, that do not tie."""
     x = subject.inputs[i]
-    with changed(subject, {i: x + 0.01 * drawn(subject, [i], rng)[i] * max(largest(x), 0.01)}):
+    with change_inputs(subject, {i: x + 0.01 * random_direction(subject, [i], rng)[i] * max(largest_entry(x), 0.01)}):
         point = Point.at(subject, rng)
-        return i in point.sent and several(subject, point.sent, [i], point.g, rng, rtol, DIRECTIONS)[-1].ok
+        return i in point.sent and look_until_wrong(subject, point.sent, [i], point.g, rng, rtol, DIRECTIONS)[-1].ok
 
 
-def kinked(name):
+def kink_finding(name):
     """The finding on an input where entries that are right alone are not so together."""
     return Finding("kink", name, f"d{name} is right entry by entry, and right at points near by, but not along a random "
                                  "direction: entries tie, or lie on a kink together")
 
 
-def few_wrong(name, slope):
+def few_wrong_finding(name, slope):
     """The finding on an input that is wrong where no entry was looked at."""
     return Finding("unexplained", name, f"d{name} is right at all entries that were looked at, as far as they can tell, but "
                                         f"along a random direction it gives {slope.found:.8g} where the true slope is "

@@ -5,7 +5,7 @@ import numpy as np
 from ..findings import Finding
 
 
-def structure(subject, g, sent):
+def check_structure(subject, g, sent):
     """Findings on number, shape and dtype of the gradients, and on NaN. `sent`: one for each checked input."""
     found = []
     for i, d in zip(subject.checked, sent):
@@ -16,7 +16,7 @@ def structure(subject, g, sent):
             continue
         d = np.asarray(d)
         if d.shape != x.shape:
-            found.append(wrong_shape(name, x, d, g))
+            found.append(shape_finding(name, x, d, g))
         elif d.dtype != x.dtype:
             found.append(Finding("dtype", name, f"d{name} is {d.dtype}, but {name} is {x.dtype}"))
         elif not np.isfinite(d).all():
@@ -27,10 +27,10 @@ def structure(subject, g, sent):
     return found
 
 
-def wrong_shape(name, x, d, g):
+def shape_finding(name, x, d, g):
     """The finding on a gradient that does not have its input's shape."""
     text = f"d{name} has shape {d.shape}, but {name} has {x.shape}"
-    over, left = stretched(x, g), stretched(x, d)
+    over, left = repeated_dims(x, g), repeated_dims(x, d)
     if over is not None and d.size > x.size and left is not None:
         rest = "it has the output's shape" if d.shape == g.shape else f"dims {left} of it are still to be summed"
         return Finding("unsummed-broadcast", name, f"{text}: {rest}. {name} was broadcast, so its gradient must be summed over "
@@ -42,7 +42,7 @@ def wrong_shape(name, x, d, g):
     return Finding("shape", name, text)
 
 
-def stretched(x, z):
+def repeated_dims(x, z):
     """The dims of z along which x is repeated to have z's shape; None if x does not broadcast to it."""
     lead = z.ndim - x.ndim
     if lead < 0 or not all(n in (1, m) for n, m in zip(x.shape, z.shape[lead:])):
@@ -50,7 +50,7 @@ def stretched(x, z):
     return tuple(range(lead)) + tuple(k + lead for k, n in enumerate(x.shape) if n == 1 < z.shape[k + lead])
 
 
-def clean_hands(subject, g):
+def check_side_effects(subject, g):
     """Findings on writes into what belongs to others, on shared memory, and on answers that change when repeated."""
     inputs = [np.array(x) if isinstance(x, np.ndarray) else x for x in subject.inputs]
     upstream = g.copy()
@@ -69,7 +69,7 @@ def clean_hands(subject, g):
         found.append(Finding("mutates", "", f"the backward pass writes into {len(written)} of the arrays that forward saved, "
                                             f"the first of shape {written[0].shape}: a second backward pass would be wrong"))
     given = [(subject.names[i], d) for i, d in enumerate(first) if isinstance(d, np.ndarray) and d.size]
-    found += shared(given, list(zip(subject.names, inputs)), upstream)
+    found += find_shared_memory(given, list(zip(subject.names, inputs)), upstream)
     kept = [np.array(d) for _, d in given]
     second = subject.pull(g.copy(), inputs)[0]
     for (name, _), before in zip(given, kept):
@@ -81,7 +81,7 @@ def clean_hands(subject, g):
     return found
 
 
-def shared(given, inputs, g):
+def find_shared_memory(given, inputs, g):
     """Findings on gradients that are the same memory as another gradient, or as an input."""
     found = []
     for k, (name, d) in enumerate(given):
@@ -96,11 +96,11 @@ def shared(given, inputs, g):
     return found
 
 
-def linearity(subject, g, sent, rng):
+def check_linearity(subject, g, sent, rng):
     """Findings on a backward pass that is not linear in g: b(0) = 0 and b(2g + 3h) = 2·b(g) + 3·b(h) must hold."""
     h = rng.standard_normal(g.shape)
     at_h, at_both = subject.gradients(h), subject.gradients(2 * g + 3 * h)
-    at_zero = subject.gradients(0 * g) if any(map(same, sent, at_h)) else at_h
+    at_zero = subject.gradients(0 * g) if any(map(is_close, sent, at_h)) else at_h
     largest = max((float(np.abs(np.asarray(d, dtype=float)).max(initial=0)) for d in sent if d is not None), default=0)
     found = []
     for k, i in enumerate(subject.checked):
@@ -112,7 +112,7 @@ def linearity(subject, g, sent, rng):
             continue
         # A gradient that is zero in truth (that of attention's key bias) is rounding, which is linear in nothing.
         scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0), 1e-12 * largest, 1e-300)
-        if same(a, b) and np.abs(zero).max(initial=0) > 1e-9 * scale:
+        if is_close(a, b) and np.abs(zero).max(initial=0) > 1e-9 * scale:
             found.append(Finding("ignores-upstream", name, f"d{name} is the same whatever gradient arrives, even for g = 0: "
                                                            "multiply by g",
                                  hints=(f"look at d{name}", "the chain rule: dL/dx = dL/dy · dy/dx", f"d{name} = g · ...")))
@@ -123,7 +123,7 @@ def linearity(subject, g, sent, rng):
     return found
 
 
-def same(a, b):
+def is_close(a, b):
     """Whether two gradients differ by rounding at most."""
     if a is None or b is None or np.shape(a) != np.shape(b):
         return False

@@ -32,22 +32,22 @@ class Subject:
 
     def gradients(self, g):
         """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
-        found = self.pull(g, [copied(x) for x in self.inputs])[0]
+        found = self.pull(g, [copy_array(x) for x in self.inputs])[0]
         return [found[i] for i in self.checked]
 
 
 @contextlib.contextmanager
-def changed(subject, values):
+def change_inputs(subject, values):
     """Some inputs with other values, by their places, inside the block; arrays in the same memory."""
-    before = {i: copied(subject.inputs[i]) for i in values}
+    before = {i: copy_array(subject.inputs[i]) for i in values}
     try:
-        put(subject.inputs, values)
+        write_inputs(subject.inputs, values)
         yield
     finally:
-        put(subject.inputs, before)
+        write_inputs(subject.inputs, before)
 
 
-def put(inputs, values):
+def write_inputs(inputs, values):
     """Write values into the inputs; what is no array is replaced."""
     for i, value in values.items():
         if isinstance(inputs[i], np.ndarray):
@@ -56,7 +56,7 @@ def put(inputs, values):
             inputs[i] = value
 
 
-def named(function):
+def name_of(function):
     """A function's name, as a report shows it; of a Function's `apply`, the Function's."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):
@@ -67,7 +67,7 @@ def named(function):
 # ── functions of Tensors ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def doubled(fn, inputs):
+def to_float64(fn, inputs):
     """The inputs in float64, those that are it already as they are; DTypeError where they, or fn, are something else."""
     if not callable(fn):
         raise DTypeError(f"gradcheck(fn, inputs): fn must be a function of Tensors, got {fn!r}")
@@ -85,7 +85,7 @@ def doubled(fn, inputs):
 def from_function(fn, inputs, constant=False):
     """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
     them. constant: a result without a graph behind it is no error, its gradients are zero."""
-    tensors = doubled(fn, inputs)
+    tensors = to_float64(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
     if not checked:
@@ -93,7 +93,7 @@ def from_function(fn, inputs, constant=False):
 
     def forward(arrays):
         with autograd.no_grad():
-            return to_numpy(result_of(fn(*tensors)).array)
+            return to_numpy(check_result(fn(*tensors)).array)
 
     def pull(g, arrays):
         fresh = [tensors[i] for i in checked if not tensors[i].requires_grad]
@@ -101,7 +101,7 @@ def from_function(fn, inputs, constant=False):
             x.requires_grad_()
         try:
             with autograd.enable_grad():
-                y = result_of(fn(*tensors))
+                y = check_result(fn(*tensors))
             if y.node is None and constant:
                 return [np.zeros(x.shape) for x in tensors], ()
             if y.node is None:
@@ -118,10 +118,10 @@ def from_function(fn, inputs, constant=False):
         return sent, ()
 
     names = [f"inputs[{i}]" for i in range(len(tensors))] if len(tensors) > 1 else ["input"]
-    return Subject(f"gradcheck({named(fn)})", names, [x.array for x in tensors], checked, forward, pull)
+    return Subject(f"gradcheck({name_of(fn)})", names, [x.array for x in tensors], checked, forward, pull)
 
 
-def result_of(y):
+def check_result(y):
     """What fn returned, if it is one Tensor."""
     if not isinstance(y, Tensor):
         raise GraphError(f"gradcheck(fn, inputs): fn must return a Tensor, it returned {type(y).__name__}")
@@ -138,20 +138,20 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
 
     cache None: found out, by whether forward returns a pair (y, cache).
     """
-    arrays, checked = taken(inputs)
-    cached = is_cached(forward(*[copied(x) for x in arrays]), cache)
+    arrays, checked = copy_inputs(inputs)
+    cached = is_cached(forward(*[copy_array(x) for x in arrays]), cache)
 
     def value(values):
         return np.asarray(raw(values), dtype=float64)
 
     def raw(values):
-        y = forward(*[copied(x) for x in values])  # one that writes into its inputs must not spoil the others' point
+        y = forward(*[copy_array(x) for x in values])  # one that writes into its inputs must not spoil the others' point
         return y[0] if cached else y
 
     def pull(g, values):
         y = forward(*values)
         saved = arrays_in(y[1]) if cached else []
-        before = [copied(a) for a in saved]
+        before = [copy_array(a) for a in saved]
         sent = backward(g, y[1]) if cached else backward(g, *values)
         written = [a for a, b in zip(saved, before) if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
         sent = [sent] if isinstance(sent, np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
@@ -165,14 +165,14 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
                              "for each input, None where there is none")
         return sent, written
 
-    names = names_of(forward, len(arrays)) if names is None else list(names)
+    names = parameter_names(forward, len(arrays)) if names is None else list(names)
     if len(names) != len(arrays):
         raise ShapeError(f"check_vjp(..., names={names}): that is {len(names)} names for {len(arrays)} inputs; give one for each")
-    return Subject(f"check_vjp({named(forward)}, {named(backward)})", names, arrays, checked, value, pull,
+    return Subject(f"check_vjp({name_of(forward)}, {name_of(backward)})", names, arrays, checked, value, pull,
                    lambda *kind: trace(forward, arrays, checked, *kind), raw)
 
 
-def taken(inputs):
+def copy_inputs(inputs):
     """(inputs as arrays of the judge's own, the floating ones in float64; the places of those)."""
     inputs = [inputs] if isinstance(inputs, np.ndarray) else inputs
     given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
@@ -206,12 +206,12 @@ def is_cached(result, cache):
     return cached
 
 
-def copied(x):
+def copy_array(x):
     """A copy of an array; anything else as it is."""
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def names_of(forward, count):
+def parameter_names(forward, count):
     """The names of forward's parameters, or numbers where they do not tell."""
     code = getattr(forward, "__code__", None)
     names = list(code.co_varnames[:code.co_argcount]) if code else []

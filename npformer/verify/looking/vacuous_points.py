@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..findings import Finding
-from .subject import changed
+from .subject import change_inputs
 
 NEAR_ZERO = 1e-8                                   # an input of smaller numbers, or of numbers above 1e8, is brought near 1
 SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small shows whether the function goes on at 0
@@ -19,31 +19,31 @@ def hazards(subject, at_zero=True):
     """(place, words, a better value or None) for each input whose value would let a wrong gradient pass.
     at_zero: whether to ask after a kink at 0 as well, some ten forward passes for each input of one sign."""
     rng, places = np.random.default_rng(12345), range(len(subject.inputs))
-    doubts = {i: doubt(subject, i, rng) for i in places}
+    doubts = {i: find_doubt(subject, i, rng) for i in places}
     said = {i: words for i, (words, _) in doubts.items() if words}
-    better = standing(subject, {i: value for i, (_, value) in doubts.items() if value is not None})
-    for i in (i for i in places if at_zero and one_signed(subject.inputs[i]) and not walled(subject, i)):
+    better = keep_accepted(subject, {i: value for i, (_, value) in doubts.items() if value is not None})
+    for i in (i for i in places if at_zero and has_one_sign(subject.inputs[i]) and not ends_at_zero(subject, i)):
         name, x = subject.names[i], subject.inputs[i]
-        turned = better.get(i, x) * signs(x.shape, rng)
-        if stands(subject, {**better, i: turned}):
+        turned = better.get(i, x) * random_signs(x.shape, rng)
+        if accepts(subject, {**better, i: turned}):
             better[i] = turned
             said.setdefault(i, f"all entries of {name} are {'positive' if x.max() > 0 else 'negative'}: a backward pass that "
                                "forgets a kink at 0, as relu has, would pass")
     return [(i, said[i], better.get(i)) for i in sorted(said)]
 
 
-def standing(subject, values):
+def keep_accepted(subject, values):
     """As many of those values as the forward pass takes together."""
-    if stands(subject, values):
+    if accepts(subject, values):
         return values
     kept = {}
     for i, value in values.items():
-        if stands(subject, {**kept, i: value}):
+        if accepts(subject, {**kept, i: value}):
             kept[i] = value
     return kept
 
 
-def doubt(subject, i, rng):
+def find_doubt(subject, i, rng):
     """(what an input hides by its value, a better value or None); (None, None) if it hides nothing."""
     name, x = subject.names[i], subject.inputs[i]
     if not isinstance(x, np.ndarray):
@@ -51,7 +51,7 @@ def doubt(subject, i, rng):
     if x.size < 2:
         return None, None
     if x.dtype == bool and (x.all() or not x.any()):
-        return f"{name} is all {bool(x.all())}: a backward pass that ignores it would pass", some_hidden(x, rng)
+        return f"{name} is all {bool(x.all())}: a backward pass that ignores it would pass", random_mask(x, rng)
     if x.dtype.kind in "iu" and len(np.unique(x)) == x.size:
         better = x.copy()
         better.reshape(-1)[-1] = better.reshape(-1)[0]
@@ -67,7 +67,7 @@ def doubt(subject, i, rng):
                     "the wrong place, would pass"), better
         if x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and np.array_equal(x, np.swapaxes(x, -1, -2)):
             return f"{name} is symmetric: a missing transpose would pass", better
-        if twin := next((known for known, other in earlier(subject, i) if np.array_equal(x, other)), None):
+        if twin := next((known for known, other in arrays_before(subject, i) if np.array_equal(x, other)), None):
             return f"{twin} and {name} are equal: a backward pass that takes one for the other would pass", better
     return None, None
 
@@ -77,12 +77,12 @@ def is_half(x):
     return isinstance(x, float) and x == 0.5
 
 
-def earlier(subject, i):
+def arrays_before(subject, i):
     """(name, input) of the arrays before the i-th."""
     return [(name, x) for name, x in zip(subject.names[:i], subject.inputs[:i]) if isinstance(x, np.ndarray)]
 
 
-def some_hidden(mask, rng):
+def random_mask(mask, rng):
     """A mask of that shape with true and false entries; the first of each line is true."""
     better = rng.random(mask.shape) < 0.6
     better[..., 0] = True
@@ -94,7 +94,7 @@ def some_hidden(mask, rng):
 # ── inputs of one sign ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def one_signed(x):
+def has_one_sign(x):
     """Whether x is on one side of 0, and not for a reason: no mask of noughts and ones, no probabilities, no sorted line."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.size < 2 or not np.isfinite(x).all():
         return False
@@ -105,27 +105,27 @@ def one_signed(x):
     return not (x.ndim == 1 and x.size > 2 and (np.diff(x) > 0).all())
 
 
-def signs(shape, rng):
+def random_signs(shape, rng):
     """1 and −1 at random, both of them."""
     drawn = rng.choice([-1.0, 1.0], shape)
     drawn.flat[0], drawn.flat[-1] = 1, -1
     return drawn
 
 
-def walled(subject, i):
+def ends_at_zero(subject, i):
     """Whether the function ends in a wall as an input shrinks to 0, as log and the root do: it knows no other sign."""
     x, slopes = subject.inputs[i], []
     for scale in (1, *SHRUNK):
-        near, far = (value_with(subject, {i: k * scale * x}) for k in (1, 2))
+        near, far = (output_with(subject, {i: k * scale * x}) for k in (1, 2))
         if near is None or far is None:
             return True
         slopes.append(float(np.abs(far - near).max(initial=0)) / scale)
     return max(slopes) > 8 * slopes[0]
 
 
-def value_with(subject, values):
+def output_with(subject, values):
     """The output with other values for some inputs; None where it is not finite, or where they are refused."""
-    with changed(subject, values), np.errstate(all="ignore"):
+    with change_inputs(subject, values), np.errstate(all="ignore"):
         try:
             y = np.array(subject.forward(subject.inputs), dtype=float)
         except Exception:                          # noqa: BLE001  (anything may go wrong at a point nobody promised)
@@ -133,9 +133,9 @@ def value_with(subject, values):
     return y if np.isfinite(y).all() else None
 
 
-def stands(subject, values):
+def accepts(subject, values):
     """Whether the forward pass gives numbers with those values."""
-    return not values or value_with(subject, values) is not None
+    return not values or output_with(subject, values) is not None
 
 
 # ── what the sizes hide ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,10 +149,10 @@ def blind_spots(subject, look):
     """
     arrays = {i: x for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray) and x.dtype.kind in "fiu" and 1 in x.shape}
     lone = [i for i, x in arrays.items() if x.size == 1 and x.dtype.kind in "iu"]
-    thin = {i: [k for k, n in enumerate(x.shape) if n == 1 and (i in lone or not stretched(subject, i, k))]
+    thin = {i: [k for k, n in enumerate(x.shape) if n == 1 and (i in lone or not is_broadcast(subject, i, k))]
             for i, x in arrays.items()}
     thin = {i: dims for i, dims in thin.items() if dims}
-    told = wrong_if_larger(subject, thin, look) if thin and subject.raw is not None else ""
+    told = judge_larger(subject, thin, look) if thin and subject.raw is not None else ""
     if told is None:
         return []
     found, broad = [], [f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin if i not in lone]
@@ -165,7 +165,7 @@ def blind_spots(subject, look):
     return [Finding("vacuous", "", words + (told or "; sizes above 1 would tell"), certainty="possible") for words in found]
 
 
-def wrong_if_larger(subject, thin, look):
+def judge_larger(subject, thin, look):
     """What is wrong where the thin dims have size 3, in words; None if nothing is, '' if that cannot be known."""
     rng, inputs = np.random.default_rng(12345), list(subject.inputs)
     for i, dims in thin.items():
@@ -182,25 +182,25 @@ def wrong_if_larger(subject, thin, look):
     return f". With size 3 there, it does: {wrong[0]}" if wrong else None if all(c.ok for c in comparisons) else ""
 
 
-def stretched(subject, i, k):
+def is_broadcast(subject, i, k):
     """Whether input i has size 1 along dim k to be broadcast there: against an array that is larger, with the same output
     if it is as large. A function of Tensors cannot be asked that, so the output's shape must do."""
     x, y = subject.inputs[i], np.asarray(subject.forward(subject.inputs))
     others = [z for j, z in enumerate(subject.inputs) if isinstance(z, np.ndarray) and (subject.raw or j not in subject.checked)]
     if subject.raw is None and y.size > 1:
-        return wider(y, x, k)
+        return is_wider(y, x, k)
     if subject.raw is None:                        # a loss: of a model's parameters nothing is known
-        return i in subject.checked or any(wider(z, x, k) for z in others)
-    return any(wider(z, x, k) and as_wide(subject, i, k, z.shape[k - x.ndim], y, z is y) for z in [y, *others])
+        return i in subject.checked or any(is_wider(z, x, k) for z in others)
+    return any(is_wider(z, x, k) and same_output_if_wide(subject, i, k, z.shape[k - x.ndim], y, z is y) for z in [y, *others])
 
 
-def wider(z, x, k):
+def is_wider(z, x, k):
     """Whether x broadcasts against z, and is larger for it along dim k."""
     return z.ndim >= x.ndim - k and z.shape[k - x.ndim] > 1 and all(
         1 in (m, n) or m == n for m, n in zip(x.shape[::-1], z.shape[::-1]))
 
 
-def as_wide(subject, i, k, size, y, repeats):
+def same_output_if_wide(subject, i, k, size, y, repeats):
     """Whether the output stays what it is if input i is as large as that along dim k. repeats: or gives more of the same,
     as that of a function that repeats its input does."""
     wide = [*subject.inputs[:i], np.repeat(subject.inputs[i], size, axis=k), *subject.inputs[i + 1:]]
@@ -217,19 +217,19 @@ def as_wide(subject, i, k, size, y, repeats):
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def elsewhere(findings, names):
+def mark_elsewhere(findings, names):
     """The findings of another point; what is wrong there says that it is another."""
     others = ", ".join([*names[:3], "..."] if len(names) > 4 else names)
     return [f if f.kind in ("vacuous", "kink") else replace(
         f, message=f"{f.message} (seen with other values of {others}: those given hide it)") for f in findings]
 
 
-def warn(words):
+def hazard_finding(words):
     """The finding on a hazard that could not be mended."""
     return Finding("vacuous", "", f"{words}; the check cannot tell. Give it another test point")
 
 
-def silent(name, shape, scale):
+def silent_finding(name, shape, scale):
     """The finding on an input whose true gradient is zero, or so small beside the output that rounding hides it."""
     what = "is zero" if scale < 1e-12 else f"(up to {scale:.1e}) drowns in the output's rounding"
     return Finding("vacuous", name, f"the true gradient of {name} {shape} {what} at this point, so any mistake that scales it "

@@ -145,7 +145,7 @@ sigmoid.wrong("derivative taken of the output again", "stale-value", "extra-fact
 # ── kinks and gates ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def zeroed(g, x):
+def zero_in_place(g, x):
     """What people write who want to save an array: g itself, emptied where x <= 0."""
     g[x <= 0] = 0
     return g.copy()
@@ -161,7 +161,7 @@ relu.right(x=lambda g, x: g * (x > 0))
 relu.wrong("no mask", "mask-leak", "mask-ignored", x=lambda g: g.copy())
 relu.wrong("mask from the upstream", "nonlinear", x=lambda g: g * (g > 0))
 relu.wrong("mask from both", "nonlinear", x=lambda g, x: g * (g > 0) * (x > 0))
-relu.wrong("emptied in place", "mutates", x=zeroed)
+relu.wrong("emptied in place", "mutates", x=zero_in_place)
 relu.wrong("times x", "extra-factor", x=lambda g, y: g * y)
 relu.wrong("mask the wrong way round", "mask-leak", "mask-ignored", x=lambda g, x: g * (x <= 0))
 
@@ -238,7 +238,7 @@ def phi(x):
     return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def inner(x):
+def tanh_argument(x):
     """The argument of gelu_tanh's tanh, and its derivative."""
     return C * (x + 0.044715 * x ** 3), C * (1 + 3 * 0.044715 * x ** 2)
 
@@ -265,16 +265,16 @@ gelu.wrong("the backward of the tanh form", "missing-eps", "wrong-coefficient", 
 @subject(x=real(3, 5))
 def gelu_tanh(x):
     """y = x/2·(1 + t), t = tanh(c·(x + 0.044715·x³)).    dx = g/2·(1 + t + x·(1 − t²)·c·(1 + 3·0.044715·x²))"""
-    return x / 2 * (1 + np.tanh(inner(x)[0]))
+    return x / 2 * (1 + np.tanh(tanh_argument(x)[0]))
 
 
 def gelu_tanh_slope(x, slope):
     """dy/dx with `slope` in the place of the derivative of tanh's argument."""
-    t = np.tanh(inner(x)[0])
+    t = np.tanh(tanh_argument(x)[0])
     return (1 + t + x * (1 - t ** 2) * slope) / 2
 
 
-gelu_tanh.right(x=lambda g, x: g * gelu_tanh_slope(x, inner(x)[1]))
+gelu_tanh.right(x=lambda g, x: g * gelu_tanh_slope(x, tanh_argument(x)[1]))
 gelu_tanh.wrong("inner derivative forgotten", "wrong-coefficient", "missing-factor", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, 1))
 gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "path-missing",
@@ -282,7 +282,7 @@ gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "path
 gelu_tanh.wrong("cubic term not tripled", "wrong-coefficient", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, C * (1 + 0.044715 * x ** 2)))
 gelu_tanh.wrong("second term dropped", "missing-term", x=lambda g, x: g * gelu_tanh_slope(x, 0))
-gelu_tanh.wrong("½ forgotten", "factor", x=lambda g, x: 2 * g * gelu_tanh_slope(x, inner(x)[1]))
+gelu_tanh.wrong("½ forgotten", "factor", x=lambda g, x: 2 * g * gelu_tanh_slope(x, tanh_argument(x)[1]))
 
 
 @subject(x=real(3, 5))

@@ -18,28 +18,28 @@ def residual(x, w, v):
     return x + b + c, {"b": b, "c": c}
 
 
-def through(g, out, weight):
+def branch_gradient(g, out, weight):
     """The gradient that a branch tanh(· @ weight) sends to its input."""
     return g * (1 - out ** 2) @ weight.T
 
 
-def at_sum(g, c, v):
+def gradient_at_sum(g, c, v):
     """What arrives at h, from the skip and from the second branch."""
-    return g + through(g, c, v)
+    return g + branch_gradient(g, c, v)
 
 
-residual.right(x=lambda g, b, c, w, v: at_sum(g, c, v) + through(at_sum(g, c, v), b, w),
-               w=lambda g, x, b, c, v: x.T @ (at_sum(g, c, v) * (1 - b ** 2)),
+residual.right(x=lambda g, b, c, w, v: gradient_at_sum(g, c, v) + branch_gradient(gradient_at_sum(g, c, v), b, w),
+               w=lambda g, x, b, c, v: x.T @ (gradient_at_sum(g, c, v) * (1 - b ** 2)),
                v=lambda g, x, b, c: (x + b).T @ (g * (1 - c ** 2)))
 residual.wrong("first skip dropped", "path-missing", "missing-term",
-               x=lambda g, b, c, w, v: through(at_sum(g, c, v), b, w))
+               x=lambda g, b, c, w, v: branch_gradient(gradient_at_sum(g, c, v), b, w))
 residual.wrong("second skip dropped", "path-missing", "missing-term", "unexplained",
-               x=lambda g, b, c, w, v: through(g, c, v) + through(through(g, c, v), b, w))
+               x=lambda g, b, c, w, v: branch_gradient(g, c, v) + branch_gradient(branch_gradient(g, c, v), b, w))
 residual.wrong("branches dropped", "path-missing", "missing-term", "diagonal-jacobian", x=lambda g: g.copy())
 residual.wrong("skip twice", "path-doubled", "wrong-coefficient",
-               x=lambda g, b, c, w, v: g + at_sum(g, c, v) + through(at_sum(g, c, v), b, w))
+               x=lambda g, b, c, w, v: g + gradient_at_sum(g, c, v) + branch_gradient(gradient_at_sum(g, c, v), b, w))
 residual.wrong("second branch's share overwritten", "path-missing", "missing-term", "unexplained",
-               x=lambda g, b, w: g + through(g, b, w))
+               x=lambda g, b, w: g + branch_gradient(g, b, w))
 
 
 @subject(x=real(3, 5))
@@ -103,29 +103,29 @@ def tied(table, ids):
     return table[ids] @ table.T
 
 
-def looked_up(g, table, ids):
+def lookup_gradient(g, table, ids):
     """The gradient through the look-up alone."""
     found = np.zeros_like(table)
     np.add.at(found, ids, g @ table)
     return found
 
 
-tied.right(table=lambda g, table, ids: looked_up(g, table, ids) + g.T @ table[ids])
+tied.right(table=lambda g, table, ids: lookup_gradient(g, table, ids) + g.T @ table[ids])
 tied.wrong("look-up's share lost", "path-missing", "missing-term", table=lambda g, table, ids: g.T @ table[ids])
-tied.wrong("last layer's share lost", "path-missing", "missing-term", "not-accumulated", table=looked_up)
+tied.wrong("last layer's share lost", "path-missing", "missing-term", "not-accumulated", table=lookup_gradient)
 
 # ── memory, state and order ──────────────────────────────────────────────────────────────────────────────────────────
 
 memory = {}                                        # what an engine remembers that should forget
 
 
-def added_up(name, array):
+def add_for_ever(name, array):
     """The sum of this and all earlier gradients: nobody set them to zero."""
     memory[name] = memory.get(name, 0) + array
     return memory[name].copy()
 
 
-def scaled_in_place(array, factor):
+def scale_in_place(array, factor):
     """array, multiplied where it lies."""
     array *= factor
     return array.copy()
@@ -139,9 +139,9 @@ def layer(x, w):
 
 
 layer.right(x=lambda g, w, slope: (g * slope) @ w.T, w=lambda g, x, slope: x.T @ (g * slope))
-layer.wrong("gradients never set to zero", "not-repeatable", w=lambda g, x, slope: added_up("w", x.T @ (g * slope)))
-layer.wrong("upstream written to", "mutates", x=lambda g, w, slope: (scaled_in_place(g, 2.0) / 2 * slope) @ w.T)
-layer.wrong("weight written to", "mutates", x=lambda g, w, slope: (g * slope) @ scaled_in_place(w, 0.5).T * 2)
+layer.wrong("gradients never set to zero", "not-repeatable", w=lambda g, x, slope: add_for_ever("w", x.T @ (g * slope)))
+layer.wrong("upstream written to", "mutates", x=lambda g, w, slope: (scale_in_place(g, 2.0) / 2 * slope) @ w.T)
+layer.wrong("weight written to", "mutates", x=lambda g, w, slope: (g * slope) @ scale_in_place(w, 0.5).T * 2)
 layer.wrong("weight updated before the backward pass", "stale-value", "missing-term", "wrong-coefficient",
             "unexplained", x=lambda g, w, slope: (g * slope) @ (w - 0.1 * np.sin(w)).T)
 layer.wrong("activation overwritten by dropout", "stale-value", "wrong-coefficient", "missing-term", "unexplained",

@@ -50,7 +50,7 @@ reshape.wrong("column after column", "permuted", x=lambda g: g.reshape(3, 10, or
 reshape.wrong("left as it came", "shape", x=lambda g: g.copy())
 
 
-def padded(g, before, after):
+def pad_columns(g, before, after):
     """g with so many zeros before and after it in the last dim."""
     return np.pad(g, ((0, 0), (before, after)))
 
@@ -61,17 +61,17 @@ def narrow(x):
     return x[:, 2:6]
 
 
-narrow.right(x=lambda g: padded(g, 2, 1))
-narrow.wrong("put back at the wrong place", "permuted", x=lambda g: padded(g, 0, 3))
+narrow.right(x=lambda g: pad_columns(g, 2, 1))
+narrow.wrong("put back at the wrong place", "permuted", x=lambda g: pad_columns(g, 0, 3))
 narrow.wrong("not padded", "shape", x=lambda g: g.copy())
 narrow.wrong("filled with the mean", "mask-leak", "unexplained",
-             x=lambda g: padded(g, 2, 1) + g.mean() * (padded(np.ones_like(g), 2, 1) == 0))
+             x=lambda g: pad_columns(g, 2, 1) + g.mean() * (pad_columns(np.ones_like(g), 2, 1) == 0))
 
 
 @subject(x=real(3, 4))
 def pad(x):
     """y = x with two zeros before and one behind.    dx = g without them"""
-    return padded(x, 2, 1)
+    return pad_columns(x, 2, 1)
 
 
 pad.right(x=lambda g: g[:, 2:6].copy())
@@ -153,30 +153,30 @@ def uses(weight, ids):
     return np.maximum(np.bincount(ids.reshape(-1), minlength=len(weight)), 1)[:, None]
 
 
-def scattered(g, weight, ids):
+def scatter_add(g, weight, ids):
     """Zeros with every row of g added at its index."""
     found = np.zeros_like(weight)
     np.add.at(found, ids, g)
     return found
 
 
-def assigned(g, weight, ids):
+def scatter_assign(g, weight, ids):
     """What people write who forget that an index can repeat: the last row wins."""
     found = np.zeros_like(weight)
     found[ids] = g
     return found
 
 
-def buffered(g, weight, ids):
+def scatter_through_buffer(g, weight, ids):
     """The same mistake: NumPy reads all of the left side before it writes."""
     found = np.zeros_like(weight)
     found[ids] += g
     return found
 
 
-def first(g, weight, ids):
+def scatter_first(g, weight, ids):
     """The first row of each index wins."""
-    return assigned(g.reshape(-1, g.shape[-1])[::-1], weight, ids.reshape(-1)[::-1])
+    return scatter_assign(g.reshape(-1, g.shape[-1])[::-1], weight, ids.reshape(-1)[::-1])
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -185,18 +185,18 @@ def embedding(weight, ids):
     return weight[ids]
 
 
-embedding.right(weight=scattered)
-embedding.wrong("assigned", "not-accumulated", weight=assigned)
-embedding.wrong("added through a buffer", "not-accumulated", weight=buffered)
-embedding.wrong("first use only", "not-accumulated", "path-missing", weight=first)
+embedding.right(weight=scatter_add)
+embedding.wrong("assigned", "not-accumulated", weight=scatter_assign)
+embedding.wrong("added through a buffer", "not-accumulated", weight=scatter_through_buffer)
+embedding.wrong("first use only", "not-accumulated", "path-missing", weight=scatter_first)
 embedding.wrong("divided by the count", "averaged-broadcast", "not-accumulated", "missing-factor", "wrong-coefficient",
-                weight=lambda g, weight, ids: scattered(g, weight, ids) / uses(weight, ids))
-embedding.wrong("one row too far", "permuted", weight=lambda g, weight, ids: scattered(g, weight, (ids + 1) % len(weight)))
+                weight=lambda g, weight, ids: scatter_add(g, weight, ids) / uses(weight, ids))
+embedding.wrong("one row too far", "permuted", weight=lambda g, weight, ids: scatter_add(g, weight, (ids + 1) % len(weight)))
 embedding.wrong("rows of the upstream as they come", "permuted", "not-accumulated", "unexplained",
                 weight=lambda g: g.copy())
-embedding.wrong("divided by the number of places", "factor", weight=lambda g, weight, ids: scattered(g, weight, ids) / ids.size)
+embedding.wrong("divided by the number of places", "factor", weight=lambda g, weight, ids: scatter_add(g, weight, ids) / ids.size)
 embedding.wrong("counted twice where it repeats", "wrong-coefficient", "path-doubled", "extra-factor",
-                weight=lambda g, weight, ids: scattered(g, weight, ids) * uses(weight, ids))
+                weight=lambda g, weight, ids: scatter_add(g, weight, ids) * uses(weight, ids))
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -205,8 +205,8 @@ def embedding_with_padding(weight, ids):
     return np.where((ids == 2)[:, None], 0.0, weight[ids])
 
 
-embedding_with_padding.right(weight=lambda g, weight, ids: scattered(g * (ids != 2)[:, None], weight, ids))
-embedding_with_padding.wrong("the padding row gets a gradient", "mask-leak", "mask-ignored", weight=scattered)
+embedding_with_padding.right(weight=lambda g, weight, ids: scatter_add(g * (ids != 2)[:, None], weight, ids))
+embedding_with_padding.wrong("the padding row gets a gradient", "mask-leak", "mask-ignored", weight=scatter_add)
 
 
 @subject(x=real(3, 5), places=value([[0, 2, 2, 4], [1, 1, 1, 0], [3, 4, 0, 3]]))
@@ -215,7 +215,7 @@ def gather(x, places):
     return np.take_along_axis(x, places, 1)
 
 
-def gathered(g, places, add):
+def gather_gradient(g, places, add):
     """Zeros with g added, or put, at its places in each row."""
     found = np.zeros((3, 5))
     for row, (at, values) in enumerate(zip(places, g)):
@@ -224,8 +224,8 @@ def gathered(g, places, add):
     return found
 
 
-gather.right(x=lambda g, places: gathered(g, places, 1))
-gather.wrong("assigned", "not-accumulated", x=lambda g, places: gathered(g, places, 0))
+gather.right(x=lambda g, places: gather_gradient(g, places, 1))
+gather.wrong("assigned", "not-accumulated", x=lambda g, places: gather_gradient(g, places, 0))
 
 
 def windows(x):
@@ -239,7 +239,7 @@ def unfold(x):
     return windows(x)
 
 
-unfold.right(x=lambda g: sum(padded(g[..., k], k, 2 - k) for k in range(3)))
+unfold.right(x=lambda g: sum(pad_columns(g[..., k], k, 2 - k) for k in range(3)))
 unfold.wrong("overlaps assigned", "not-accumulated", "path-missing",
              x=lambda g: np.concatenate([g[..., 0], g[:, -1, 1:]], axis=1))
 unfold.wrong("overlaps averaged", "averaged-broadcast", "missing-factor", "wrong-coefficient", "not-accumulated",

@@ -95,12 +95,12 @@ def subject(**draws):
     return enter
 
 
-def total(x):
+def row_sum(x):
     """Σ x over the last dim, kept."""
     return x.sum(axis=-1, keepdims=True)
 
 
-def average(x):
+def row_mean(x):
     """The mean of x over the last dim, kept."""
     return x.mean(axis=-1, keepdims=True)
 
@@ -110,6 +110,6 @@ def T(x):
     return np.swapaxes(x, -1, -2)
 
 
-def columns(g):
+def column_sum(g):
     """Σ g over all dims but the last."""
     return g.reshape(-1, g.shape[-1]).sum(axis=0)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...core.samples import real
-from .planted import T, columns, subject
+from .planted import T, column_sum, subject
 
 
 @subject(x=real(2, 5, 3), weight=real(7, 3), bias=real(7))
@@ -17,17 +17,17 @@ def weight_gradient(g, x):
     return g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])
 
 
-linear.right(x=lambda g, weight: g @ weight, weight=weight_gradient, bias=columns)
+linear.right(x=lambda g, weight: g @ weight, weight=weight_gradient, bias=column_sum)
 linear.wrong("weight's gradient transposed", "transposed", "shape", weight=lambda g, x: weight_gradient(g, x).T.copy())
 linear.wrong("weight's gradient divided by the batch", "averaged-broadcast", "factor",
              weight=lambda g, x: weight_gradient(g, x) / len(g))
 linear.wrong("weight's gradient not summed over the batch", "unsummed-broadcast", "shape", weight=lambda g, x: T(g) @ x)
 linear.wrong("weight's gradient from the first of the batch", "not-accumulated", "path-missing",
              weight=lambda g, x: g[0].T @ x[0])
-linear.wrong("mean for the bias", "averaged-broadcast", "factor", bias=lambda g: columns(g) * g.shape[-1] / g.size)
+linear.wrong("mean for the bias", "averaged-broadcast", "factor", bias=lambda g: column_sum(g) * g.shape[-1] / g.size)
 linear.wrong("bias summed over the batch only", "unsummed-broadcast", "shape", bias=lambda g: g.sum(0))
 linear.wrong("bias summed over everything", "wrong-axis", bias=lambda g: np.full(g.shape[-1], g.sum()))
-linear.wrong("sign of the bias", "sign", bias=lambda g: -columns(g))
+linear.wrong("sign of the bias", "sign", bias=lambda g: -column_sum(g))
 linear.wrong("bias forgotten", "zero", bias=lambda g: np.zeros(g.shape[-1]))
 linear.wrong("input severed", "zero", x=lambda g, x: np.zeros_like(x))
 linear.wrong("upstream forgotten", "ignores-upstream", weight=lambda g, x: weight_gradient(np.ones_like(g), x))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...core.samples import distinct, real, value
-from .planted import average, subject, total
+from .planted import row_mean, row_sum, subject
 
 
 @subject(x=real(3, 5, 7))
@@ -46,14 +46,14 @@ mean.wrong("not expanded", "shape", x=lambda g: g / 5)
 @subject(x=real(3, 5))
 def centre(x):
     """y = x − mean(x).    dx = g − mean(g)"""
-    return x - average(x)
+    return x - row_mean(x)
 
 
-centre.right(x=lambda g: g - average(g))
+centre.right(x=lambda g: g - row_mean(g))
 centre.wrong("path through the mean not summed", "diagonal-jacobian", x=lambda g: g - g / 5)
 centre.wrong("mean held constant", "missing-term", "path-missing", x=lambda g: g.copy())
-centre.wrong("mean subtracted twice", "wrong-coefficient", "path-doubled", x=lambda g: g - 2 * average(g))
-centre.wrong("sum for mean", "wrong-coefficient", x=lambda g: g - total(g))
+centre.wrong("mean subtracted twice", "wrong-coefficient", "path-doubled", x=lambda g: g - 2 * row_mean(g))
+centre.wrong("sum for mean", "wrong-coefficient", x=lambda g: g - row_sum(g))
 centre.wrong("mean over everything", "wrong-axis", x=lambda g: g - g.mean())
 centre.wrong("mean over the other dim", "wrong-axis", x=lambda g: g - g.mean(0))
 
@@ -64,12 +64,12 @@ def variance(x):
     return x.var(1)
 
 
-variance.right(x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 5)
-variance.wrong("2 forgotten", "factor", x=lambda g, x: g[:, None] * (x - average(x)) / 5)
-variance.wrong("n − 1 for n", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 4)
+variance.right(x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)) / 5)
+variance.wrong("2 forgotten", "factor", x=lambda g, x: g[:, None] * (x - row_mean(x)) / 5)
+variance.wrong("n − 1 for n", "factor", x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)) / 4)
 variance.wrong("mean not subtracted", "missing-term", "wrong-coefficient",
                x=lambda g, x: 2 * g[:, None] * x / 5)
-variance.wrong("1/n forgotten", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)))
+variance.wrong("1/n forgotten", "factor", x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)))
 
 
 @subject(x=distinct(3, 5))
@@ -89,7 +89,7 @@ def maximum_with_ties(x):
     return x.max(1)
 
 
-maximum_with_ties.right(x=lambda g, x, y: g[:, None] * (x == y[:, None]) / total(x == y[:, None]))
+maximum_with_ties.right(x=lambda g, x, y: g[:, None] * (x == y[:, None]) / row_sum(x == y[:, None]))
 maximum_with_ties.wrong("each of those that tie gets all of it", "only-at-ties",
                         x=lambda g, x, y: g[:, None] * (x == y[:, None]))
 

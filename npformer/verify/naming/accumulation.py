@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 
 
-def diagonal(e):
+def jacobian_diagonal(e):
     """aᵢ = gᵢ·dyᵢ/dxᵢ alone, though other outputs depend on xᵢ too"""
     if e.jacobian is None or e.y.shape != e.x.shape or e.jacobian.shape[0] != e.jacobian.shape[1] or not e.y.ndim:
         return None
@@ -43,7 +43,7 @@ def one_use_only(e):
                       "a value that is used k times gets k contributions, added up", f"d{e.name} = (what you have) · (uses)")
 
 
-def left_out(e):
+def slices_left_out(e):
     """a = Σ c_b·n_b, n_b what slice b of the output sends, with a c_b of 0 or 2"""
     if e.jacobian is None or not e.y.ndim:
         return None
@@ -69,7 +69,7 @@ def left_out(e):
                                            f"{c[twice[0]]} times")
 
 
-def wrong_axis(e):
+def sum_over_wrong_axis(e):
     """x is used entry by entry, and a sums g·dy/dx over other dims than those that were broadcast"""
     if not e.broadcast:
         return None
@@ -86,10 +86,10 @@ def wrong_axis(e):
                             return e.says("wrong-axis", f"d{e.name} is {word} over dims {axes} of the output, which are not "
                                                          f"those along which {e.name} was broadcast", "certain",
                                         "sum over the dims that were broadcast, and no others",
-                                        f"d{e.name} = (g · dy/d{e.name}).sum(axis={spread_over(e)})")
+                                        f"d{e.name} = (g · dy/d{e.name}).sum(axis={broadcast_dims(e)})")
 
 
-def spread_over(e):
+def broadcast_dims(e):
     """The dims of the output along which x was broadcast."""
     lead = e.y.ndim - e.x.ndim
     return tuple(k for k in range(e.y.ndim) if k < lead or e.x.shape[k - lead] == 1 < e.y.shape[k])

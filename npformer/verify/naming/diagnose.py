@@ -6,7 +6,16 @@ They are tried in order, the more telling first. What none of them knows is stil
 
 import numpy as np
 
-from .accumulation import diagonal, factor_inside, left_out, one_use_only, other_copies, other_value, spread_over, wrong_axis
+from .accumulation import (
+    broadcast_dims,
+    factor_inside,
+    jacobian_diagonal,
+    one_use_only,
+    other_copies,
+    other_value,
+    slices_left_out,
+    sum_over_wrong_axis,
+)
 from .elementwise_terms import wrong_products, wrong_sums
 from .evidence import Evidence
 from .factors import array_factor, bare_upstream, missing_eps
@@ -21,13 +30,13 @@ def diagnose(evidence):
         finding = recogniser(evidence)
         if finding is not None:
             return [finding]
-    return [unexplained(evidence)]
+    return [describe_difference(evidence)]
 
 
 # ── the whole gradient ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def zero(e):
+def zero_gradient(e):
     """a = 0"""
     if not e.a.any() and e.n.any():
         return e.says("zero", f"d{e.name} is zero in all {e.a.size} entries; its largest true entry is "
@@ -60,13 +69,13 @@ def constant_factor(e):
         return e.says("averaged-broadcast", f"d{e.name} is {c:.4f} x the true gradient in all {e.a.size} entries{what}: it "
                                              "is the mean over the places where it was used, and should be the sum",
                     "certain", "what is broadcast forward is summed backward",
-                      f"d{e.name} = (g · dy/d{e.name}).sum(axis={spread_over(e)}), not .mean", c=c)
+                      f"d{e.name} = (g · dy/d{e.name}).sum(axis={broadcast_dims(e)}), not .mean", c=c)
     return e.says("factor", f"d{e.name} is {c:.4f} x the true gradient in all {e.a.size} entries{what}", "certain",
                   f"a constant factor of {1 / c:.4g} is missing", f"d{e.name} = (what you have) / {c:.4g}"
                   + (f", {c:.4g} being {words}" if words else ""), c=c)
 
 
-def moved(e):
+def values_elsewhere(e):
     """a has n's values in other places"""
     a, n = e.a, e.n
     if a.ndim >= 2 and a.shape[-1] == a.shape[-2] and e.same(a, np.swapaxes(n, -1, -2)):
@@ -92,7 +101,7 @@ def moved(e):
 RTOL_OF_SORT = 1e-6
 
 
-def untransposed(e):
+def jacobian_not_transposed(e):
     """a = J·g, where n = Jᵀ·g"""
     if e.jacobian is not None and e.jacobian.shape[0] == e.jacobian.shape[1]:
         turned = (e.jacobian @ e.g.reshape(-1)).reshape(e.a.shape)
@@ -105,7 +114,7 @@ def untransposed(e):
 # ── where it is wrong ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def at_masked_entries(e):
+def masked_entries(e):
     """Wrong only where the true gradient is exactly zero; or only in rows that a mask touches"""
     dead = np.abs(e.n) <= 10 * e.noise
     if dead.any() and not dead.all() and not np.abs(e.a[~dead]).max() and (e.a[dead] != 0).any():
@@ -142,7 +151,7 @@ def at_masked_entries(e):
                                                        f"does not apply {name}", "likely")
 
 
-def at_looked_up_rows(e):
+def looked_up_rows(e):
     """Wrong in exactly the rows that an index names"""
     if e.a.ndim < 2:
         return None
@@ -154,7 +163,7 @@ def at_looked_up_rows(e):
                           "likely")
 
 
-def at_ties(e):
+def tied_entries(e):
     """Wrong only where entries of x tie"""
     values, counts = np.unique(e.x, return_counts=True)
     tied = np.isin(e.x, values[counts > 1])
@@ -166,7 +175,7 @@ def at_ties(e):
 # ── small differences, and the rest ──────────────────────────────────────────────────────────────────────────────────
 
 
-def rounded(e):
+def coarse_dtype(e):
     """Everywhere a little wrong, as far as a shorter dtype reaches"""
     worst = np.abs(e.a - e.n).max() / e.scale
     for dtype, limit in ((np.float16, 3e-2), (np.float32, 1e-4)):
@@ -175,7 +184,7 @@ def rounded(e):
                                         f"reaches: something is computed in {dtype.__name__}")
 
 
-def small(e):
+def small_difference(e):
     """Everywhere a little wrong: the gradient of a slightly different function"""
     worst = np.abs(e.a - e.n).max() / e.scale
     if worst < 0.03 and e.wrong.mean() > 0.3:
@@ -185,7 +194,7 @@ def small(e):
                     "likely")
 
 
-def unexplained(e):
+def describe_difference(e):
     """Where and how much, when no name fits"""
     order = np.argsort(-np.abs(e.a - e.n), axis=None)[:3]
     worst = "; ".join(f"at {tuple(int(v) for v in np.unravel_index(k, e.a.shape))} {e.a.reshape(-1)[k]:.6g}, true "
@@ -218,9 +227,9 @@ def pattern(e):
     return ""
 
 
-RECOGNISERS = (zero, rounded, skip_path, constant_factor, moved, diagonal, by_path, one_use_only, left_out, at_masked_entries,
-               at_ties, at_looked_up_rows, wrong_axis, other_copies, bare_upstream, factor_inside, missing_eps, with_another_eps,
-               array_factor, other_value, wrong_terms, wrong_sums, wrong_products, untransposed, with_another_mask, by_rule,
-               small)
+RECOGNISERS = (zero_gradient, coarse_dtype, skip_path, constant_factor, values_elsewhere, jacobian_diagonal, by_path, one_use_only, slices_left_out, masked_entries,
+               tied_entries, looked_up_rows, sum_over_wrong_axis, other_copies, bare_upstream, factor_inside, missing_eps, with_another_eps,
+               array_factor, other_value, wrong_terms, wrong_sums, wrong_products, jacobian_not_transposed, with_another_mask, by_rule,
+               small_difference)
 
 __all__ = ["Evidence", "diagnose"]

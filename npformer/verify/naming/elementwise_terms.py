@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from ...ops.erf import erf_values
-from ..findings import Finding, sum_of
+from ..findings import Finding, sum_in_words
 
 
 def wrong_sums(e):
@@ -16,11 +16,11 @@ def wrong_sums(e):
     if g is None or e.x.size < 4:
         return None
     with np.errstate(all="ignore"):
-        terms = {words: g * t for words, t in functions(e) if np.isfinite(t).all()}
-    return compared(e, terms, "g·({})")
+        terms = {words: g * t for words, t in elementwise_functions(e) if np.isfinite(t).all()}
+    return compare_coefficients(e, terms, "g·({})")
 
 
-def functions(e):
+def elementwise_functions(e):
     """(words, array) for functions of x and of the other inputs of its shape."""
     x, name = e.x, e.name
     s, t = 1 / (1 + np.exp(-x)), np.tanh(x)
@@ -77,10 +77,10 @@ def wrong_products(e):
             for other, w in mats.items():
                 if v.shape[1] == w.shape[0] and (v.shape[0], w.shape[1]) == e.x.shape:
                     terms[f"g·{name}@{other}"] = e.g.reshape(-1)[0] * (v @ w)
-    return compared(e, terms, "{}")
+    return compare_coefficients(e, terms, "{}")
 
 
-def compared(e, terms, form):
+def compare_coefficients(e, terms, form):
     """Fit n with the fewest `terms`, then a with the same and at most one more; what the coefficients say."""
     terms = {words: t for words, t in terms.items() if np.abs(t).max(initial=0) > 1e-9}
     n, a = e.n.reshape(-1), e.a.reshape(-1)
@@ -98,7 +98,7 @@ def compared(e, terms, form):
 
 def verdict(e, chosen, true, found):
     """The first term whose coefficient in a is not what it is in n."""
-    told = sum_of(chosen, true)
+    told = sum_in_words(chosen, true)
     hints = (f"look at d{e.name}", "every term of the sum rule and of the product rule, each with its own coefficient",
              f"d{e.name} = {told}")
     for c, d, words in zip(true, found, chosen):

@@ -52,10 +52,10 @@ def array_factor(e):
                               f"d{e.name} = (what you have) {'/' if over else '·'} ({words})")
     for axis in range(e.a.ndim):
         if e.a.shape[axis] > 1 and alive.all() and np.ptp(ratio, axis=axis).max(initial=0) < 1e-5:
-            return line_factor(e, axis, ratio.mean(axis=axis).reshape(-1))
+            return factor_of_lines(e, axis, ratio.mean(axis=axis).reshape(-1))
 
 
-def line_factor(e, axis, c):
+def factor_of_lines(e, axis, c):
     """a is n times c, a number for each line along `axis`."""
     if np.isin(np.round(c, 6), (0, 1)).all():
         return e.says("not-accumulated", f"d{e.name} is right in some lines along dim {axis} and zero in "

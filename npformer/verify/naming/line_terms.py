@@ -11,7 +11,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from ..findings import Finding, sum_of
+from ..findings import Finding, sum_in_words
 
 MOST = 3                                           # terms that n may have
 ONE = "1 (a constant along the line)"
@@ -31,22 +31,22 @@ def wrong_terms(e):
     """The finding on a missing term, a wrong coefficient, or a sum over the wrong dims; None if there is no such thing."""
     if not e.x.ndim or e.x.size < 6:
         return None
-    tried = [(e, dims) for dims in runs(e.x.ndim)] + [(view, tuple(range(2, view.x.ndim))) for view in grouped(e)]
+    tried = [(e, dims) for dims in lines_of(e.x.ndim)] + [(view, tuple(range(2, view.x.ndim))) for view in channel_groups(e)]
     # The longest first: what has one coefficient along a long line has one along every part of it.
-    for view, dims in sorted(tried, key=lambda pair: -length(*pair)):
-        if length(view, dims) >= 4 and e.x.size // length(view, dims) >= 2:
-            found = along(view, dims)
+    for view, dims in sorted(tried, key=lambda pair: -line_length(*pair)):
+        if line_length(view, dims) >= 4 and e.x.size // line_length(view, dims) >= 2:
+            found = terms_along(view, dims)
             if found is not None:
                 return found
     return None
 
 
-def length(e, dims):
+def line_length(e, dims):
     """How many entries a line along `dims` has."""
     return math.prod(e.x.shape[k] for k in dims)
 
 
-def runs(ndim):
+def lines_of(ndim):
     """The dims that a line may run along: each alone; the last few together; all but dim 1."""
     yield from ((k,) for k in reversed(range(ndim)))
     yield from (tuple(range(k, ndim)) for k in range(1, ndim - 1))
@@ -54,12 +54,12 @@ def runs(ndim):
         yield (0, *range(2, ndim))
 
 
-def grouped(e):
+def channel_groups(e):
     """e with dim 1 as several groups of channels, as GroupNorm has it."""
     if e.x.ndim < 2 or e.y.shape != e.x.shape:
         return
     n, c, *rest = e.x.shape
-    fits = {name: np.broadcast_to(v, e.x.shape) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and fit_for(v, e.x)}
+    fits = {name: np.broadcast_to(v, e.x.shape) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and broadcasts_to(v, e.x)}
     for count in range(2, c):
         if c % count == 0:
             shape = (n, count, c // count, *rest)
@@ -67,26 +67,26 @@ def grouped(e):
                           **{part: getattr(e, part).reshape(shape) for part in ("x", "a", "n", "noise", "g", "y")})
 
 
-def fit_for(v, x):
+def broadcasts_to(v, x):
     """Whether v is floating and broadcasts to x's shape."""
     return v.dtype.kind == "f" and v.ndim <= x.ndim and all(n in (1, m) for n, m in zip(v.shape[::-1], x.shape[::-1]))
 
 
-def along(e, dims):
+def terms_along(e, dims):
     """The finding if the true gradient is a sum of known terms along `dims`, and the one under test another."""
     terms = dict(candidates(e, dims))
-    rows = {words: jointly(t, dims) for words, t in terms.items()}
-    chosen, true = fewest(rows, jointly(e.n, dims), e)
+    rows = {words: as_rows(t, dims) for words, t in terms.items()}
+    chosen, true = fewest(rows, as_rows(e.n, dims), e)
     if chosen is None:
         return None
-    hints = (f"look at d{e.name}", f"along {named(e, dims)} the true gradient is {sum_of(chosen)}", formula(e.name, chosen, true))
+    hints = (f"look at d{e.name}", f"along {dims_in_words(e, dims)} the true gradient is {sum_in_words(chosen)}", gradient_formula(e.name, chosen, true))
     moved = over_other_dims(e, dims, {w: terms[w] for w in chosen}, true, hints)
     if moved is not None:
         return moved
     for extra in [()] + [(extra,) for extra in rows if extra not in chosen]:
-        found, error = fit([rows[w] for w in (*chosen, *extra)], jointly(e.a, dims))
+        found, error = fit([rows[w] for w in (*chosen, *extra)], as_rows(e.a, dims))
         if error <= 1e-6 * e.scale:
-            return verdict(e, named(e, dims), chosen, extra, true, found, hints)
+            return verdict(e, dims_in_words(e, dims), chosen, extra, true, found, hints)
     return None
 
 
@@ -108,22 +108,22 @@ def over_other_dims(e, dims, terms, true, hints):
     for strayed in [sums, *([w] for w in sums if len(sums) > 1)]:
         rest = e.a - sum(part for w, part in parts.items() if w not in strayed)
         for r, other in product(scales, others if np.abs(rest).max() > 1e-6 * e.scale else ()):
-            kept = [jointly(terms[w] * (r if w == ONE else r * r), other) for w in strayed]
-            if kept[0].shape[1] > len(kept) and fit(kept, jointly(rest, other))[1] <= 1e-6 * e.scale:
+            kept = [as_rows(terms[w] * (r if w == ONE else r * r), other) for w in strayed]
+            if kept[0].shape[1] > len(kept) and fit(kept, as_rows(rest, other))[1] <= 1e-6 * e.scale:
                 return Finding("wrong-axis", e.name, f"d{e.name} has the right terms, but a sum or a mean in the coefficient of "
-                                                     f"{' and of '.join(strayed)} goes over {named(e, other)}, where the output "
-                                                     f"mixes the entries along {named(e, dims)}", {}, "certain", hints)
+                                                     f"{' and of '.join(strayed)} goes over {dims_in_words(e, other)}, where the output "
+                                                     f"mixes the entries along {dims_in_words(e, dims)}", {}, "certain", hints)
     return None
 
 
-def formula(name, chosen, true):
+def gradient_formula(name, chosen, true):
     """The gradient that has these terms with these coefficients: its formula where it is known, else their sum."""
     plain = {name: "x", f"{name} − mean({name})": "x − mean(x)", f"softmax({name})": "softmax(x)"}
     known = FORMULAS.get(frozenset("g" if w.startswith("g·") and w[2:] not in ("y", "y²") else
                                    "1 at target" if w.startswith("1 at ") else plain.get(w, w) for w in chosen))
     if known is None:
         even = [float(c[0]) if np.ptp(c) <= 1e-5 * np.abs(c).max() else None for c in true.T]
-        return f"d{name} = {sum_of(chosen, even)}" + (", c a number for each line" if None in even else "")
+        return f"d{name} = {sum_in_words(chosen, even)}" + (", c a number for each line" if None in even else "")
     weight = next((f", with {w} for g" for w in chosen if w.startswith("g·") and w != "g·y"), "")
     return known.replace("dx", f"d{name}") + weight + (f" (x is {name})" if name != "x" and "x" in known[2:] else "")
 
@@ -134,13 +134,13 @@ def spread(numbers, shape, dims):
     return np.expand_dims(numbers.reshape(kept), dims)
 
 
-def named(e, dims):
+def dims_in_words(e, dims):
     """Dims in words; those of a grouped view with its shape."""
     words = f"dim {dims[0]}" if len(dims) == 1 else f"dims {dims}"
     return words if e.jacobian is not None else f"{words} of {e.name} as {e.x.shape}"
 
 
-def jointly(t, dims):
+def as_rows(t, dims):
     """t as rows that run along all of `dims`."""
     t = np.moveaxis(t, dims, range(t.ndim - len(dims), t.ndim))
     return t.reshape(-1, int(np.prod(t.shape[t.ndim - len(dims):])))
@@ -170,7 +170,7 @@ def candidates(e, dims):
 
 def weights(e):
     """(name, array) for the other floating inputs that broadcast to x's shape."""
-    return [(name, v) for name, v in e.inputs.items() if name != e.name and isinstance(v, np.ndarray) and fit_for(v, e.x)]
+    return [(name, v) for name, v in e.inputs.items() if name != e.name and isinstance(v, np.ndarray) and broadcasts_to(v, e.x)]
 
 
 def fit(terms, rows):
@@ -192,7 +192,7 @@ def fewest(terms, rows, e):
 
 def verdict(e, line, chosen, extra, true, found, hints):
     """What the coefficients say."""
-    told = sum_of(chosen)
+    told = sum_in_words(chosen)
     if extra and np.abs(found[:, -1]).max() > 1e-6:
         for k, words in enumerate(chosen):         # one term stands in for another
             if np.abs(found[:, k]).max() < 1e-6 * np.abs(true[:, k]).max():

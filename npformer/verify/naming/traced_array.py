@@ -141,8 +141,8 @@ class EpsOutside(Epsless):
 
     __radd__ = __add__
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        y = super().__array_ufunc__(ufunc, method, *inputs, **options)
+    def __array_ufunc__(self, ufunc, call_method, *inputs, **options):
+        y = super().__array_ufunc__(ufunc, call_method, *inputs, **options)
         return f.add(y, self.eps) if ufunc is np.sqrt and self.eps else y
 
 
@@ -175,31 +175,31 @@ def split(x, parts, axis=0):
     return list(f.split(x, [int(size) for size in np.diff(places)], dim=axis))
 
 
-def method(name):
+def call_method(name):
     """np.name(x, ...) as x.name(...)."""
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
 
-def lifted(xs):
+def as_traced(xs):
     """Arrays and Traced, all as Traced."""
     return [x if isinstance(x, Traced) else Traced.wrap(np.asarray(x)) for x in xs]
 
 
 FUNCTIONS = {
-    **{name: method(name) for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
+    **{name: call_method(name) for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
                                        "repeat", "copy")},
-    "amax": method("max"), "amin": method("min"),
-    "where": lambda c, a, b: f.where(*lifted([c, a, b])),
-    "concatenate": lambda xs, axis=0: f.cat(lifted(xs), dim=axis),
-    "stack": lambda xs, axis=0: f.stack(lifted(xs), dim=axis),
+    "amax": call_method("max"), "amin": call_method("min"),
+    "where": lambda c, a, b: f.where(*as_traced([c, a, b])),
+    "concatenate": lambda xs, axis=0: f.cat(as_traced(xs), dim=axis),
+    "stack": lambda xs, axis=0: f.stack(as_traced(xs), dim=axis),
     "split": split,
     "clip": lambda x, low=None, high=None: f.clamp(x, low, high),
     "roll": lambda x, shift, axis=None: f.roll(x, shift, axis),
     "tile": lambda x, reps: f.tile(x, reps if isinstance(reps, tuple) else (reps,)),
     "flip": lambda x, axis=None: f.flip(x, dim_of(x, axis)),
-    "einsum": lambda form, *xs: f.einsum(form, *lifted(xs)),
-    "outer": lambda a, b: f.outer(*lifted([a, b])),
-    "dot": lambda a, b: lifted([a])[0] @ b,
+    "einsum": lambda form, *xs: f.einsum(form, *as_traced(xs)),
+    "outer": lambda a, b: f.outer(*as_traced([a, b])),
+    "dot": lambda a, b: as_traced([a])[0] @ b,
     "cumsum": lambda x, axis=0: f.cumsum(x, axis),
     "expand_dims": lambda x, axis: x.unsqueeze(axis),
     "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
