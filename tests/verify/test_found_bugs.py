@@ -32,10 +32,12 @@ def normalised(x):
     return (x - mean(x)) * r, r
 
 
-@bug("missing-factor", "wrong-coefficient", "transposed", x=rng.normal(size=(3, 7)), weight=rng.uniform(0.5, 2, 7),
+@bug("missing-factor", "wrong-coefficient", "transposed", x=rng.normal(size=(3, 7)),
+     weight=rng.uniform(0.5, 2, 7),
      bias=rng.normal(size=7))
 def layer_norm_with_gamma_outside_the_bracket():
-    """The projections taken of g, the weight multiplied afterwards: right where every weight is 1, as at the start."""
+    """The projections taken of g, the weight multiplied afterwards: right where every weight is 1,
+    as at the start."""
     def forward(x, weight, bias):
         return normalised(x)[0] * weight + bias
 
@@ -83,9 +85,11 @@ def softmax_as_a_diagonal():
     return forward, wrong, right
 
 
-@bug("path-missing", "missing-term", x=rng.normal(size=(3, 5)), w1=rng.normal(size=(5, 5)), w2=rng.normal(size=(5, 5)))
+@bug("path-missing", "missing-term", x=rng.normal(size=(3, 5)), w1=rng.normal(size=(5, 5)),
+     w2=rng.normal(size=(5, 5)))
 def second_residual_without_its_skip():
-    """A block of two residuals: the gradient goes back through both branches, but past the first one only."""
+    """A block of two residuals: the gradient goes back through both branches, but past the first
+    one only."""
     def hidden(x, w1):
         return x + np.tanh(x @ w1)
 
@@ -103,10 +107,12 @@ def second_residual_without_its_skip():
     return forward, lambda g, *a: back(g, *a, skip=0), lambda g, *a: back(g, *a, skip=1)
 
 
-@bug("path-missing", "missing-term", x=rng.normal(size=(4, 5)), wq=rng.normal(size=(5, 3)), wk=rng.normal(size=(5, 3)),
+@bug("path-missing", "missing-term", x=rng.normal(size=(4, 5)), wq=rng.normal(size=(5, 3)),
+     wk=rng.normal(size=(5, 3)),
      wv=rng.normal(size=(5, 2)))
 def shared_input_with_the_last_contribution_only():
-    """x feeds queries, keys and values; x.grad is assigned three times, and the last assignment stays."""
+    """x feeds queries, keys and values; x.grad is assigned three times, and the last assignment
+    stays."""
     def parts(x, wq, wk, wv):
         e = np.exp(x @ wq @ (x @ wk).T / np.sqrt(3))
         return e / total(e)
@@ -125,10 +131,12 @@ def shared_input_with_the_last_contribution_only():
             dx = dx + dq @ wq.T + dk @ wk.T
         return dx, x.T @ dq, x.T @ dk, x.T @ dv
 
-    return forward, lambda g, *a: back(g, *a, all_of_it=False), lambda g, *a: back(g, *a, all_of_it=True)
+    return forward, lambda g, *a: back(g, *a, all_of_it=False), lambda g, *a: back(g, *a,
+                                                                                   all_of_it=True)
 
 
-@bug("path-missing", "missing-term", "not-accumulated", table=rng.normal(size=(6, 3)), ids=np.array([1, 4, 1, 0]))
+@bug("path-missing", "missing-term", "not-accumulated", table=rng.normal(size=(6, 3)),
+     ids=np.array([1, 4, 1, 0]))
 def tied_weights_with_one_contribution_lost():
     """One table embeds and gives the logits; only the logits' gradient arrives."""
     def forward(table, ids):
@@ -177,12 +185,14 @@ def attention_without_its_scale_in_one_of_two():
         ds = a * (da - total(da * a))
         return ds @ k * scale, ds.T @ q / np.sqrt(5), a.T @ g
 
-    return forward, lambda g, *a: back(g, *a, scale=1), lambda g, *a: back(g, *a, scale=1 / np.sqrt(5))
+    return forward, lambda g, *a: back(g, *a, scale=1), lambda g, *a: back(g, *a,
+                                                                           scale=1 / np.sqrt(5))
 
 
 def judged(name, wrong):
     forward, bad, good, inputs, _ = BUGS[name]
-    return npf.verify.check_vjp(forward, bad if wrong else good, list(inputs.values()), names=list(inputs),
+    return npf.verify.check_vjp(forward, bad if wrong else good, list(inputs.values()),
+                                names=list(inputs),
                                 raises=False)
 
 
@@ -201,5 +211,6 @@ def test_the_corrected_code_passes(name):
 
 def test_layer_norms_bug_passes_where_every_weight_is_one_and_that_is_said():
     forward, wrong, _, inputs, _ = BUGS["layer_norm_with_gamma_outside_the_bracket"]
-    report = npf.verify.check_vjp(forward, wrong, [inputs["x"], np.ones(7), np.zeros(7)], raises=False)
+    report = npf.verify.check_vjp(forward, wrong, [inputs["x"], np.ones(7), np.zeros(7)],
+                                  raises=False)
     assert not report and report.findings

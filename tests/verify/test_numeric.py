@@ -37,7 +37,8 @@ def test_right_gradients_pass_and_the_report_says_so():
     report = npf.gradcheck(lambda x, w: F.softmax(F.linear(x, w), -1), [x, w])
     assert report and report.findings == []
     text = str(report)
-    assert text.startswith("gradcheck(<lambda>): 2 gradients are right") and "dinputs[1] (2, 5)" in text
+    assert text.startswith("gradcheck(<lambda>): 2 gradients are right")
+    assert "dinputs[1] (2, 5)" in text
 
 
 @pytest.mark.parametrize("change", [lambda d, x: d * 1.00001, lambda d, x: -d, lambda d, x: d * 0,
@@ -59,7 +60,8 @@ def test_the_worst_entry_is_named():
 
 
 def test_a_gradient_that_only_ones_would_pass_is_caught():
-    """Softmax with the leading y lost: for an all-ones upstream its gradient is zero, as is the true one."""
+    """Softmax with the leading y lost: for an all-ones upstream its gradient is zero, as is the
+    true one."""
 
     class Softmax(npf.autograd.Function):
         @staticmethod
@@ -102,7 +104,8 @@ def test_what_cannot_be_checked_is_said():
         npf.gradcheck(lambda x: 1.0, npf.randn(3, dtype=npf.float64))
     with pytest.raises(npf.DTypeError, match="fn must be a function of Tensors, got 3"):
         npf.gradcheck(3, npf.randn(3))
-    with pytest.raises(npf.DTypeError, match="inputs must be a Tensor, or a list of Tensors, got 4"):
+    with pytest.raises(npf.DTypeError,
+                       match="inputs must be a Tensor, or a list of Tensors, got 4"):
         npf.gradcheck(lambda x: x, 4)
     with pytest.raises(npf.DTypeError, match="fn must return a floating Tensor, it returned int64"):
         npf.gradcheck(lambda x: x.long(), npf.randn(3))

@@ -1,4 +1,5 @@
-"""How a mutant is written: the forward, the right rule of each gradient, and beside it the wrong ones.
+"""How a mutant is written: the forward, the right rule of each gradient, and beside it the wrong
+ones.
 
     @subject(x=real(5, 7))
     def softmax(x):
@@ -9,8 +10,9 @@
     softmax.right(x=lambda g, y: y * (g - total(g * y)))
     softmax.wrong("diagonal Jacobian", "diagonal-jacobian", x=lambda g, y: g * y * (1 - y))
 
-A rule names what it reads: `g` (the gradient that arrives), `y` (the output), the inputs, and what the forward saved. A
-forward that returns `(y, saved)` is judged with a cache, as courses write it; any other is run again by its backward.
+A rule names what it reads: `g` (the gradient that arrives), `y` (the output), the inputs, and what
+the forward saved. A forward that returns `(y, saved)` is judged with a cache, as courses write it;
+any other is run again by its backward.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ SUBJECTS = {}
 
 @dataclass(frozen=True)
 class Mutant:
-    """A forward and a backward, to be judged. kinds: what it may be called, the best first; none if it is right."""
+    """A forward and a backward, to be judged. kinds: what it may be called, the best first; none if
+    it is right."""
 
     name: str
     subject: "Subject"
@@ -38,15 +41,18 @@ class Mutant:
     @property
     def mistaken(self):
         """The rules that are wrong, by input."""
-        return {name: rule for name, rule in self.rules.items() if rule is not self.subject.rules[name]}
+        return {name: rule for name, rule in self.rules.items()
+                if rule is not self.subject.rules[name]}
 
     def inputs(self, seed=0):
-        """A test point that hides nothing: sizes all different, parameters away from 1, indices that repeat."""
+        """A test point that hides nothing: sizes all different, parameters away from 1, indices
+        that repeat."""
         rng = np.random.default_rng(seed)
         return [draw(rng) for draw in self.subject.draws.values()]
 
     def forward(self, *arrays, **options):
-        """y, or y and a cache of all that the rules may read. options: of the operation; the subject's own if none are given."""
+        """y, or y and a cache of all that the rules may read. options: of the operation; the
+        subject's own if none are given."""
         y = self.subject.function(*arrays, **options)
         if isinstance(y, tuple):
             y, saved = y
@@ -54,7 +60,8 @@ class Mutant:
         return y
 
     def backward(self, g, *context):
-        """A gradient for each input, None where it has no rule; context is the cache, or else the inputs."""
+        """A gradient for each input, None where it has no rule; context is the cache, or else the
+        inputs."""
         if isinstance(context[0], dict):
             known = {"g": g, **context[0]}
         else:
@@ -66,19 +73,26 @@ class Mutant:
 class Subject:
     """A forward with its right rules, and the mutants of them."""
 
-    def __init__(self, function, draws):
-        self.name, self.function, self.draws = function.__name__, function, draws
-        self.rules, self.mutants = {}, []
+    def __init__(self, name, function, draws, rules=None):
+        self.name, self.function, self.draws = name, function, draws
+        self.rules, self.mutants = rules or {}, []
+        SUBJECTS[name] = self
+
+    def at(self, name, **draws):
+        """A Subject of its own with the same forward and right rules, at other inputs."""
+        return Subject(name, self.function, draws, self.rules)
 
     def right(self, **rules):
         """Set the right rule of each input that has a gradient."""
         self.rules = rules
 
     def wrong(self, mistake, *kinds, **rules):
-        """Plant a mistake: these rules in the place of the right ones; `kinds` is what it may be called."""
+        """Plant a mistake: these rules in the place of the right ones; `kinds` is what it may be
+        called."""
         unknown = set(rules) - set(self.rules)
         if unknown or not kinds:
-            raise ValueError(f"{self.name}: {mistake}: it needs a kind, and has a rule for unknown inputs {unknown}")
+            raise ValueError(f"{self.name}: {mistake}: it needs a kind, and has a rule for unknown "
+                             f"inputs {unknown}")
         self.mutants.append(Mutant(f"{self.name}: {mistake}", self, kinds, {**self.rules, **rules}))
 
     @property
@@ -88,11 +102,9 @@ class Subject:
 
 
 def subject(**draws):
-    """Make a forward a Subject; `draws` are functions of a random generator, by input, as in core.samples."""
-    def enter(function):
-        SUBJECTS[function.__name__] = Subject(function, draws)
-        return SUBJECTS[function.__name__]
-    return enter
+    """Make a forward a Subject; `draws` are functions of a random generator, by input, as in
+    core.samples."""
+    return lambda function: Subject(function.__name__, function, draws)
 
 
 def row_sum(x):
