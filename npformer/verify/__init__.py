@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from . import mutants as mutants
     from . import strategies as strategies
 
-__all__ = ["KINDS", "Comparison", "Finding", "Report", "against_torch", "check", "check_model", "check_vjp", "gradcheck"]
+__all__ = ["KINDS", "Comparison", "Finding", "Report", "against_torch", "check", "check_model",
+           "check_vjp", "gradcheck"]
 
 
 def __getattr__(name):

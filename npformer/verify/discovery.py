@@ -1,4 +1,5 @@
-"""What in a user's module can be checked: pairs of functions, Functions, and what is marked by hand; and its inputs."""
+"""What in a user's module can be checked: pairs of functions, Functions, and what is marked by
+hand; and its inputs."""
 
 import inspect
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ MARK = "__npformer_check__"
 
 @dataclass
 class Checkable:
-    """One thing to check. inputs: arrays, or a function of a random generator that draws them; None if there is none.
+    """One thing to check. inputs: arrays, or a function of a random generator that draws them; None
+    if there is none.
 
-    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain arrays, else None.
+    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain
+    arrays, else None.
     """
 
     name: str
@@ -32,7 +35,8 @@ class Checkable:
         """The Report. An InputError where there are no inputs."""
         names, values = self.draw(seed)
         if self.backward is not None:
-            report = check_vjp(self.forward, self.backward, values, names=names, seed=seed, raises=False)
+            report = check_vjp(self.forward, self.backward, values, names=names, seed=seed,
+                               raises=False)
         else:
             report = check_tensors(self.forward, values, seed)
         report.subject = self.name
@@ -43,7 +47,8 @@ class Checkable:
         found = self.inputs
         if found is None:
             raise InputError(f"{self.name} has no inputs to be checked at.\n"
-                             f"  Write beside it:  def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
+                             f"  Write beside it:  def {self.wanted}(rng): return "
+                             "[rng.standard_normal((2, 3))]")
         if callable(found):
             rng = np.random.default_rng(seed)
             found = found(rng) if inspect.signature(found).parameters else found()
@@ -53,9 +58,11 @@ class Checkable:
 
 
 def check_tensors(function, values, seed):
-    """gradcheck at plain arrays: they become Tensors, and what is no array is handed over as it is."""
+    """gradcheck at plain arrays: they become Tensors, and what is no array is handed over as it
+    is."""
     places = [i for i, v in enumerate(values) if isinstance(v, (np.ndarray, Tensor))]
-    tensors = [v if isinstance(v, Tensor) else creation.tensor(v) for v in (values[i] for i in places)]
+    tensors = [v if isinstance(v, Tensor) else creation.tensor(v)
+               for v in (values[i] for i in places)]
 
     def of_tensors(*xs):
         arguments = list(values)
@@ -73,8 +80,9 @@ def check(*, inputs, backward=None):
         def swish(x):
             return x * x.sigmoid()
 
-    inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws them. backward: the
-    backward pass, where what is marked is a forward pass on plain arrays. The function itself stays as it is.
+    inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws
+    them. backward: the backward pass, where what is marked is a forward pass on plain arrays. The
+    function itself stays as it is.
     """
     def mark(function):
         setattr(function, MARK, (inputs, backward))
@@ -93,10 +101,14 @@ def checkables(module):
             inputs, wanted = find_inputs(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
             if value.__module__ == module.__name__ or inputs is not None:
                 found.append(Checkable(name, value.apply, None, inputs, wanted))
-        elif "forward" in name and callable(value) and callable(getattr(module, name.replace("forward", "backward"), None)):
+        elif "forward" in name and callable(value) and callable(getattr(module,
+                                                                        name.replace("forward",
+                                                                                     "backward"),
+                                                                        None)):
             inputs, wanted = find_inputs(module, [name.replace("forward", "inputs")])
             backward = getattr(module, name.replace("forward", "backward"))
-            found.append(Checkable(name.replace("forward", "").strip("_") or name, value, backward, inputs, wanted))
+            found.append(Checkable(name.replace("forward", "").strip("_") or name, value, backward,
+                                   inputs, wanted))
     return found
 
 
@@ -106,7 +118,8 @@ def callable_of(value):
 
 
 def find_inputs(module, names):
-    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it has none."""
+    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it
+    has none."""
     for name in names:
         if hasattr(module, name):
             return getattr(module, name), name

@@ -1,4 +1,5 @@
-"""Whole models: their gradients against finite differences, and the first operation whose own rule is wrong."""
+"""Whole models: their gradients against finite differences, and the first operation whose own rule
+is wrong."""
 
 import contextlib
 import copy
@@ -23,51 +24,66 @@ ENTRIES = 40                                       # of each parameter
 
 
 def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=True):
-    """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite differences.
+    """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite
+    differences.
 
-    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. All
-    parameters are looked at along random directions, and where these differ entry by entry, or in `max_entries` places if
-    there are more. inputs: a Tensor or several. A failure is traced to the first operation, in backward order, whose own
-    rule is wrong on the values and the upstream gradient that it got; the finding names it, its module and the user's line.
+    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours
+    stays as it is. All parameters are looked at along random directions, and where these differ
+    entry by entry, or in `max_entries` places if there are more. inputs: a Tensor or several. A
+    failure is traced to the first operation, in backward order, whose own rule is wrong on the
+    values and the upstream gradient that it got; the finding names it, its module and the user's
+    line.
 
-    Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
+    Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches
+    any parameter).
     """
     inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, got {type(x).__name__}")
+            raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, "
+                             f"got {type(x).__name__}")
     twin = copy.deepcopy(model).double().eval()
     given = [x.detach().double().clone() if is_float(x.dtype) else x.clone() for x in inputs]
 
     def loss(*_):
         value = loss_fn(twin(*given))
         if not isinstance(value, Tensor) or value.array.size != 1:
-            raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of one number, it returned "
+            raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of "
+                             "one number, it returned "
                              f"{tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}")
         return value
 
     named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
     if not named:
-        raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires a gradient")
-    whole = from_function(loss, [*(p for _, p in named), *given])               # the inputs too: they may hide something
+        raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires "
+                         "a gradient")
+    # the inputs too: they may hide something
+    whole = from_function(loss, [*(p for _, p in named), *given])
     names = [*(name for name, _ in named), *(f"inputs[{i}]" for i in range(len(given)))]
-    subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked, whole.forward, whole.pull)
+    subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked,
+                      whole.forward, whole.pull)
     report = judge(subject, seed, STEP, 1e-7, max_entries)
     if report.wrong:
         culprit = find_wrong_step(loss)
         if culprit is None:                        # it may only show where the inputs hide nothing
-            with change_inputs(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
+            with change_inputs(subject,
+                               {i: value for i, _, value in hazards(subject) if value is not None}):
                 culprit = find_wrong_step(loss)
-        if culprit is not None:                    # what is guessed of the parameters is but its consequence
-            report.findings = [culprit, *(f for f in report.findings if f.kind in ("vacuous", "kink")
-                                          or f.certainty == "certain" and f.kind != "unexplained")]
-    # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is said, and no failure.
-    report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f for f in report.findings]
+        # what is guessed of the parameters is but its consequence
+        if culprit is not None:
+            report.findings = [culprit,
+                               *(f for f in report.findings if f.kind in ("vacuous", "kink")
+                                 or f.certainty == "certain" and f.kind != "unexplained")]
+    # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is
+    # said, and no failure.
+    report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f
+                       for f in report.findings]
     return return_or_raise(report, raises)
 
 
 def find_wrong_step(loss):
-    """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
+    """The finding on the first operation, in backward order, whose rule is wrong where it stands;
+    None if all are right."""
     arguments: dict = {}
     with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()
@@ -75,7 +91,9 @@ def find_wrong_step(loss):
         with contextlib.suppress(GraphError):      # nothing to hold it against
             for found in held(step, arguments[step.node]):
                 if found.wrong.any():
-                    return diagnose_step(step, found, [to_numpy(a) if hasattr(a, "dtype") else a for a in arguments[step.node]])
+                    return diagnose_step(step, found,
+                                         [to_numpy(a) if hasattr(a, "dtype") else a
+                                          for a in arguments[step.node]])
     return None
 
 
@@ -89,10 +107,12 @@ def diagnose_step(step, wrong, values):
     x, n, noise = (x, truth.gradient.reshape(x.shape), truth.noise.reshape(x.shape)) if whole else (
         x.reshape(-1)[truth.places], truth.gradient, truth.noise)
     with np.errstate(all="ignore"):
-        found = diagnose(Evidence(names[i], x, a.reshape(x.shape), n, noise, g, y, truth.jacobian if whole else None,
+        found = diagnose(Evidence(names[i], x, a.reshape(x.shape), n, noise, g, y,
+                                  truth.jacobian if whole else None,
                                   dict(zip(names, values))))[0]
     file, line = step.source or ("an unknown file", 0)
     where = f" in module {step.where}" if step.where else ""
-    return Finding(found.kind, names[i], f"the first wrong rule, in backward order, is that of {step.op}{where} ({file}:{line}): "
-                                         f"{found.message}", {"op": step.op, "where": step.where, "line": line}, found.certainty,
+    return Finding(found.kind, names[i], "the first wrong rule, in backward order, is that of "
+                                         f"{step.op}{where} ({file}:{line}): {found.message}",
+                   {"op": step.op, "where": step.where, "line": line}, found.certainty,
                    found.hints)

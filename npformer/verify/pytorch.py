@@ -1,4 +1,5 @@
-"""A function, or a module, held beside PyTorch's: what differs, and what is wrong with it, with PyTorch's as the truth."""
+"""A function, or a module, held beside PyTorch's: what differs, and what is wrong with it, with
+PyTorch's as the truth."""
 
 import copy
 from dataclasses import replace
@@ -16,44 +17,54 @@ from .looking.judge import return_or_raise
 from .models import find_wrong_step
 from .naming.diagnose import Evidence, diagnose
 
-ROWS = 400                                         # entries of an output for which a Jacobian is worth its time
+# entries of an output for which a Jacobian is worth its time
+ROWS = 400
 
 
 def against_torch(fn, torch_fn, inputs, *, seed=0, rtol=1e-9, raises=True):
     """Hold a function, or a module, and its gradients against PyTorch's, in float64.
 
-    fn and torch_fn: functions of Tensors, here and there; or modules, of which torch_fn's weights are copied into fn.
-    inputs: arrays or Tensors; floating ones are compared in their gradients too, for a random upstream. rtol: the error
-    that is allowed, in units of the largest entry. What differs is diagnosed with PyTorch's as the truth; where the output
-    is right and a gradient is not, the first operation whose own rule is wrong is named as well.
-    Needs PyTorch. Returns a Report: "output", then a line for each input and parameter.
+    fn and torch_fn: functions of Tensors, here and there; or modules, of which torch_fn's weights
+    are copied into fn.
+    inputs: arrays or Tensors; floating ones are compared in their gradients too, for a random
+    upstream. rtol: the error that is allowed, in units of the largest entry. What differs is
+    diagnosed with PyTorch's as the truth; where the output is right and a gradient is not, the
+    first operation whose own rule is wrong is named as well. Needs PyTorch. Returns a Report:
+    "output", then a line for each input and parameter.
     """
     torch = extra("torch", "against_torch")
-    arrays = [np.array(to_numpy(x.array)) if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
+    arrays = [np.array(to_numpy(x.array)) if isinstance(x, Tensor) else np.asarray(x)
+              for x in inputs]
     arrays = [a.astype(float64) if a.dtype.kind == "f" else a for a in arrays]
     if hasattr(torch_fn, "state_dict") and hasattr(fn, "load_state_dict"):
         fn, torch_fn = copy.deepcopy(fn).double(), copy.deepcopy(torch_fn).double()
-        fn.load_state_dict({name: value.detach().numpy() for name, value in torch_fn.state_dict().items()})
+        fn.load_state_dict({name: value.detach().numpy()
+                            for name, value in torch_fn.state_dict().items()})
     ours, theirs = [Tensor.wrap(a.copy()) for a in arrays], [torch.tensor(a) for a in arrays]
     for x in (x for x, a in zip([*ours, *theirs], 2 * arrays) if a.dtype.kind == "f"):
         x.requires_grad_()
     y, expected = fn(*ours), torch_fn(*theirs)
     if tuple(y.shape) != tuple(expected.shape):
-        raise InputError(f"against_torch: the output has shape {tuple(y.shape)} here and {tuple(expected.shape)} there")
+        raise InputError(f"against_torch: the output has shape {tuple(y.shape)} here and "
+                         f"{tuple(expected.shape)} there")
     g = np.random.default_rng([seed, 2718]).standard_normal(tuple(expected.shape))
     y.backward(Tensor.wrap(np.array(g)))
     expected.backward(torch.tensor(g), retain_graph=True)
     report = Report(f"against_torch({getattr(fn, '__name__', type(fn).__name__)})",
-                    [compare_arrays("output", as_numpy(y.detach()), as_numpy(expected.detach()), rtol)])
+                    [compare_arrays("output", as_numpy(y.detach()), as_numpy(expected.detach()),
+                                    rtol)])
     report.comparisons[0].label = "the output"
     if not report.comparisons[0].ok:
         report.findings += [replace(f, message=f"the output: {f.message}", hints=(
-            "look at the forward pass", "it computes another function than PyTorch's", f"output: {f.message}"))
+            "look at the forward pass", "it computes another function than PyTorch's",
+                                                                                  f"output: {f.message}"))
             for f in diagnose_forward("output", as_numpy(y.detach()), as_numpy(expected.detach()), rtol)]
     for name, x, there in pair_gradients(fn, torch_fn, ours, theirs):
-        report.comparisons.append(compare_arrays(name, as_numpy(x.grad), as_numpy(there.grad), rtol))
+        report.comparisons.append(compare_arrays(name, as_numpy(x.grad), as_numpy(there.grad),
+                                                 rtol))
         if not report.comparisons[-1].ok:
-            report.findings += diagnose_gradient(torch, name, x, there, expected, g, rtol, dict(zip(input_names(ours), arrays)))
+            report.findings += diagnose_gradient(torch, name, x, there, expected, g, rtol,
+                                                 dict(zip(input_names(ours), arrays)))
     if report.comparisons[0].ok and not report:
         culprit = find_wrong_step(lambda: (fn(*ours) * Tensor.wrap(np.array(g))).sum())
         report.findings = ([culprit] if culprit else []) + report.findings
@@ -66,8 +77,10 @@ def input_names(inputs):
 
 
 def pair_gradients(fn, torch_fn, ours, theirs):
-    """(name, what has a gradient here, the same there): the floating inputs, and the parameters of modules."""
-    yield from ((name, x, there) for name, x, there in zip(input_names(ours), ours, theirs) if x.requires_grad)
+    """(name, what has a gradient here, the same there): the floating inputs, and the parameters of
+    modules."""
+    yield from ((name, x, there) for name, x, there in zip(input_names(ours), ours, theirs)
+                if x.requires_grad)
     if hasattr(fn, "named_parameters"):
         there = dict(torch_fn.named_parameters())
         yield from ((name, p, there[name]) for name, p in fn.named_parameters() if name in there)
@@ -84,11 +97,15 @@ def diagnose_gradient(torch, name, x, there, expected, g, rtol, inputs):
     a, n = (np.zeros(value.shape) if d is None else as_numpy(d) for d in (x.grad, there.grad))
     jacobian = None
     if expected.numel() <= ROWS:
-        rows = [torch.autograd.grad(entry, there, retain_graph=True, allow_unused=True)[0] for entry in expected.reshape(-1)]
-        jacobian = np.array([np.zeros(value.size) if row is None else row.numpy().reshape(-1) for row in rows])
+        rows = [torch.autograd.grad(entry, there, retain_graph=True, allow_unused=True)[0]
+                for entry in expected.reshape(-1)]
+        jacobian = np.array([np.zeros(value.size) if row is None else row.numpy().reshape(-1)
+                             for row in rows])
     noise = np.full(value.shape, rtol * np.abs(n).max(initial=0) / 10)
-    with np.errstate(all="ignore"):                # candidates that divide by zero are no candidates
-        return diagnose(Evidence(name, value, a, n, noise, g, as_numpy(expected.detach()), jacobian, {**inputs, name: value}))
+    # candidates that divide by zero are no candidates
+    with np.errstate(all="ignore"):
+        return diagnose(Evidence(name, value, a, n, noise, g, as_numpy(expected.detach()), jacobian,
+                                 {**inputs, name: value}))
 
 
 def compare_arrays(name, a, n, rtol):
@@ -101,5 +118,6 @@ def compare_arrays(name, a, n, rtol):
     place = tuple(int(v) for v in np.unravel_index(k, shape)) if error.size else ()
     return Comparison(name, shape, a.size, float(error.max(initial=0)), scale, 0.0,
                       bool((error <= rtol * max(scale, 1e-12)).all()), place,
-                      float(a.reshape(-1)[k]) if a.size else 0.0, float(n.reshape(-1)[k]) if n.size else 0.0,
+                      float(a.reshape(-1)[k]) if a.size else 0.0,
+                      float(n.reshape(-1)[k]) if n.size else 0.0,
                       witness="PyTorch says")

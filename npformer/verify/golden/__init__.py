@@ -1,4 +1,5 @@
-"""Golden files: every activation and gradient of a reference model, written here and compared with those of any engine."""
+"""Golden files: every activation and gradient of a reference model, written here and compared with
+those of any engine."""
 
 from .compare import compare as compare
 from .write import golden as golden

@@ -1,4 +1,5 @@
-"""A reference for other engines: everything that one forward and backward pass computes, by name, in one file.
+"""A reference for other engines: everything that one forward and backward pass computes, by name,
+in one file.
 
 The file's names, its order and its metadata are documented in docs/golden.md.
 """
@@ -25,22 +26,26 @@ COMPUTED = ("activation.", "loss", "gradient.")    # what an engine computes; th
 def golden(model, inputs, loss, seed=0):
     """(arrays by name, metadata) of one forward and backward pass of `model` in float64.
 
-    inputs: NumPy arrays by name. loss: loss(model, **inputs as Tensors) -> one number. seed: of random draws in the
-    pass (dropout's masks, which then stand among the constants). Weights and inputs are rounded to float32 first, so
-    that an engine in float32 can have the same ones; a pass in float32 tells how much of a gradient is rounding.
+    inputs: NumPy arrays by name. loss: loss(model, **inputs as Tensors) -> one number. seed: of
+    random draws in the pass (dropout's masks, which then stand among the constants). Weights and
+    inputs are rounded to float32 first, so that an engine in float32 can have the same ones; a pass
+    in float32 tells how much of a gradient is rounding.
 
     Raises DTypeError where an input is no array, GraphError where no gradient flows.
     """
     for name, x in inputs.items():
         if not isinstance(x, np.ndarray):
-            raise DTypeError(f"golden(model, inputs, loss): input {name!r} must be a NumPy array, got "
-                             f"{type(x).__name__}")
+            raise DTypeError(f"golden(model, inputs, loss): input {name!r} must be a NumPy array, "
+                             f"got {type(x).__name__}")
     coarse = run_pass(model, inputs, loss, COARSE, seed)
     exact = run_pass(model, inputs, loss, EXACT, seed)
-    rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0)) for name, array in coarse.found.items()
+    rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0))
+                for name, array in coarse.found.items()
                 if name.startswith(COMPUTED) and np.shape(exact.found.get(name)) == array.shape}
-    metadata = {"format": FORMAT, "graph": exact.graph, "backward": exact.backward, "rounding": rounding}
-    return exact.found, {name: text if isinstance(text, str) else json.dumps(text) for name, text in metadata.items()}
+    metadata = {"format": FORMAT, "graph": exact.graph, "backward": exact.backward,
+                "rounding": rounding}
+    return exact.found, {name: text if isinstance(text, str) else json.dumps(text)
+                         for name, text in metadata.items()}
 
 
 def run_pass(model, inputs, loss, dtype, seed):
@@ -55,8 +60,9 @@ def run_pass(model, inputs, loss, dtype, seed):
     with defaults(dtype, seed), tape.observing(recorder.see):
         value = loss(model, **tensors)
     if not isinstance(value, Tensor) or value.array.size != 1:
-        raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor of one number, it "
-                         f"returned {getattr(value, 'shape', type(value).__name__)}")
+        raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor "
+                         "of one number, it returned "
+                         f"{getattr(value, 'shape', type(value).__name__)}")
     recorder.finish(value)
     return recorder
 
@@ -77,15 +83,17 @@ def defaults(dtype, seed):
 class Recorder:
     """Names everything that a pass computes.
 
-    found: arrays by name. graph: a dict for each operation, in forward order. backward: the names of the gradients, in
-    the order in which the backward pass completes them.
+    found: arrays by name. graph: a dict for each operation, in forward order. backward: the names
+    of the gradients, in the order in which the backward pass completes them.
     """
 
     def __init__(self, model, inputs):
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.leaves, self.found, self.graph, self.backward = {}, {}, [], []
-        self.nodes, self.known = {}, {}            # node -> name; id of an array -> name (`found` keeps it alive)
-        groups = {"input": inputs.items(), "weight": model.named_parameters(), "buffer": model.named_buffers()}
+        # node -> name; id of an array -> name (`found` keeps it alive)
+        self.nodes, self.known = {}, {}
+        groups = {"input": inputs.items(), "weight": model.named_parameters(),
+                  "buffer": model.named_buffers()}
         for group, members in groups.items():
             for name, x in members:
                 self.leaves[f"{group}.{name}"] = x
@@ -107,7 +115,8 @@ class Recorder:
                   for i, (parent, a) in enumerate(zip(node.parents, args))}
         self.found[name], self.nodes[node] = devices.to_numpy(y), name
         options = {key: to_json(value) for key, value in node.options.items()}
-        self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula, "inputs": inputs,
+        self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula,
+                           "inputs": inputs,
                            "options": options})
 
     def name_of(self, activation, argument, parent, a):
@@ -123,12 +132,15 @@ class Recorder:
         return name
 
     def finish(self, value):
-        """Walk back from the loss once, and name the gradients. The loss itself is called `loss`."""
+        """Walk back from the loss once, and name the gradients. The loss itself is called
+        `loss`."""
         last = self.nodes.get(value.node)
         sent = dict.fromkeys(self.nodes)
-        for _ in tape.walk(tape.seeds_of(value, None, False), sent, retain_graph=False, create_graph=False):
+        for _ in tape.walk(tape.seeds_of(value, None, False), sent, retain_graph=False,
+                           create_graph=False):
             pass
-        gradients = {self.nodes[node]: devices.to_numpy(g) for node, g in sent.items() if g is not None}
+        gradients = {self.nodes[node]: devices.to_numpy(g) for node, g in sent.items()
+                     if g is not None}
         for name in completion_order(self.graph):
             if name in gradients and name != last:
                 self.backward.append(f"gradient.{name}")
@@ -141,8 +153,8 @@ class Recorder:
 
 
 def completion_order(graph):
-    """Names in the order in which a backward pass completes their gradients: an operation's output, then what nobody
-    used before that operation."""
+    """Names in the order in which a backward pass completes their gradients: an operation's output,
+    then what nobody used before that operation."""
     first = {}
     for step in graph:
         for name in step["inputs"].values():
@@ -161,7 +173,8 @@ def copy_by_rows(array):
 
 
 def to_json(value):
-    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold {"text": ...}."""
+    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold
+    {"text": ...}."""
     if isinstance(value, (bool, int, str, type(None))):
         return value
     if isinstance(value, (float, np.number)):
@@ -173,19 +186,22 @@ def to_json(value):
     return {"text": str(value)}
 
 
-# ── a model to begin with ────────────────────────────────────────────────────────────────────────────────────────────
+# ── a model to begin with ─────────────────────────────────────────────────────────────────────────
 
 
 def tiny(rng):
-    """(model, inputs, loss): a TinyTransformer whose sizes are all different, at weights that hide nothing.
+    """(model, inputs, loss): a TinyTransformer whose sizes are all different, at weights that hide
+    nothing.
 
-    B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1 and bias 0, at which a backward
-    pass without them is right: here they are random. Some characters occur several times, some never.
+    B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1 and bias
+    0, at which a backward pass without them is right: here they are random. Some characters occur
+    several times, some never.
     """
     model = TinyTransformer(vocab_size=13, context=5, d_model=21, n_heads=3, d_ff=11, depth=2)
     for parameter in model.parameters():
         draw = rng.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])
-        centre = 1.0 if "norm" in parameter_name(model, parameter) and parameter_name(model, parameter).endswith("weight") else 0.0
+        centre = 1.0 if "norm" in parameter_name(model, parameter) and parameter_name(model,
+                                                                                      parameter).endswith("weight") else 0.0
         parameter.data = creation.tensor((centre + draw).astype(COARSE))
     inputs = {"characters": np.array([[3, 1, 4, 1, 5], [9, 2, 1, 5, 3]]),
               "targets": np.array([[1, 4, 1, 5, 9], [2, 1, 5, 3, 12]])}

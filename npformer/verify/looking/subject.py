@@ -1,4 +1,5 @@
-"""What is judged, in one form: a forward from arrays to one array, and a backward from g to a gradient for each input."""
+"""What is judged, in one form: a forward from arrays to one array, and a backward from g to a
+gradient for each input."""
 
 import contextlib
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from ..naming.traced_array import trace
 
 @dataclass
 class Subject:
-    """forward(inputs) -> y and pull(g, inputs) -> (gradients, saved arrays that it wrote to), both on plain NumPy arrays.
+    """forward(inputs) -> y and pull(g, inputs) -> (gradients, saved arrays that it wrote to), both
+    on plain NumPy arrays.
 
-    names, inputs: of all arguments; checked: the places of those whose gradient is asked for. To look at the function at
-    another point, write into the arrays of `inputs`: functions of Tensors may read them from outside.
+    names, inputs: of all arguments; checked: the places of those whose gradient is asked for. To
+    look at the function at another point, write into the arrays of `inputs`: functions of Tensors
+    may read them from outside.
     """
 
     name: str
@@ -27,18 +30,22 @@ class Subject:
     checked: list
     forward: object
     pull: object
-    follow: object = None                          # () -> (y, leaves by place): the forward as a graph, or None
-    raw: object = None                             # forward as it is, which may take complex arrays; None if it cannot
+    # () -> (y, leaves by place): the forward as a graph, or None
+    follow: object = None
+    # forward as it is, which may take complex arrays; None if it cannot
+    raw: object = None
 
     def gradients(self, g):
-        """The gradients of the checked inputs for the upstream g: a list with None where there is none."""
+        """The gradients of the checked inputs for the upstream g: a list with None where there is
+        none."""
         found = self.pull(g, [copy_array(x) for x in self.inputs])[0]
         return [found[i] for i in self.checked]
 
 
 @contextlib.contextmanager
 def change_inputs(subject, values):
-    """Some inputs with other values, by their places, inside the block; arrays in the same memory."""
+    """Some inputs with other values, by their places, inside the block; arrays in the same
+    memory."""
     before = {i: copy_array(subject.inputs[i]) for i in values}
     try:
         write_inputs(subject.inputs, values)
@@ -61,35 +68,43 @@ def name_of(function):
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):
         return owner.__name__
-    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "").rpartition(".")[2]
+    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.",
+                                                                              "").rpartition(".")[2]
 
 
-# ── functions of Tensors ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── functions of Tensors ──────────────────────────────────────────────────────────────────────────
 
 
 def to_float64(fn, inputs):
-    """The inputs in float64, those that are it already as they are; DTypeError where they, or fn, are something else."""
+    """The inputs in float64, those that are it already as they are; DTypeError where they, or fn,
+    are something else."""
     if not callable(fn):
         raise DTypeError(f"gradcheck(fn, inputs): fn must be a function of Tensors, got {fn!r}")
     if not hasattr(inputs, "__iter__"):
-        raise DTypeError(f"gradcheck(fn, inputs): inputs must be a Tensor, or a list of Tensors, got {inputs!r}")
+        raise DTypeError("gradcheck(fn, inputs): inputs must be a Tensor, or a list of Tensors, "
+                         f"got {inputs!r}")
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise DTypeError(f"gradcheck(fn, inputs): input {i} must be a Tensor, got {type(x).__name__}.\n"
-                             "  For plain arrays there is npf.verify.check_vjp(forward, backward, inputs).")
-    return [x if not is_float(x.dtype) or x.dtype == float64 else x.detach().double().requires_grad_(x.requires_grad)
+            raise DTypeError(f"gradcheck(fn, inputs): input {i} must be a Tensor, got "
+                             f"{type(x).__name__}.\n"
+                             "  For plain arrays there is npf.verify.check_vjp(forward, backward, "
+                             "inputs).")
+    return [x if not is_float(x.dtype) or x.dtype == float64
+            else x.detach().double().requires_grad_(x.requires_grad)
             for x in inputs]
 
 
 def from_function(fn, inputs, constant=False):
-    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may close over
-    them. constant: a result without a graph behind it is no error, its gradients are zero."""
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may
+    close over them. constant: a result without a graph behind it is no error, its gradients are
+    zero."""
     tensors = to_float64(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
     if not checked:
-        raise DTypeError("gradcheck(fn, inputs): no input is floating, so there is nothing to differentiate")
+        raise DTypeError("gradcheck(fn, inputs): no input is floating, so there is nothing to "
+                         "differentiate")
 
     def forward(arrays):
         with autograd.no_grad():
@@ -105,8 +120,9 @@ def from_function(fn, inputs, constant=False):
             if y.node is None and constant:
                 return [np.zeros(x.shape) for x in tensors], ()
             if y.node is None:
-                raise GraphError("gradcheck(fn, inputs): fn's result does not depend on any input that requires a "
-                                 "gradient.\n  If fn reads tensors from outside, pass those, in float64, as inputs.")
+                raise GraphError("gradcheck(fn, inputs): fn's result does not depend on any input "
+                                 "that requires a gradient.\n  If fn reads tensors from outside, "
+                                 "pass those, in float64, as inputs.")
             upstream = y.wrap(np.asarray(g, dtype=y.dtype, like=y.array))
             found = autograd.grad(y, [tensors[i] for i in checked], upstream, allow_unused=True)
         finally:
@@ -118,19 +134,22 @@ def from_function(fn, inputs, constant=False):
         return sent, ()
 
     names = [f"inputs[{i}]" for i in range(len(tensors))] if len(tensors) > 1 else ["input"]
-    return Subject(f"gradcheck({name_of(fn)})", names, [x.array for x in tensors], checked, forward, pull)
+    return Subject(f"gradcheck({name_of(fn)})", names, [x.array for x in tensors], checked, forward,
+                   pull)
 
 
 def check_result(y):
     """What fn returned, if it is one Tensor."""
     if not isinstance(y, Tensor):
-        raise GraphError(f"gradcheck(fn, inputs): fn must return a Tensor, it returned {type(y).__name__}")
+        raise GraphError("gradcheck(fn, inputs): fn must return a Tensor, it returned "
+                         f"{type(y).__name__}")
     if not is_float(y.dtype):
-        raise DTypeError(f"gradcheck(fn, inputs): fn must return a floating Tensor, it returned {y.dtype}")
+        raise DTypeError("gradcheck(fn, inputs): fn must return a floating Tensor, it returned "
+                         f"{y.dtype}")
     return y
 
 
-# ── pairs of plain functions ─────────────────────────────────────────────────────────────────────────────────────────
+# ── pairs of plain functions ──────────────────────────────────────────────────────────────────────
 
 
 def from_pair(forward, backward, inputs, names=None, cache=None):
@@ -145,7 +164,8 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         return np.asarray(raw(values), dtype=float64)
 
     def raw(values):
-        y = forward(*[copy_array(x) for x in values])  # one that writes into its inputs must not spoil the others' point
+        # one that writes into its inputs must not spoil the others' point
+        y = forward(*[copy_array(x) for x in values])
         return y[0] if cached else y
 
     def pull(g, values):
@@ -153,38 +173,47 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         saved = arrays_in(y[1]) if cached else []
         before = [copy_array(a) for a in saved]
         sent = backward(g, y[1]) if cached else backward(g, *values)
-        written = [a for a, b in zip(saved, before) if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
-        sent = [sent] if isinstance(sent, np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
-        if len(sent) == len(checked) != len(values):           # gradients of the floating inputs alone
+        written = [a for a, b in zip(saved, before)
+                   if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
+        sent = [sent] if isinstance(sent,
+                                    np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
+        # gradients of the floating inputs alone
+        if len(sent) == len(checked) != len(values):
             spread = [None] * len(values)
             for i, d in zip(checked, sent):
                 spread[i] = d
             sent = spread
         if len(sent) != len(values):
-            raise ShapeError(f"check_vjp: backward returned {len(sent)} gradients for {len(values)} inputs; return one "
-                             "for each input, None where there is none")
+            raise ShapeError(f"check_vjp: backward returned {len(sent)} gradients for "
+                             f"{len(values)} inputs; return one for each input, None where there "
+                             "is none")
         return sent, written
 
     names = parameter_names(forward, len(arrays)) if names is None else list(names)
     if len(names) != len(arrays):
-        raise ShapeError(f"check_vjp(..., names={names}): that is {len(names)} names for {len(arrays)} inputs; give one for each")
-    return Subject(f"check_vjp({name_of(forward)}, {name_of(backward)})", names, arrays, checked, value, pull,
+        raise ShapeError(f"check_vjp(..., names={names}): that is {len(names)} names for "
+                         f"{len(arrays)} inputs; give one for each")
+    return Subject(f"check_vjp({name_of(forward)}, {name_of(backward)})", names, arrays, checked,
+                   value, pull,
                    lambda *kind: trace(forward, arrays, checked, *kind), raw)
 
 
 def copy_inputs(inputs):
     """(inputs as arrays of the judge's own, the floating ones in float64; the places of those)."""
     inputs = [inputs] if isinstance(inputs, np.ndarray) else inputs
-    given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x for x in inputs]
-    arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in given]
+    given = [np.array(x, order="C") if not isinstance(x, (int, float, str, type(None))) else x
+             for x in inputs]
+    arrays = [x.astype(float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+              for x in given]
     for i, x in enumerate(arrays):
         if isinstance(x, np.ndarray) and x.dtype.kind == "c":
-            raise DTypeError(f"check_vjp(forward, backward, inputs): input {i} is complex, and only real ones can be judged.\n"
+            raise DTypeError(f"check_vjp(forward, backward, inputs): input {i} is complex, and "
+                             "only real ones can be judged.\n"
                              "  Give its real and imaginary parts as two inputs.")
     checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     if not checked:
-        raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so there is nothing to "
-                         "differentiate")
+        raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so "
+                         "there is nothing to differentiate")
     return arrays, checked
 
 
@@ -192,17 +221,19 @@ def is_cached(result, cache):
     """Whether forward's result is (y, cache); refuses what is no real array."""
     pair = isinstance(result, tuple) and len(result) == 2
     if cache and not pair:
-        raise DTypeError("check_vjp(forward, backward, inputs, cache=True): forward must return (y, cache), it returned "
-                         f"{type(result).__name__}")
+        raise DTypeError("check_vjp(forward, backward, inputs, cache=True): forward must return "
+                         f"(y, cache), it returned {type(result).__name__}")
     cached = pair if cache is None else cache
     y = result[0] if cached else result
     if getattr(y, "dtype", None) in (np.float16, np.float32):
-        raise DTypeError(f"check_vjp(forward, backward, inputs): forward made {y.dtype} of float64 inputs, too coarse for "
-                         "differences.\n  Let it compute in its inputs' dtype. For an engine that knows float32 alone there is "
-                         "`npformer golden`.")
+        raise DTypeError(f"check_vjp(forward, backward, inputs): forward made {y.dtype} of float64 "
+                         "inputs, too coarse for differences.\n  Let it compute in its inputs' "
+                         "dtype. For an engine that knows float32 alone there is `npformer "
+                         "golden`.")
     if isinstance(y, tuple) or np.asarray(y).dtype.kind not in "fiub":
-        raise DTypeError("check_vjp(forward, backward, inputs): forward must return one real array, or (y, cache), it "
-                         f"returned {getattr(y, 'dtype', type(y).__name__)}")
+        raise DTypeError("check_vjp(forward, backward, inputs): forward must return one real "
+                         "array, or (y, cache), it returned "
+                         f"{getattr(y, 'dtype', type(y).__name__)}")
     return cached
 
 
@@ -222,5 +253,7 @@ def arrays_in(cache):
     """All arrays in nested tuples, lists and dicts."""
     if isinstance(cache, np.ndarray):
         return [cache]
-    parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache, (tuple, list)) else ()
+    parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache,
+                                                                               (tuple,
+                                                                                list)) else ()
     return [a for part in parts for a in arrays_in(part)]

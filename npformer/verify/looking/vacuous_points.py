@@ -1,7 +1,8 @@
 """Test points that hide mistakes: what they hide, and a better point near by.
 
-What other values show is looked at with other values (`hazards`). What hides in the sizes alone no value can show: that
-is said, and no more, since a batch of one may be meant, and the code written for it alone (`blind_spots`).
+What other values show is looked at with other values (`hazards`). What hides in the sizes alone no
+value can show: that is said, and no more, since a batch of one may be meant, and the code written
+for it alone (`blind_spots`).
 """
 
 from dataclasses import replace
@@ -11,23 +12,30 @@ import numpy as np
 from ..findings import Finding
 from .subject import change_inputs
 
-NEAR_ZERO = 1e-8                                   # an input of smaller numbers, or of numbers above 1e8, is brought near 1
-SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)                  # an input made so small shows whether the function goes on at 0
+# an input of smaller numbers, or of numbers above 1e8, is brought near 1
+NEAR_ZERO = 1e-8
+# an input made so small shows whether the function goes on at 0
+SHRUNK = (1e-2, 1e-4, 1e-6, 1e-8)
 
 
 def hazards(subject, at_zero=True):
-    """(place, words, a better value or None) for each input whose value would let a wrong gradient pass.
-    at_zero: whether to ask after a kink at 0 as well, some ten forward passes for each input of one sign."""
+    """(place, words, a better value or None) for each input whose value would let a wrong gradient
+    pass.
+    at_zero: whether to ask after a kink at 0 as well, some ten forward passes for each input of one
+    sign."""
     rng, places = np.random.default_rng(12345), range(len(subject.inputs))
     doubts = {i: find_doubt(subject, i, rng) for i in places}
     said = {i: words for i, (words, _) in doubts.items() if words}
-    better = keep_accepted(subject, {i: value for i, (_, value) in doubts.items() if value is not None})
-    for i in (i for i in places if at_zero and has_one_sign(subject.inputs[i]) and not ends_at_zero(subject, i)):
+    better = keep_accepted(subject,
+                           {i: value for i, (_, value) in doubts.items() if value is not None})
+    for i in (i for i in places if at_zero and has_one_sign(subject.inputs[i])
+              and not ends_at_zero(subject, i)):
         name, x = subject.names[i], subject.inputs[i]
         turned = better.get(i, x) * random_signs(x.shape, rng)
         if accepts(subject, {**better, i: turned}):
             better[i] = turned
-            said.setdefault(i, f"all entries of {name} are {'positive' if x.max() > 0 else 'negative'}: a backward pass that "
+            said.setdefault(i, f"all entries of {name} are "
+                               f"{'positive' if x.max() > 0 else 'negative'}: a backward pass that "
                                "forgets a kink at 0, as relu has, would pass")
     return [(i, said[i], better.get(i)) for i in sorted(said)]
 
@@ -44,10 +52,12 @@ def keep_accepted(subject, values):
 
 
 def find_doubt(subject, i, rng):
-    """(what an input hides by its value, a better value or None); (None, None) if it hides nothing."""
+    """(what an input hides by its value, a better value or None); (None, None) if it hides
+    nothing."""
     name, x = subject.names[i], subject.inputs[i]
     if not isinstance(x, np.ndarray):
-        return (f"{name} = 0.5: dividing by {name} and by 1 − {name} look alike", 0.3) if is_half(x) else (None, None)
+        return (f"{name} = 0.5: dividing by {name} and by 1 − {name} look alike",
+                0.3) if is_half(x) else (None, None)
     if x.size < 2:
         return None, None
     if x.dtype == bool and (x.all() or not x.any()):
@@ -59,15 +69,19 @@ def find_doubt(subject, i, rng):
     if x.dtype.kind == "f":
         top = np.abs(x).max()
         if top and not NEAR_ZERO < top < 1 / NEAR_ZERO:
-            return (f"the largest entry of {name} is {top:.1e}: beside numbers near 1, rounding hides mistakes",
+            return (f"the largest entry of {name} is {top:.1e}: beside numbers near 1, rounding "
+                    "hides mistakes",
                     x / top * rng.uniform(0.7, 1.3, x.shape))
         better = x + rng.uniform(0.2, 0.6, x.shape) * max(top, 0.5) * rng.choice([-1, 1], x.shape)
         if (x == x.flat[0]).all():
-            return (f"{name} is {x.flat[0]:g} in all entries: a factor or term of {name} that is left out, or that stands in "
-                    "the wrong place, would pass"), better
-        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and np.array_equal(x, np.swapaxes(x, -1, -2)):
+            return (f"{name} is {x.flat[0]:g} in all entries: a factor or term of {name} that is "
+                    "left out, or that stands in the wrong place, would pass"), better
+        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and np.array_equal(x,
+                                                                             np.swapaxes(x, -1,
+                                                                                         -2)):
             return f"{name} is symmetric: a missing transpose would pass", better
-        if twin := next((known for known, other in arrays_before(subject, i) if np.array_equal(x, other)), None):
+        if twin := next((known for known, other in arrays_before(subject, i)
+                         if np.array_equal(x, other)), None):
             return f"{twin} and {name} are equal: a backward pass that takes one for the other would pass", better
     return None, None
 
@@ -79,7 +93,8 @@ def is_half(x):
 
 def arrays_before(subject, i):
     """(name, input) of the arrays before the i-th."""
-    return [(name, x) for name, x in zip(subject.names[:i], subject.inputs[:i]) if isinstance(x, np.ndarray)]
+    return [(name, x) for name, x in zip(subject.names[:i], subject.inputs[:i])
+            if isinstance(x, np.ndarray)]
 
 
 def random_mask(mask, rng):
@@ -91,12 +106,14 @@ def random_mask(mask, rng):
     return better
 
 
-# ── inputs of one sign ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── inputs of one sign ────────────────────────────────────────────────────────────────────────────
 
 
 def has_one_sign(x):
-    """Whether x is on one side of 0, and not for a reason: no mask of noughts and ones, no probabilities, no sorted line."""
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.size < 2 or not np.isfinite(x).all():
+    """Whether x is on one side of 0, and not for a reason: no mask of noughts and ones, no
+    probabilities, no sorted line."""
+    if not isinstance(x,
+                      np.ndarray) or x.dtype.kind != "f" or x.size < 2 or not np.isfinite(x).all():
         return False
     if x.min() < 0 < x.max() or not x.all() and len(np.unique(x)) < 3:
         return False
@@ -113,7 +130,8 @@ def random_signs(shape, rng):
 
 
 def ends_at_zero(subject, i):
-    """Whether the function ends in a wall as an input shrinks to 0, as log and the root do: it knows no other sign."""
+    """Whether the function ends in a wall as an input shrinks to 0, as log and the root do: it
+    knows no other sign."""
     x, slopes = subject.inputs[i], []
     for scale in (1, *SHRUNK):
         near, far = (output_with(subject, {i: k * scale * x}) for k in (1, 2))
@@ -124,11 +142,13 @@ def ends_at_zero(subject, i):
 
 
 def output_with(subject, values):
-    """The output with other values for some inputs; None where it is not finite, or where they are refused."""
+    """The output with other values for some inputs; None where it is not finite, or where they are
+    refused."""
     with change_inputs(subject, values), np.errstate(all="ignore"):
         try:
             y = np.array(subject.forward(subject.inputs), dtype=float)
-        except Exception:                          # noqa: BLE001  (anything may go wrong at a point nobody promised)
+        # anything may go wrong at a point nobody promised
+        except Exception:  # noqa: BLE001
             return None
     return y if np.isfinite(y).all() else None
 
@@ -138,35 +158,43 @@ def accepts(subject, values):
     return not values or output_with(subject, values) is not None
 
 
-# ── what the sizes hide ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── what the sizes hide ───────────────────────────────────────────────────────────────────────────
 
 
 def blind_spots(subject, look):
-    """The findings on what hides in the sizes: "possible", for the sizes may be those that are meant.
+    """The findings on what hides in the sizes: "possible", for the sizes may be those that are
+    meant.
 
-    look(subject) -> (comparisons, findings). Where the functions take larger arrays as well, those are looked at: what is
-    right there hides nothing, and what is wrong there is told.
+    look(subject) -> (comparisons, findings). Where the functions take larger arrays as well, those
+    are looked at: what is right there hides nothing, and what is wrong there is told.
     """
-    arrays = {i: x for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray) and x.dtype.kind in "fiu" and 1 in x.shape}
+    arrays = {i: x for i, x in enumerate(subject.inputs) if isinstance(x, np.ndarray)
+              and x.dtype.kind in "fiu" and 1 in x.shape}
     lone = [i for i, x in arrays.items() if x.size == 1 and x.dtype.kind in "iu"]
-    thin = {i: [k for k, n in enumerate(x.shape) if n == 1 and (i in lone or not is_broadcast(subject, i, k))]
+    thin = {i: [k for k, n in enumerate(x.shape) if n == 1
+                and (i in lone or not is_broadcast(subject, i, k))]
             for i, x in arrays.items()}
     thin = {i: dims for i, dims in thin.items() if dims}
     told = judge_larger(subject, thin, look) if thin and subject.raw is not None else ""
     if told is None:
         return []
-    found, broad = [], [f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin if i not in lone]
+    found, broad = [], [f"{subject.names[i]} {subject.inputs[i].shape}" for i in thin
+                        if i not in lone]
     if broad:
-        found.append(f"of size 1 along a dim: {', '.join([*broad[:4], *['...'][len(broad) <= 4:]])}. A mean there in place of a "
-                     "sum, or a factor of the size that is left out (1/n, 1/√n), would pass")
+        found.append("of size 1 along a dim: "
+                     f"{', '.join([*broad[:4], *['...'][len(broad) <= 4:]])}. A mean there in "
+                     "place of a sum, or a factor of the size that is left out (1/n, 1/√n), would "
+                     "pass")
     if lone:
-        found.append(f"{' and '.join(subject.names[i] for i in lone)} holds one index: a backward pass that assigns instead of "
-                     "adding would pass")
-    return [Finding("vacuous", "", words + (told or "; sizes above 1 would tell"), certainty="possible") for words in found]
+        found.append(f"{' and '.join(subject.names[i] for i in lone)} holds one index: a backward "
+                     "pass that assigns instead of adding would pass")
+    return [Finding("vacuous", "", words + (told or "; sizes above 1 would tell"),
+                    certainty="possible") for words in found]
 
 
 def judge_larger(subject, thin, look):
-    """What is wrong where the thin dims have size 3, in words; None if nothing is, '' if that cannot be known."""
+    """What is wrong where the thin dims have size 3, in words; None if nothing is, '' if that
+    cannot be known."""
     rng, inputs = np.random.default_rng(12345), list(subject.inputs)
     for i, dims in thin.items():
         for k in dims:
@@ -176,22 +204,29 @@ def judge_larger(subject, thin, look):
     try:
         with np.errstate(all="ignore"):
             comparisons, findings = look(replace(subject, inputs=inputs, follow=None))
-    except Exception:                              # noqa: BLE001  (nobody promised that it takes those shapes)
+    # nobody promised that it takes those shapes
+    except Exception:  # noqa: BLE001
         return ""
     wrong = [f for f in findings if f.kind not in ("vacuous", "kink")]
-    return f". With size 3 there, it does: {wrong[0]}" if wrong else None if all(c.ok for c in comparisons) else ""
+    return f". With size 3 there, it does: {wrong[0]}" if wrong else None if all(c.ok
+                                                                                 for c in comparisons) else ""
 
 
 def is_broadcast(subject, i, k):
-    """Whether input i has size 1 along dim k to be broadcast there: against an array that is larger, with the same output
-    if it is as large. A function of Tensors cannot be asked that, so the output's shape must do."""
+    """Whether input i has size 1 along dim k to be broadcast there: against an array that is
+    larger, with the same output if it is as large. A function of Tensors cannot be asked that, so
+    the output's shape must do."""
     x, y = subject.inputs[i], np.asarray(subject.forward(subject.inputs))
-    others = [z for j, z in enumerate(subject.inputs) if isinstance(z, np.ndarray) and (subject.raw or j not in subject.checked)]
+    others = [z for j, z in enumerate(subject.inputs) if isinstance(z, np.ndarray)
+              and (subject.raw or j not in subject.checked)]
     if subject.raw is None and y.size > 1:
         return is_wider(y, x, k)
-    if subject.raw is None:                        # a loss: of a model's parameters nothing is known
+    # a loss: of a model's parameters nothing is known
+    if subject.raw is None:
         return i in subject.checked or any(is_wider(z, x, k) for z in others)
-    return any(is_wider(z, x, k) and same_output_if_wide(subject, i, k, z.shape[k - x.ndim], y, z is y) for z in [y, *others])
+    return any(is_wider(z, x, k)
+               and same_output_if_wide(subject, i, k, z.shape[k - x.ndim], y, z is y)
+               for z in [y, *others])
 
 
 def is_wider(z, x, k):
@@ -201,27 +236,30 @@ def is_wider(z, x, k):
 
 
 def same_output_if_wide(subject, i, k, size, y, repeats):
-    """Whether the output stays what it is if input i is as large as that along dim k. repeats: or gives more of the same,
-    as that of a function that repeats its input does."""
-    wide = [*subject.inputs[:i], np.repeat(subject.inputs[i], size, axis=k), *subject.inputs[i + 1:]]
+    """Whether the output stays what it is if input i is as large as that along dim k. repeats: or
+    gives more of the same, as that of a function that repeats its input does."""
+    wide = [*subject.inputs[:i], np.repeat(subject.inputs[i], size, axis=k),
+            *subject.inputs[i + 1:]]
     with np.errstate(all="ignore"):
         try:
             found = np.asarray(subject.raw(wide))
-        except Exception:                          # noqa: BLE001  (nobody promised that it takes that shape)
+        # nobody promised that it takes that shape
+        except Exception:  # noqa: BLE001
             return False
     if repeats and found.ndim == y.ndim:
         found = found[tuple(slice(n) for n in y.shape)]
     return found.shape == y.shape and np.allclose(found, y, equal_nan=True)
 
 
-# ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is said ──────────────────────────────────────────────────────────────────────────────────
 
 
 def mark_elsewhere(findings, names):
     """The findings of another point; what is wrong there says that it is another."""
     others = ", ".join([*names[:3], "..."] if len(names) > 4 else names)
     return [f if f.kind in ("vacuous", "kink") else replace(
-        f, message=f"{f.message} (seen with other values of {others}: those given hide it)") for f in findings]
+        f, message=f"{f.message} (seen with other values of {others}: those given hide it)")
+            for f in findings]
 
 
 def hazard_finding(words):
@@ -230,7 +268,8 @@ def hazard_finding(words):
 
 
 def silent_finding(name, shape, scale):
-    """The finding on an input whose true gradient is zero, or so small beside the output that rounding hides it."""
+    """The finding on an input whose true gradient is zero, or so small beside the output that
+    rounding hides it."""
     what = "is zero" if scale < 1e-12 else f"(up to {scale:.1e}) drowns in the output's rounding"
-    return Finding("vacuous", name, f"the true gradient of {name} {shape} {what} at this point, so any mistake that scales it "
-                                    "would pass", certainty="certain")
+    return Finding("vacuous", name, f"the true gradient of {name} {shape} {what} at this point, so "
+                                    "any mistake that scales it would pass", certainty="certain")

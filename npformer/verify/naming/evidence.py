@@ -1,4 +1,5 @@
-"""What a diagnosis has to go by: the gradient under test, the true one, and how the input is used by the output."""
+"""What a diagnosis has to go by: the gradient under test, the true one, and how the input is used
+by the output."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ RTOL = 1e-6
 
 @dataclass
 class Evidence:
-    """a: the gradient under test of input `name`; n: the true one, of x's shape; noise: n's error, an entry each.
+    """a: the gradient under test of input `name`; n: the true one, of x's shape; noise: n's error,
+    an entry each.
 
-    g: the upstream; y: the output; jacobian: (y.size, x.size) or None; inputs: all arguments by name, masks and indices
-    too. What cannot be read off the numbers can be asked: `gradient_with`.
+    g: the upstream; y: the output; jacobian: (y.size, x.size) or None; inputs: all arguments by
+    name, masks and indices too. What cannot be read off the numbers can be asked: `gradient_with`.
     """
 
     name: str
@@ -29,11 +31,14 @@ class Evidence:
     y: np.ndarray
     jacobian: np.ndarray | None = None
     inputs: dict = field(default_factory=dict)
-    gradient_with: object = None                   # (name, value) -> the true gradient if that input were `value`
-    follow: object = None                          # () -> the graph of the forward, (y, x as a leaf), or None
+    # (name, value) -> the true gradient if that input were `value`
+    gradient_with: object = None
+    # () -> the graph of the forward, (y, x as a leaf), or None
+    follow: object = None
 
     def says(self, kind, text, certainty="certain", *hints, **detail):
-        """A finding on this input. The first hint is where it is; then which rule is broken, and the formula."""
+        """A finding on this input. The first hint is where it is; then which rule is broken, and
+        the formula."""
         detail["wrong"] = int(self.wrong.sum())
         return Finding(kind, self.name, text, detail, certainty, (f"look at d{self.name}", *hints))
 
@@ -58,7 +63,8 @@ class Evidence:
 
     @cached_property
     def contributions(self):
-        """What each entry of the output sends to each of x: g_k · dy_k/dx_i, of shape y.shape + (x.size,)."""
+        """What each entry of the output sends to each of x: g_k · dy_k/dx_i, of shape y.shape +
+        (x.size,)."""
         if self.jacobian is None:
             return None
         return (self.g.reshape(-1, 1) * self.jacobian).reshape(*self.y.shape, -1)
@@ -72,7 +78,8 @@ class Evidence:
     @cached_property
     def broadcast(self):
         """Whether x is used entry by entry, each in several places: as a bias is."""
-        return self.jacobian is not None and bool((self.used.sum(axis=1) <= 1).all() and (self.used.sum(axis=0) > 1).any())
+        return self.jacobian is not None and bool((self.used.sum(axis=1) <= 1).all()
+                                                  and (self.used.sum(axis=0) > 1).any())
 
     def constant(self):
         """c, if a = c·n everywhere and c is not 1; None otherwise."""
@@ -83,29 +90,35 @@ class Evidence:
         return c if self.same(self.a, c * self.n) and abs(c - 1) > 1e-5 else None
 
     def sizes(self):
-        """What a constant factor may be made of: (value, words) for sizes, their roots, and simple numbers."""
+        """What a constant factor may be made of: (value, words) for sizes, their roots, and simple
+        numbers."""
         seen = {}
         for label, shape in [("the output", self.y.shape)] + [
-                (name, np.shape(v)) for name, v in self.inputs.items() if isinstance(v, np.ndarray)]:
+                (name, np.shape(v)) for name, v in self.inputs.items()
+                                                              if isinstance(v, np.ndarray)]:
             for k, n in enumerate(shape):
                 seen.setdefault(n, f"the size of dim {k} of {label}")
             for r in (2, len(shape)):
                 for ks in combinations(range(len(shape)), r):
-                    seen.setdefault(math.prod(shape[k] for k in ks), f"the number of entries along dims {ks} of {label}")
+                    seen.setdefault(math.prod(shape[k] for k in ks),
+                                    f"the number of entries along dims {ks} of {label}")
         found = []
         for n, words in seen.items():
             if n > 1:
-                found += [(n, words), (1 / n, f"1 over {words}"), (math.sqrt(n), f"the root of {words}"),
+                found += [(n, words), (1 / n, f"1 over {words}"),
+                          (math.sqrt(n), f"the root of {words}"),
                           (1 / math.sqrt(n), f"1 over the root of {words}")]
         found += [(1 / p - 1, f"1/p − 1 for p = {p}") for p in (0.1, 0.2, 0.3, 0.4)]
         for name, v in self.inputs.items():
             if isinstance(v, (int, float)) and not isinstance(v, bool) and v not in (0, 1):
-                found += [(v, name), (1 / v, f"1/{name}"), (1 - v, f"1 − {name}"), *([(1 / (1 - v), f"1/(1 − {name})")])]
+                found += [(v, name), (1 / v, f"1/{name}"), (1 - v, f"1 − {name}"),
+                          *([(1 / (1 - v), f"1/(1 − {name})")])]
         return found
 
     def word_for(self, c):
         """What a constant may be, in words, the likelier first; '' if nothing fits."""
         simple = [(2, "two"), (0.5, "one half"), (3, "three")]
-        fits = [("minus " if sign < 0 else "") + words for value, words in [*self.sizes(), *simple] for sign in (1, -1)
+        fits = [("minus " if sign < 0 else "") + words for value, words in [*self.sizes(), *simple]
+                for sign in (1, -1)
                 if abs(c - sign * value) < 1e-6 * abs(value)]
         return ", or ".join(fits[:1] + [w for w in fits[1:] if w in ("two", "one half", "three")])

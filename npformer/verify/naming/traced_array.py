@@ -1,8 +1,8 @@
 """A plain NumPy function run with arrays that remember: what it computes, as a graph.
 
-Traced is a Tensor with NumPy's manners: `x.var(-1)`, `np.where(x > 0, x, 0)` and the like mean what they mean in NumPy.
-What it does not know makes the trace fail, and a trace whose values differ from the function's is thrown away: a graph
-is only ever a help.
+Traced is a Tensor with NumPy's manners: `x.var(-1)`, `np.where(x > 0, x, 0)` and the like mean what
+they mean in NumPy. What it does not know makes the trace fail, and a trace whose values differ from
+the function's is thrown away: a graph is only ever a help.
 """
 
 import numpy as np
@@ -186,8 +186,9 @@ def as_traced(xs):
 
 
 FUNCTIONS = {
-    **{name: call_method(name) for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
-                                       "repeat", "copy")},
+    **{name: call_method(name)
+       for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
+               "repeat", "copy")},
     "amax": call_method("max"), "amin": call_method("min"),
     "where": lambda c, a, b: f.where(*as_traced([c, a, b])),
     "concatenate": lambda xs, axis=0: f.cat(as_traced(xs), dim=axis),
@@ -214,7 +215,8 @@ FUNCTIONS = {
 def trace(forward, inputs, checked, kind=Traced):
     """(y, the Traced inputs by place) of forward(*inputs), or None where it cannot be followed.
 
-    forward: from arrays to an array, or a pair whose first is one. checked: the places of the inputs to follow.
+    forward: from arrays to an array, or a pair whose first is one. checked: the places of the
+    inputs to follow.
     kind: Unmasked and the like follow another function on purpose.
     """
     leaves = {i: kind.wrap(np.array(inputs[i])) for i in checked}
@@ -223,7 +225,8 @@ def trace(forward, inputs, checked, kind=Traced):
     try:
         y = forward(*[leaves.get(i, x) for i, x in enumerate(inputs)])
         true = forward(*[x.copy() if isinstance(x, np.ndarray) else x for x in inputs])
-    except Exception:                              # noqa: BLE001   anything may go wrong inside somebody's function
+    # anything may go wrong inside somebody's function
+    except Exception:  # noqa: BLE001
         return None
     y, true = (v[0] if isinstance(v, tuple) else v for v in (y, true))
     if not isinstance(y, Tensor) or y.node is None or y.shape != np.shape(true):
