@@ -260,7 +260,7 @@ def judge_this_point(subject, rng, eps, rtol, max_entries):
             comparison, more = entry_by_entry(subject, i, a, point.g, point.y, rng, eps, rtol,
                                               max_entries, suspects)
             # no entry is wrong, but together they are
-            if comparison.ok and slopes and not slopes[-1].blurred:
+            if comparison.ok and slopes and not slopes[-1].right_but_blurred:
                 comparison.ok = is_right_near_by(subject, i, rng, rtol)
                 more = more or [kink_finding(name)] if comparison.ok else [few_wrong_finding(name,
                                                                                              slopes[-1])]
