@@ -274,5 +274,5 @@ def explain_gradient(subject, i, a, g, y, truth, whole):
     if whole:
         evidence.jacobian = truth.jacobian
         evidence.gradient_with, evidence.follow = gradient_with, follow
-    with np.errstate(all="ignore"):                # candidates that divide by zero are no candidates
+    with np.errstate(all="ignore"):                # a candidate that divides by zero is none
         return diagnose(evidence)

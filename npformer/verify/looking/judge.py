@@ -324,6 +324,6 @@ def kink_finding(name):
 def few_wrong_finding(name, slope):
     """The finding on an input that is wrong where no entry was looked at."""
     return Finding("unexplained", name, (
-        f"d{name} is right at all entries that were looked at, as far as they can tell, but along a "
-        f"random direction it gives {slope.found:.8g} where the true slope is {slope.true:.8g}: few "
-        "entries are wrong, or all by a little"))
+        f"d{name} is right at all entries that were looked at, as far as they can tell, but along "
+        f"a random direction it gives {slope.found:.8g} where the true slope is {slope.true:.8g}: "
+        "few entries are wrong, or all by a little"))

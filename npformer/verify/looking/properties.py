@@ -46,7 +46,8 @@ def shape_finding(name, x, d, g):
             rest = "it has the output's shape"
         return Finding(
             "unsummed-broadcast", name,
-            f"{text}: {rest}. {name} was broadcast, so its gradient must be summed over dims {over}",
+            f"{text}: {rest}. {name} was broadcast, so its gradient must be summed over dims "
+            f"{over}",
             hints=(f"look at d{name}", "what is broadcast forward is summed backward",
                    f"d{name} = (g · dy/d{name}).sum(axis={over})"))
     if x.ndim == d.ndim == 2 and d.shape == x.shape[::-1]:

@@ -1,5 +1,10 @@
 """What is judged, in one form: a forward from arrays to one array, and a backward from g to a
-gradient for each input."""
+gradient for each input.
+
+A function of Tensors (gradcheck) and a pair of NumPy functions (check_vjp) become the same Subject
+here; nothing above this file knows which of them it judges, but for `raw` and `follow`, which only
+a plain NumPy forward has.
+"""
 
 import contextlib
 from dataclasses import dataclass
@@ -30,22 +35,23 @@ class Subject:
     checked: list
     forward: object
     pull: object
-    # () -> (y, leaves by place): the forward as a graph, or None
-    follow: object = None
-    # forward as it is, which may take complex arrays; None if it cannot
-    raw: object = None
+    follow: object = None                          # () -> (y, leaves by place), the forward as a
+                                                   # graph, or None
+    raw: object = None                             # forward as it is: it may take complex arrays
 
     def gradients(self, g):
-        """The gradients of the checked inputs for the upstream g: a list with None where there is
-        none."""
+        """The gradients of the checked inputs for the upstream g, None where there is none."""
         found = self.pull(g, [copy_array(x) for x in self.inputs])[0]
         return [found[i] for i in self.checked]
 
 
 @contextlib.contextmanager
 def change_inputs(subject, values):
-    """Some inputs with other values, by their places, inside the block; arrays in the same
-    memory."""
+    """Other values for some inputs, by their places, inside the block.
+
+    They are written into the same memory: fn may close over the arrays themselves, as a loss does
+    over a model's parameters.
+    """
     before = {i: copy_array(subject.inputs[i]) for i in values}
     try:
         write_inputs(subject.inputs, values)
@@ -55,7 +61,7 @@ def change_inputs(subject, values):
 
 
 def write_inputs(inputs, values):
-    """Write values into the inputs; what is no array is replaced."""
+    """Write values into arrays; what is no array is replaced."""
     for i, value in values.items():
         if isinstance(inputs[i], np.ndarray):
             inputs[i][...] = value
@@ -86,19 +92,20 @@ def to_float64(fn, inputs):
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise DTypeError(f"gradcheck(fn, inputs): input {i} must be a Tensor, got "
-                             f"{type(x).__name__}.\n"
-                             "  For plain arrays there is npf.verify.check_vjp(forward, backward, "
-                             "inputs).")
-    return [x if not is_float(x.dtype) or x.dtype == float64
-            else x.detach().double().requires_grad_(x.requires_grad)
-            for x in inputs]
+            raise DTypeError(
+                f"gradcheck(fn, inputs): input {i} must be a Tensor, got {type(x).__name__}.\n"
+                "  For plain arrays there is npf.verify.check_vjp(forward, backward, inputs).")
+    return [x.detach().double().requires_grad_(x.requires_grad)
+            if is_float(x.dtype) and x.dtype != float64 else x for x in inputs]
 
 
 def from_function(fn, inputs, constant=False):
-    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may
-    close over them. constant: a result without a graph behind it is no error, its gradients are
-    zero."""
+    """The Subject of a function of Tensors.
+
+    float64 inputs are used as they are, so that fn may close over them; so forward and pull ignore
+    the arrays that they are given, and read `tensors`. constant: a result without a graph is no
+    error, its gradients are zero.
+    """
     tensors = to_float64(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
@@ -164,7 +171,7 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         return np.asarray(raw(values), dtype=float64)
 
     def raw(values):
-        # one that writes into its inputs must not spoil the others' point
+        # On copies: a forward that writes into its inputs must not move the point of all others.
         y = forward(*[copy_array(x) for x in values])
         return y[0] if cached else y
 
@@ -175,14 +182,11 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         sent = backward(g, y[1]) if cached else backward(g, *values)
         written = [a for a, b in zip(saved, before)
                    if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
-        sent = [sent] if isinstance(sent,
-                                    np.ndarray) or sent is None or np.isscalar(sent) else list(sent)
-        # gradients of the floating inputs alone
-        if len(sent) == len(checked) != len(values):
-            spread = [None] * len(values)
-            for i, d in zip(checked, sent):
-                spread[i] = d
-            sent = spread
+        alone = isinstance(sent, np.ndarray) or sent is None or np.isscalar(sent)
+        sent = [sent] if alone else list(sent)
+        if len(sent) == len(checked) != len(values):           # of the floating inputs alone
+            of_floats = dict(zip(checked, sent))
+            sent = [of_floats.get(i) for i in range(len(values))]
         if len(sent) != len(values):
             raise ShapeError(f"check_vjp: backward returned {len(sent)} gradients for "
                              f"{len(values)} inputs; return one for each input, None where there "
@@ -194,8 +198,7 @@ def from_pair(forward, backward, inputs, names=None, cache=None):
         raise ShapeError(f"check_vjp(..., names={names}): that is {len(names)} names for "
                          f"{len(arrays)} inputs; give one for each")
     return Subject(f"check_vjp({name_of(forward)}, {name_of(backward)})", names, arrays, checked,
-                   value, pull,
-                   lambda *kind: trace(forward, arrays, checked, *kind), raw)
+                   value, pull, lambda *kind: trace(forward, arrays, checked, *kind), raw)
 
 
 def copy_inputs(inputs):
@@ -207,9 +210,9 @@ def copy_inputs(inputs):
               for x in given]
     for i, x in enumerate(arrays):
         if isinstance(x, np.ndarray) and x.dtype.kind == "c":
-            raise DTypeError(f"check_vjp(forward, backward, inputs): input {i} is complex, and "
-                             "only real ones can be judged.\n"
-                             "  Give its real and imaginary parts as two inputs.")
+            raise DTypeError(
+                f"check_vjp(forward, backward, inputs): input {i} is complex, and only real ones "
+                "can be judged.\n  Give its real and imaginary parts as two inputs.")
     checked = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     if not checked:
         raise DTypeError("check_vjp(forward, backward, inputs): no input is a floating array, so "
@@ -226,10 +229,10 @@ def is_cached(result, cache):
     cached = pair if cache is None else cache
     y = result[0] if cached else result
     if getattr(y, "dtype", None) in (np.float16, np.float32):
-        raise DTypeError(f"check_vjp(forward, backward, inputs): forward made {y.dtype} of float64 "
-                         "inputs, too coarse for differences.\n  Let it compute in its inputs' "
-                         "dtype. For an engine that knows float32 alone there is `npformer "
-                         "golden`.")
+        raise DTypeError(
+            f"check_vjp(forward, backward, inputs): forward made {y.dtype} of float64 inputs, too "
+            "coarse for differences.\n  Let it compute in its inputs' dtype. For an engine that "
+            "knows float32 alone there is `npformer golden`.")
     if isinstance(y, tuple) or np.asarray(y).dtype.kind not in "fiub":
         raise DTypeError("check_vjp(forward, backward, inputs): forward must return one real "
                          "array, or (y, cache), it returned "
@@ -253,7 +256,7 @@ def arrays_in(cache):
     """All arrays in nested tuples, lists and dicts."""
     if isinstance(cache, np.ndarray):
         return [cache]
-    parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache,
-                                                                               (tuple,
-                                                                                list)) else ()
+    if isinstance(cache, dict):
+        cache = tuple(cache.values())
+    parts = cache if isinstance(cache, (tuple, list)) else ()
     return [a for part in parts for a in arrays_in(part)]
