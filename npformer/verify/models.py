@@ -18,7 +18,8 @@ from .findings import Finding
 from .looking.judge import STEP, judge, return_or_raise
 from .looking.subject import Subject, change_inputs, from_function
 from .looking.vacuous_points import hazards
-from .naming.diagnose import Evidence, diagnose
+from .naming.diagnose import diagnose
+from .naming.evidence import Evidence
 
 ENTRIES = 40                                       # of each parameter
 

@@ -15,7 +15,8 @@ from .findings import Comparison, Report
 from .golden.compare import diagnose_forward
 from .looking.judge import return_or_raise
 from .models import find_wrong_step
-from .naming.diagnose import Evidence, diagnose
+from .naming.diagnose import diagnose
+from .naming.evidence import Evidence
 
 # entries of an output for which a Jacobian is worth its time
 ROWS = 400

@@ -12,7 +12,8 @@ from ...core.errors import InputError, NpformerError
 from ...core.numeric import true_gradient
 from ...core.operation import REGISTRY
 from ..findings import Finding
-from ..naming.diagnose import Evidence, diagnose
+from ..naming.diagnose import diagnose
+from ..naming.evidence import Evidence
 from .write import COMPUTED, FORMAT
 
 # What each dtype may be off by, relative to a tensor's largest entry, beside the rounding that was

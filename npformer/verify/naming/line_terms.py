@@ -258,7 +258,7 @@ def verdict(e, line, chosen, extra, true, found, hints):
                                                  "coefficient in every line, as if it were summed "
                                                  f"over all entries; each line along {line} must "
                                                  "have its own", {"term": words}, "certain", hints)
-        size = e.word_for(float(ratio.mean())) if even else ""
+        size = e.words_for(float(ratio.mean())) if even else ""
         how = (f"{ratio.mean():.4f} x what it should be" + (f" ({size})" if size else "") if even
                else
                f"between {ratio.min():.3g} and {ratio.max():.3g} x what it should be, another for "
