@@ -12,11 +12,11 @@ from ..core.errors import InputError
 from ..extras import extra
 from ..tensors import Tensor
 from .findings import Comparison, Report
-from .golden.compare import diagnose_forward
 from .looking.judge import return_or_raise
 from .models import find_wrong_step
 from .naming.diagnose import diagnose
 from .naming.evidence import Evidence
+from .naming.forward import diagnose_forward
 
 # entries of an output for which a Jacobian is worth its time
 ROWS = 400

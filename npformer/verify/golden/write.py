@@ -42,10 +42,8 @@ def golden(model, inputs, loss, seed=0):
     rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0))
                 for name, array in coarse.found.items()
                 if name.startswith(COMPUTED) and np.shape(exact.found.get(name)) == array.shape}
-    metadata = {"format": FORMAT, "graph": exact.graph, "backward": exact.backward,
-                "rounding": rounding}
-    return exact.found, {name: text if isinstance(text, str) else json.dumps(text)
-                         for name, text in metadata.items()}
+    texts = {"graph": exact.graph, "backward": exact.backward, "rounding": rounding}
+    return exact.found, {"format": FORMAT, **{key: json.dumps(v) for key, v in texts.items()}}
 
 
 def run_pass(model, inputs, loss, dtype, seed):
@@ -57,18 +55,18 @@ def run_pass(model, inputs, loss, dtype, seed):
         if dtypes.is_float(x.dtype):
             x.requires_grad_()
     recorder = Recorder(model, tensors)
-    with defaults(dtype, seed), tape.observing(recorder.see):
+    with default_dtype_and_seed(dtype, seed), tape.observing(recorder.note_operation):
         value = loss(model, **tensors)
     if not isinstance(value, Tensor) or value.array.size != 1:
+        got = getattr(value, "shape", type(value).__name__)
         raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor "
-                         "of one number, it returned "
-                         f"{getattr(value, 'shape', type(value).__name__)}")
+                         f"of one number, it returned {got}")
     recorder.finish(value)
     return recorder
 
 
 @contextlib.contextmanager
-def defaults(dtype, seed):
+def default_dtype_and_seed(dtype, seed):
     """New tensors have `dtype`, and random draws begin at `seed`, inside the block."""
     before, state = dtypes.get_default_dtype(), random_numbers.default_generator.get_state()
     dtypes.set_default_dtype(dtype)
@@ -89,21 +87,21 @@ class Recorder:
 
     def __init__(self, model, inputs):
         self.paths = {id(module): path for path, module in model.named_modules()}
-        self.leaves, self.found, self.graph, self.backward = {}, {}, [], []
-        # node -> name; id of an array -> name (`found` keeps it alive)
-        self.nodes, self.known = {}, {}
+        self.found, self.graph, self.backward = {}, [], []
+        self.nodes, self.known = {}, {}            # node -> name; id of an array -> name
+        self.kept = []                             # these arrays, so that no id is used again
         groups = {"input": inputs.items(), "weight": model.named_parameters(),
                   "buffer": model.named_buffers()}
         for group, members in groups.items():
             for name, x in members:
-                self.leaves[f"{group}.{name}"] = x
                 if x.node is not None:
                     self.nodes[x.node] = f"{group}.{name}"
-                # What a pass changes (a running mean) is kept as it was before.
                 self.known[id(x.array)] = f"{group}.{name}"
+                self.kept.append(x.array)
+                # A copy: what a pass changes (a running mean) is in the file as it was before.
                 self.found[f"{group}.{name}"] = devices.to_numpy(x.array).copy()
 
-    def see(self, node, args, y):
+    def note_operation(self, node, args, y):
         """Note one operation, its inputs and its output."""
         path = self.paths.get(id(node.scope.module()), "") if node.scope else ""
         plain = name = ".".join(filter(None, ("activation", path, node.op.name)))
@@ -111,15 +109,14 @@ class Recorder:
         while name in self.found:
             count += 1
             name = f"{plain}.{count}"
-        inputs = {node.op.name_of(i): self.name_of(name, node.op.name_of(i), parent, a)
+        inputs = {node.op.name_of(i): self.name_input(name, node.op.name_of(i), parent, a)
                   for i, (parent, a) in enumerate(zip(node.parents, args))}
         self.found[name], self.nodes[node] = devices.to_numpy(y), name
         options = {key: to_json(value) for key, value in node.options.items()}
         self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula,
-                           "inputs": inputs,
-                           "options": options})
+                           "inputs": inputs, "options": options})
 
-    def name_of(self, activation, argument, parent, a):
+    def name_input(self, activation, argument, parent, a):
         """The name of one input of an operation; a number stays a number."""
         if parent in self.nodes:
             return self.nodes[parent]
@@ -136,11 +133,11 @@ class Recorder:
         `loss`."""
         last = self.nodes.get(value.node)
         sent = dict.fromkeys(self.nodes)
-        for _ in tape.walk(tape.seeds_of(value, None, False), sent, retain_graph=False,
-                           create_graph=False):
+        seeds = tape.seeds_of(value, None, False)
+        for _ in tape.walk(seeds, sent, retain_graph=False, create_graph=False):
             pass
-        gradients = {self.nodes[node]: devices.to_numpy(g) for node, g in sent.items()
-                     if g is not None}
+        gradients = {self.nodes[node]: devices.to_numpy(g)
+                     for node, g in sent.items() if g is not None}
         for name in completion_order(self.graph):
             if name in gradients and name != last:
                 self.backward.append(f"gradient.{name}")
@@ -149,7 +146,7 @@ class Recorder:
         for step in self.graph:
             if step["name"] == last:
                 step["name"] = "loss"
-        self.found = {name: copy_by_rows(array) for name, array in self.found.items()}
+        self.found = {name: np.array(array, order="C") for name, array in self.found.items()}
 
 
 def completion_order(graph):
@@ -165,11 +162,6 @@ def completion_order(graph):
         for name in dict.fromkeys(step["inputs"].values()):
             if first.get(name) == step["name"] and not str(name).startswith("activation."):
                 yield name
-
-
-def copy_by_rows(array):
-    """An array of its own, row by row."""
-    return np.array(array, order="C", copy=True)
 
 
 def to_json(value):
@@ -198,19 +190,13 @@ def tiny(rng):
     several times, some never.
     """
     model = TinyTransformer(vocab_size=13, context=5, d_model=21, n_heads=3, d_ff=11, depth=2)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         draw = rng.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])
-        centre = 1.0 if "norm" in parameter_name(model, parameter) and parameter_name(model,
-                                                                                      parameter).endswith("weight") else 0.0
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         parameter.data = creation.tensor((centre + draw).astype(COARSE))
     inputs = {"characters": np.array([[3, 1, 4, 1, 5], [9, 2, 1, 5, 3]]),
               "targets": np.array([[1, 4, 1, 5, 9], [2, 1, 5, 3, 12]])}
     return model, inputs, next_character_loss
-
-
-def parameter_name(model, parameter):
-    """A parameter's name."""
-    return next(name for name, p in model.named_parameters() if p is parameter)
 
 
 def next_character_loss(model, characters, targets):

@@ -220,8 +220,9 @@ def looked_up_rows(e):
         if bad and bad == set(ids.reshape(-1).tolist()):
             return e.finding(
                 "path-missing",
-                f"d{e.name} is wrong in exactly the {len(bad)} rows that {name} looks up, and right "
-                f"in the others: what comes back through {name} is left out, or counted wrongly",
+                f"d{e.name} is wrong in exactly the {len(bad)} rows that {name} looks up, and "
+                f"right in the others: what comes back through {name} is left out, or counted "
+                "wrongly",
                 certainty="likely")
     return None
 
@@ -305,8 +306,8 @@ def pattern(e):
 # The order decides the name, for one gradient may bear several marks. Tried on the 359 planted
 # mistakes: in the reverse order 94 lose their right name.
 # - zero, coarse dtype and constant come first: a gradient that is scaled fits most of the rest.
-# - The fits with free coefficients (wrong_terms, wrong_sums, wrong_products) come late, for something
-#   fits by chance sooner than in the others: put first, they take the names of 54.
+# - The fits with free coefficients (wrong_terms, wrong_sums, wrong_products) come late, since with
+#   them something fits by chance sooner: put first, they take the names of 54.
 # - by_path before these, as it names the user's own line (last, 2 lose their name), but after the
 #   constant (first, 5 do: a constant is a wrong weight of the last path, too).
 # - by_rule is slow, it walks back from each operation for each slip; earlier, 5 lose their name.

@@ -138,10 +138,10 @@ def other_value(e):
     round"""
     if e.jacobian is None or e.mixes or e.y.shape != e.x.shape:
         return None
-    forms = {"{}": lambda t: t, "1 − {}²": lambda t: 1 - t * t, "{}·(1 − {})": lambda t: t * (1 - t),
-             "1/{}": lambda t: 1 / t, "1 − {}": lambda t: 1 - t, "e^{}": np.exp,
-             "2·{}": lambda t: 2 * t, "1/(2·{})": lambda t: 1 / (2 * t),
-             "cos {}": np.cos, "sin {}": np.sin}
+    forms = {"{}": lambda t: t, "1 − {}²": lambda t: 1 - t * t,
+             "{}·(1 − {})": lambda t: t * (1 - t), "1/{}": lambda t: 1 / t,
+             "1 − {}": lambda t: 1 - t, "e^{}": np.exp, "2·{}": lambda t: 2 * t,
+             "1/(2·{})": lambda t: 1 / (2 * t), "cos {}": np.cos, "sin {}": np.sin}
     of_input, of_output = ("the input", e.x, e.name), ("the output", e.y, "y")
     with np.errstate(all="ignore"):
         for form, phi in forms.items():
@@ -180,7 +180,8 @@ def factors(e):
         for words, v in base:
             yield from ((words, v), (f"{words}²", v * v), (f"(1 + {words})", 1 + v),
                         (f"(1 − {words})", 1 - v), (f"{words}/2", v / 2), (f"2·{words}", 2 * v),
-                        (f"√{words}", np.sqrt(np.abs(v))), (f"e^{words}", np.exp(np.minimum(v, 50))),
+                        (f"√{words}", np.sqrt(np.abs(v))),
+                        (f"e^{words}", np.exp(np.minimum(v, 50))),
                         (f"−{words}", -v), (f"−{words}²", -v * v))
         for words, v in base:
             for other, u in base:
