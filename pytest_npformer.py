@@ -20,17 +20,17 @@ import pytest
 @pytest.fixture
 def gradcheck(request):
     """npf.gradcheck(fn, inputs, ...) with the test's own seed."""
-    return judge(request.node.nodeid, "gradcheck")
+    return seeded_check(request.node.nodeid, "gradcheck")
 
 
 @pytest.fixture
 def check_vjp(request):
     """npf.verify.check_vjp(forward, backward, inputs, ...) with the test's own seed."""
-    return judge(request.node.nodeid, "check_vjp")
+    return seeded_check(request.node.nodeid, "check_vjp")
 
 
-def judge(test, name):
-    """The function of that name in npformer.verify, for the test with that id."""
+def seeded_check(test, name):
+    """The function of that name in npformer.verify, with a seed made of the test's id."""
     npformer = importlib.import_module("npformer")
     function = getattr(importlib.import_module("npformer.verify"), name)
     seed = zlib.crc32(test.encode())

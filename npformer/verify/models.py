@@ -12,11 +12,12 @@ from ..core.devices import to_numpy
 from ..core.dtypes import is_float
 from ..core.errors import DTypeError, GraphError
 from ..core.inside import held
+from ..core.numeric import STEP
 from ..core.step import backprop
 from ..tensors import Tensor
 from .findings import Finding
-from .looking.judge import STEP, judge, return_or_raise
-from .looking.subject import Subject, change_inputs, from_function
+from .looking.judge import judge, return_or_raise
+from .looking.subject import change_inputs, from_function
 from .looking.vacuous_points import hazards
 from .naming.diagnose import diagnose
 from .naming.evidence import Evidence
@@ -49,33 +50,32 @@ def check_model(model, loss_fn, inputs, *, seed=0, max_entries=ENTRIES, raises=T
     def loss(*_):
         value = loss_fn(twin(*given))
         if not isinstance(value, Tensor) or value.array.size != 1:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of "
-                             "one number, it returned "
-                             f"{tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}")
+                             f"one number, it returned {got}")
         return value
 
     named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
     if not named:
         raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires "
                          "a gradient")
-    # the inputs too: they may hide something
-    whole = from_function(loss, [*(p for _, p in named), *given])
+    # The inputs stand among the arguments, though no gradient of theirs is asked for: they may hide
+    # something (all positive, equal), and then the judge looks at other ones.
+    subject = from_function(loss, [*(p for _, p in named), *given])
     names = [*(name for name, _ in named), *(f"inputs[{i}]" for i in range(len(given)))]
-    subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked,
-                      whole.forward, whole.pull)
+    subject = replace(subject, name=f"check_model({type(model).__name__})", names=names)
     report = judge(subject, seed, STEP, 1e-7, max_entries)
     if report.wrong:
         culprit = find_wrong_step(loss)
         if culprit is None:                        # it may only show where the inputs hide nothing
-            with change_inputs(subject,
-                               {i: value for i, _, value in hazards(subject) if value is not None}):
+            better = {i: value for i, _, value in hazards(subject) if value is not None}
+            with change_inputs(subject, better):
                 culprit = find_wrong_step(loss)
-        # what is guessed of the parameters is but its consequence
-        if culprit is not None:
-            report.findings = [culprit,
-                               *(f for f in report.findings if f.kind in ("vacuous", "kink")
-                                 or f.certainty == "certain" and f.kind != "unexplained")]
-    # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is
+        if culprit is not None:                    # what is guessed of the parameters follows of it
+            kept = [f for f in report.findings if f.kind in ("vacuous", "kink")
+                    or f.certainty == "certain" and f.kind != "unexplained"]
+            report.findings = [culprit, *kept]
+    # In a whole model a gradient may rightly be zero, as that of attention's key bias: it is
     # said, and no failure.
     report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f
                        for f in report.findings]
@@ -92,9 +92,9 @@ def find_wrong_step(loss):
         with contextlib.suppress(GraphError):      # nothing to hold it against
             for found in held(step, arguments[step.node]):
                 if found.wrong.any():
-                    return diagnose_step(step, found,
-                                         [to_numpy(a) if hasattr(a, "dtype") else a
-                                          for a in arguments[step.node]])
+                    values = [to_numpy(a) if hasattr(a, "dtype") else a
+                              for a in arguments[step.node]]
+                    return diagnose_step(step, found, values)
     return None
 
 
@@ -104,16 +104,16 @@ def diagnose_step(step, wrong, values):
     x, g = values[i], np.asarray(to_numpy(step.upstream), dtype=float)
     names = [node.op.name_of(k) for k in range(len(values))]
     y = np.asarray(node.op.compute(*values, **node.options), dtype=float)
-    whole = len(truth.places) == x.size
-    x, n, noise = (x, truth.gradient.reshape(x.shape), truth.noise.reshape(x.shape)) if whole else (
-        x.reshape(-1)[truth.places], truth.gradient, truth.noise)
+    jacobian = truth.jacobian
+    if len(truth.places) < x.size:                 # only the entries that were looked at, as a row
+        x, jacobian = x.reshape(-1)[truth.places], None
+    a, n, noise = (v.reshape(x.shape) for v in (a, truth.gradient, truth.noise))
+    evidence = Evidence(names[i], x, a, n, noise, g, y, jacobian, dict(zip(names, values)))
     with np.errstate(all="ignore"):
-        found = diagnose(Evidence(names[i], x, a.reshape(x.shape), n, noise, g, y,
-                                  truth.jacobian if whole else None,
-                                  dict(zip(names, values))))[0]
+        found = diagnose(evidence)[0]
     file, line = step.source or ("an unknown file", 0)
     where = f" in module {step.where}" if step.where else ""
-    return Finding(found.kind, names[i], "the first wrong rule, in backward order, is that of "
-                                         f"{step.op}{where} ({file}:{line}): {found.message}",
-                   {"op": step.op, "where": step.where, "line": line}, found.certainty,
-                   found.hints)
+    message = (f"the first wrong rule, in backward order, is that of {step.op}{where} "
+               f"({file}:{line}): {found.message}")
+    return Finding(found.kind, names[i], message,
+                   {"op": step.op, "where": step.where, "line": line}, found.certainty, found.hints)

@@ -91,8 +91,9 @@ def cotangents(shape, dtype=np.float64):
 
 def draw_arrays(shape, kind, dtype):
     """Arrays of a kind of sample, of a shape or of each shape that a strategy draws."""
-    of_shape = lambda n: generators().map(lambda rng: kind(*n)(rng).astype(dtype))
-    return shape.flatmap(of_shape) if isinstance(shape, st.SearchStrategy) else of_shape(shape)
+    if isinstance(shape, st.SearchStrategy):
+        return shape.flatmap(lambda n: draw_arrays(n, kind, dtype))
+    return generators().map(lambda rng: kind(*shape)(rng).astype(dtype))
 
 
 def masks(*shape):
@@ -116,8 +117,8 @@ def mend_mask(mask, rng):
 
 
 def causal_mask(queries, keys):
-    """True where a query may look: at keys up to its own place; queries stand at the end of the
-    keys."""
+    """True where a query may look: at keys up to its own position; the queries are the last of the
+    positions."""
     return np.tri(queries, keys, keys - queries, dtype=bool)
 
 

@@ -201,12 +201,12 @@ slow_inputs = [np.ones(3)]
     assert "slow, while it was checked, gave no answer within 4 seconds" in err and "tanh: " in out
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 5
-    while runs(child):
+    while is_running(child):
         assert time.monotonic() < deadline, "the process that the user's code started still runs"
         time.sleep(0.1)
 
 
-def runs(pid):
+def is_running(pid):
     """Whether a process is there, and not only because nobody asked for its exit code."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -22,7 +22,7 @@ def bend_backward(g, x, w, change=lambda dx: dx):
     return change(d @ w.T), x.T @ d
 
 
-def judged(change, forward=bend, **options):
+def judge_bend(change, forward=bend, **options):
     return npf.verify.check_vjp(forward, lambda g, x, w: bend_backward(g, x, w, change), [X, W],
                                 names=["x", "w"],
                                 raises=False, **options)
@@ -33,7 +33,7 @@ def real(x, w):
     return np.tanh(np.real(x) @ np.real(w) / 6)
 
 
-def at(places, by):
+def change_entries(places, by):
     """A change of single entries by so much of the largest."""
     def change(dx):
         dx = dx.copy()
@@ -50,7 +50,7 @@ def test_right_gradients_pass_after_a_few_forward_passes():
         calls.append(1)
         return bend(x, w)
 
-    report = judged(lambda dx: dx, counted)
+    report = judge_bend(lambda dx: dx, counted)
     assert report and [c.how for c in report.comparisons] == ["directions"] * 2
     assert "(4 directions drawn)" in str(report) and len(calls) < 60
 
@@ -61,15 +61,15 @@ def test_right_gradients_pass_after_a_few_forward_passes():
 def test_a_single_wrong_entry_is_caught(forward, least, seed):
     """Off by a 1e-8th of the largest; where the complex step is to be had, by a 1e-10th."""
     place = tuple(np.random.default_rng(seed).integers(0, X.shape))
-    assert judged(at([place], [least]), forward, seed=seed).wrong
+    assert judge_bend(change_entries([place], [least]), forward, seed=seed).wrong
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_two_wrong_entries_that_cancel_are_caught(seed):
     rng = np.random.default_rng(seed)
     first, second = ((int(rng.integers(20)) + k, int(rng.integers(30))) for k in (0, 20))
-    assert judged(at([first, second], [1e-6, -1e-6]), real, seed=seed).wrong
-    assert judged(at([first, second], [1e-6, 1e-6]), real, seed=seed).wrong
+    assert judge_bend(change_entries([first, second], [1e-6, -1e-6]), real, seed=seed).wrong
+    assert judge_bend(change_entries([first, second], [1e-6, 1e-6]), real, seed=seed).wrong
 
 
 @pytest.mark.parametrize("change",
@@ -77,7 +77,7 @@ def test_two_wrong_entries_that_cancel_are_caught(seed):
                           lambda dx: 0 * dx,
                           lambda dx: dx - 1e-7 * dx.mean(0), lambda dx: dx[np.arange(40) ^ 1]])
 def test_errors_in_many_entries_are_caught_and_only_there(change):
-    report = judged(change, real)
+    report = judge_bend(change, real)
     assert report.wrong and [c.name for c in report.comparisons if not c.ok] == ["x"]
 
 
@@ -94,7 +94,7 @@ def test_what_differs_is_named_after_a_look_at_its_entries():
 @pytest.mark.parametrize("place", [(17, 3), (0, 0), (39, 29)])
 def test_of_many_entries_the_few_wrong_ones_are_found(place):
     """By bisection, where there are too many to look at all of them."""
-    report = judged(at([place], [1e-6]), real, max_entries=10)
+    report = judge_bend(change_entries([place], [1e-6]), real, max_entries=10)
     assert report.wrong and report.comparisons[0].index == place
     assert report.comparisons[0].entries < 20
 
@@ -107,8 +107,8 @@ def test_ties_in_a_large_input_may_share_but_not_multiply():
         return np.real(x).max(-1)
 
     def share(g, x):
-        at = x == x.max(-1, keepdims=True)
-        return g[:, None] * at / at.sum(-1, keepdims=True)
+        top = x == x.max(-1, keepdims=True)
+        return g[:, None] * top / top.sum(-1, keepdims=True)
 
     def first(g, x):
         d = np.zeros_like(x)
@@ -120,7 +120,7 @@ def test_ties_in_a_large_input_may_share_but_not_multiply():
                                     [x], raises=False)
 
 
-def test_a_small_gradient_does_not_drown_beside_a_large_one():
+def test_a_small_gradient_is_seen_beside_a_large_one():
     def forward(x, w):
         return np.concatenate([1e3 * np.sin(np.real(x)), 1e-3 * np.sin(np.real(w))], axis=None)
 
@@ -205,20 +205,20 @@ SLIPS = {"no 1/√d_k": lambda g: g * 8 ** 0.5, "a path cut": lambda g: g * 0,
          * npf.tensor(1 + 1e-5 * (np.arange(64) == 17).reshape(1, 2, 4, 8))}
 
 
-def checked(block):
+def check_block(block):
     npf.manual_seed(4)
     x = npf.randn(1, 4, 16, dtype=npf.float64).requires_grad_()
     return npf.gradcheck(lambda *_: block(x), [*block.parameters(), x], raises=False)
 
 
 def test_a_right_block_passes():
-    report = checked(Block().double())
+    report = check_block(Block().double())
     assert report and len(report.comparisons) == 13 and not report.wrong
 
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_a_mistake_inside_a_block_is_caught(name):
-    report = checked(Block(SLIPS[name]).double())
+    report = check_block(Block(SLIPS[name]).double())
     wrong = {c.name for c in report.comparisons if not c.ok}
     assert report.wrong and {"inputs[4]", "inputs[5]"} <= wrong
     assert not wrong & {"inputs[8]", "inputs[9]", "inputs[10]"}
@@ -227,7 +227,7 @@ def test_a_mistake_inside_a_block_is_caught(name):
 # ── against single entries ────────────────────────────────────────────────────────────────────────
 
 
-def faint(mutant, size):
+def scale_mistake_down(mutant, size):
     """The right backward pass, and a little of the wrong one."""
     def backward(g, *context):
         wrong, right = (m.backward(g.copy(), *context) for m in (mutant, mutant.subject.control))
@@ -242,7 +242,8 @@ def test_directions_catch_what_single_entries_catch():
     for name, m in list(library.mutants().items())[::3]:
         for one_by_one in (True, False):
             try:
-                report = npf.verify.check_vjp(m.forward, faint(m, 1e-5), m.inputs(), raises=False,
+                report = npf.verify.check_vjp(m.forward, scale_mistake_down(m, 1e-5), m.inputs(),
+                                              raises=False,
                                               max_entries=1000 if one_by_one else 1)
             except ValueError:
                 break                              # of another shape: there is no little of it

@@ -58,7 +58,7 @@ def highway_backward(g, x, w, keep=1, one=1, factor=1):
     return dt @ w.T + g * (t if factor else 1) * (1 - u * u) + keep * g * (one - t), x.T @ dt
 
 
-def told(**slip):
+def judge_highway(**slip):
     w = np.random.default_rng(4).normal(size=(5, 5))
     return npf.verify.check_vjp(highway, lambda g, x, w: highway_backward(g, x, w, **slip), [X, w],
                                 names=["x", "w"],
@@ -66,21 +66,22 @@ def told(**slip):
 
 
 def test_a_forgotten_path_is_named_with_its_line():
-    assert told()
+    assert judge_highway()
     line = highway.__code__.co_firstlineno + 2
-    finding = told(keep=0).wrong[0]
+    finding = judge_highway(keep=0).wrong[0]
     assert finding.kind in ("path-missing", "missing-term") and finding.input == "x"
     assert f"test_followed.py:{line}" in finding.message and "left out" in finding.message
 
 
 def test_a_path_counted_twice_or_otherwise_has_its_coefficient_said():
-    assert "2 x what" in told(keep=2).wrong[0].message or "twice" in told(keep=2).wrong[0].message
-    finding = told(keep=-1.5).wrong[0]
+    message = judge_highway(keep=2).wrong[0].message
+    assert "2 x what" in message or "twice" in message
+    finding = judge_highway(keep=-1.5).wrong[0]
     assert finding.kind == "wrong-coefficient" and "-1.5 x" in finding.message
 
 
 def test_a_wrong_rule_inside_is_named_with_its_operation():
-    finding = told(factor=0).wrong[0]
+    finding = judge_highway(factor=0).wrong[0]
     assert finding.kind == "missing-factor" and "mul" in finding.message
     assert "test_followed.py:" in finding.message
     assert len(finding.hints) == 3
@@ -103,14 +104,14 @@ def test_a_mask_forgotten_in_the_backward_is_named():
         ds = a * (da - (da * a).sum(-1, keepdims=True))
         return ds @ k, ds.T @ q, weights(q, k, seen).T @ g
 
-    def judged(seen):
+    def judge_with_mask(seen):
         return npf.verify.check_vjp(lambda q, k, v: weights(q, k, CAUSAL) @ v,
                                     lambda g, *a: backward(g, *a, seen),
                                     [q, k, v], names=["q", "k", "v"], raises=False)
 
-    assert judged(CAUSAL)
-    assert judged(np.ones((3, 3), bool)).wrong[0].kind == "mask-ignored"
-    shifted = judged(np.tril(np.ones((3, 3), bool), 1)).wrong[0]
+    assert judge_with_mask(CAUSAL)
+    assert judge_with_mask(np.ones((3, 3), bool)).wrong[0].kind == "mask-ignored"
+    shifted = judge_with_mask(np.tril(np.ones((3, 3), bool), 1)).wrong[0]
     assert shifted.kind == "mask-ignored" and "one entry more" in shifted.message
 
 

@@ -19,17 +19,17 @@ def bug(*kinds, **inputs):
     return note
 
 
-def mean(x):
+def row_mean(x):
     return x.mean(-1, keepdims=True)
 
 
-def total(x):
+def row_sum(x):
     return x.sum(-1, keepdims=True)
 
 
-def normalised(x):
+def standardize(x):
     r = 1 / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    return (x - mean(x)) * r, r
+    return (x - row_mean(x)) * r, r
 
 
 @bug("missing-factor", "wrong-coefficient", "transposed", x=rng.normal(size=(3, 7)),
@@ -39,16 +39,16 @@ def layer_norm_with_gamma_outside_the_bracket():
     """The projections taken of g, the weight multiplied afterwards: right where every weight is 1,
     as at the start."""
     def forward(x, weight, bias):
-        return normalised(x)[0] * weight + bias
+        return standardize(x)[0] * weight + bias
 
     def wrong(g, x, weight, bias):
-        h, r = normalised(x)
-        return weight * r * (g - mean(g) - h * mean(g * h)), (g * h).sum(0), g.sum(0)
+        h, r = standardize(x)
+        return weight * r * (g - row_mean(g) - h * row_mean(g * h)), (g * h).sum(0), g.sum(0)
 
     def right(g, x, weight, bias):
-        h, r = normalised(x)
+        h, r = standardize(x)
         d = g * weight
-        return r * (d - mean(d) - h * mean(d * h)), (g * h).sum(0), g.sum(0)
+        return r * (d - row_mean(d) - h * row_mean(d * h)), (g * h).sum(0), g.sum(0)
     return forward, wrong, right
 
 
@@ -56,15 +56,15 @@ def layer_norm_with_gamma_outside_the_bracket():
 def layer_norm_with_the_mean_subtracted_twice():
     """Through x − μ and once more through the variance, where its part is zero."""
     def forward(x):
-        return normalised(x)[0]
+        return standardize(x)[0]
 
     def wrong(g, x):
-        h, r = normalised(x)
-        return r * (g - 2 * mean(g) - h * mean(g * h)),
+        h, r = standardize(x)
+        return r * (g - 2 * row_mean(g) - h * row_mean(g * h)),
 
     def right(g, x):
-        h, r = normalised(x)
-        return r * (g - mean(g) - h * mean(g * h)),
+        h, r = standardize(x)
+        return r * (g - row_mean(g) - h * row_mean(g * h)),
     return forward, wrong, right
 
 
@@ -73,7 +73,7 @@ def softmax_as_a_diagonal():
     """g·y·(1 − y), as for a sigmoid: each score is thought to change its own weight alone."""
     def forward(s):
         e = np.exp(s - s.max(-1, keepdims=True))
-        return e / total(e)
+        return e / row_sum(e)
 
     def wrong(g, s):
         y = forward(s)
@@ -81,7 +81,7 @@ def softmax_as_a_diagonal():
 
     def right(g, s):
         y = forward(s)
-        return y * (g - total(g * y)),
+        return y * (g - row_sum(g * y)),
     return forward, wrong, right
 
 
@@ -115,7 +115,7 @@ def shared_input_with_the_last_contribution_only():
     stays."""
     def parts(x, wq, wk, wv):
         e = np.exp(x @ wq @ (x @ wk).T / np.sqrt(3))
-        return e / total(e)
+        return e / row_sum(e)
 
     def forward(x, wq, wk, wv):
         return parts(x, wq, wk, wv) @ (x @ wv)
@@ -124,7 +124,7 @@ def shared_input_with_the_last_contribution_only():
         a = parts(x, wq, wk, wv)
         q, k, v = x @ wq, x @ wk, x @ wv
         da = g @ v.T
-        ds = a * (da - total(da * a)) / np.sqrt(3)
+        ds = a * (da - row_sum(da * a)) / np.sqrt(3)
         dq, dk, dv = ds @ k, ds.T @ q, a.T @ g
         dx = dv @ wv.T
         if all_of_it:
@@ -174,7 +174,7 @@ def attention_without_its_scale_in_one_of_two():
     """1/√d stands in the forward and in dk, but not in dq."""
     def weights(q, k):
         e = np.exp(q @ k.T / np.sqrt(5))
-        return e / total(e)
+        return e / row_sum(e)
 
     def forward(q, k, v):
         return weights(q, k) @ v
@@ -182,14 +182,14 @@ def attention_without_its_scale_in_one_of_two():
     def back(g, q, k, v, scale):
         a = weights(q, k)
         da = g @ v.T
-        ds = a * (da - total(da * a))
+        ds = a * (da - row_sum(da * a))
         return ds @ k * scale, ds.T @ q / np.sqrt(5), a.T @ g
 
     return forward, lambda g, *a: back(g, *a, scale=1), lambda g, *a: back(g, *a,
                                                                            scale=1 / np.sqrt(5))
 
 
-def judged(name, wrong):
+def judge_bug(name, wrong):
     forward, bad, good, inputs, _ = BUGS[name]
     return npf.verify.check_vjp(forward, bad if wrong else good, list(inputs.values()),
                                 names=list(inputs),
@@ -198,14 +198,14 @@ def judged(name, wrong):
 
 @pytest.mark.parametrize("name", BUGS)
 def test_it_is_caught_and_named(name):
-    report = judged(name, wrong=True)
+    report = judge_bug(name, wrong=True)
     assert not report and report.wrong[0].kind in BUGS[name][-1], report
     assert report.wrong[0].input and report.wrong[0].message.startswith(f"d{report.wrong[0].input}")
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_the_corrected_code_passes(name):
-    report = judged(name, wrong=False)
+    report = judge_bug(name, wrong=False)
     assert report and not report.findings, report
 
 

@@ -19,17 +19,17 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def total(t):
+def row_sum(t):
     return t.sum(-1, keepdims=True)
 
 
-def mean(t):
+def row_mean(t):
     return t.mean(-1, keepdims=True)
 
 
 def layer_norm(x, w, b):
-    centred = x - mean(x)
-    r = 1 / np.sqrt(mean(centred ** 2) + 1e-5)
+    centred = x - row_mean(x)
+    r = 1 / np.sqrt(row_mean(centred ** 2) + 1e-5)
     return centred * r * w + b, (centred * r, r, w)
 
 
@@ -41,14 +41,14 @@ def norm_backward(dx, dw=lambda g, xhat: (g * xhat).sum(0)):
 
 
 def right_dx(g, xhat, r, w):
-    return r * (g * w - mean(g * w) - xhat * mean(g * w * xhat))
+    return r * (g * w - row_mean(g * w) - xhat * row_mean(g * w * xhat))
 
 
 W, B = RNG.uniform(0.5, 2, 7), RNG.standard_normal(7)
 NORM, FRESH = [X, W, B], [X, np.ones(7), np.zeros(7)]
 
 
-def with_softmax(dx):
+def from_softmax(dx):
     return lambda g, x: dx(g, softmax(x))
 
 
@@ -56,13 +56,13 @@ def look_up(ids, table):
     return table[ids]
 
 
-def assigned(g, ids, table):
+def scatter_assign(g, ids, table):
     d = np.zeros_like(table)
     d[ids] = g
     return None, d
 
 
-def added(g, ids, table):
+def scatter_add(g, ids, table):
     d = np.zeros_like(table)
     np.add.at(d, ids, g)
     return None, d
@@ -79,46 +79,47 @@ def attend(q, k, v):
 def attend_backward(g, q, k, v, scale=0.5):
     a = softmax(q @ k.T / 2)
     da = g @ v.T
-    ds = a * (da - total(da * a))
+    ds = a * (da - row_sum(da * a))
     return ds @ k * scale, ds.T @ q * 0.5, a.T @ g
 
 
 CASES = {
-    "softmax, diagonal": (softmax, with_softmax(lambda g, y: g * y * (1 - y)), [X],
+    "softmax, diagonal": (softmax, from_softmax(lambda g, y: g * y * (1 - y)), [X],
                           "diagonal-jacobian"),
-    "softmax, sum dropped": (softmax, with_softmax(lambda g, y: g * y), [X], "missing-term"),
-    "softmax, sign": (softmax, with_softmax(lambda g, y: y * (g + total(g * y))), [X],
+    "softmax, sum dropped": (softmax, from_softmax(lambda g, y: g * y), [X], "missing-term"),
+    "softmax, sign": (softmax, from_softmax(lambda g, y: y * (g + row_sum(g * y))), [X],
                       "wrong-coefficient"),
-    "softmax, mean for sum": (softmax, with_softmax(lambda g, y: y * (g - mean(g * y))), [X],
+    "softmax, mean for sum": (softmax, from_softmax(lambda g, y: y * (g - row_mean(g * y))), [X],
                               "wrong-coefficient"),
-    "softmax, leading y lost": (softmax, with_softmax(lambda g, y: g - total(g * y)), [X],
+    "softmax, leading y lost": (softmax, from_softmax(lambda g, y: g - row_sum(g * y)), [X],
                                 "missing-factor"),
-    "softmax, wrong axis": (softmax, with_softmax(lambda g, y: y * (g - (g * y).sum(0))), [X],
+    "softmax, wrong axis": (softmax, from_softmax(lambda g, y: y * (g - (g * y).sum(0))), [X],
                             "wrong-axis"),
-    "softmax, upstream ignored": (softmax, with_softmax(lambda g, y: y - (y == y.max())), [X],
+    "softmax, upstream ignored": (softmax, from_softmax(lambda g, y: y - (y == y.max())), [X],
                                   "ignores-upstream"),
     "norm, statistics constant": (layer_norm, norm_backward(lambda g, h, r, w: r * g * w), NORM,
                                   "missing-term"),
     "norm, mean dropped": (layer_norm,
-                           norm_backward(lambda g, h, r, w: r * (g * w - h * mean(g * w * h))),
+                           norm_backward(lambda g, h, r, w: r * (g * w - h * row_mean(g * w * h))),
                            NORM, "missing-term"),
     "norm, mean twice": (layer_norm, norm_backward(
-        lambda g, h, r, w: r * (g * w - 2 * mean(g * w) - h * mean(g * w * h))), NORM,
+        lambda g, h, r, w: r * (g * w - 2 * row_mean(g * w) - h * row_mean(g * w * h))), NORM,
                          "wrong-coefficient"),
     "norm, gamma forgotten": (layer_norm, norm_backward(
-        lambda g, h, r, w: r * (g - mean(g) - h * mean(g * h))), NORM, "missing-factor"),
+        lambda g, h, r, w: r * (g - row_mean(g) - h * row_mean(g * h))), NORM, "missing-factor"),
     "norm, gamma forgotten, at gamma = 1": (layer_norm, norm_backward(
-        lambda g, h, r, w: r * (g - mean(g) - h * mean(g * h))), FRESH, "missing-factor"),
+        lambda g, h, r, w: r * (g - row_mean(g) - h * row_mean(g * h))), FRESH, "missing-factor"),
     "norm, 1/sigma forgotten": (layer_norm, norm_backward(
-        lambda g, h, r, w: g * w - mean(g * w) - h * mean(g * w * h)), NORM, "missing-factor"),
+        lambda g, h, r, w: g * w - row_mean(g * w) - h * row_mean(g * w * h)), NORM,
+                                "missing-factor"),
     "dgamma without x-hat": (layer_norm, norm_backward(right_dx, lambda g, h: g.sum(0)), NORM,
                              "missing-factor"),
     "dgamma averaged": (layer_norm, norm_backward(right_dx, lambda g, h: (g * h).mean(0)), NORM,
                         "averaged-broadcast"),
     "dgamma not summed": (layer_norm, norm_backward(right_dx, lambda g, h: g * h), NORM,
                           "unsummed-broadcast"),
-    "embedding assigned": (look_up, assigned, [IDS, TABLE], "not-accumulated"),
-    "embedding assigned, no index repeated": (look_up, assigned, [np.array([0, 2, 4]), TABLE],
+    "embedding assigned": (look_up, scatter_assign, [IDS, TABLE], "not-accumulated"),
+    "embedding assigned, no index repeated": (look_up, scatter_assign, [np.array([0, 2, 4]), TABLE],
                                               "not-accumulated"),
     "relu, mask from g": (lambda x: np.maximum(x, 0), lambda g, x: g * (g > 0), [X], "nonlinear"),
     "relu, no mask": (lambda x: np.maximum(x, 0), lambda g, x: g, [X], "mask-leak"),
@@ -155,15 +156,15 @@ def test_mistakes_are_called_by_their_names(name):
 
 
 RIGHT = {
-    "softmax": (softmax, with_softmax(lambda g, y: y * (g - total(g * y))), [X]),
+    "softmax": (softmax, from_softmax(lambda g, y: y * (g - row_sum(g * y))), [X]),
     "norm": (layer_norm, norm_backward(right_dx), NORM),
     "norm, fresh": (layer_norm, norm_backward(right_dx), FRESH),
-    "embedding": (look_up, added, [IDS, TABLE]),
-    "embedding, no index repeated": (look_up, added, [np.array([0, 2, 4]), TABLE]),
+    "embedding": (look_up, scatter_add, [IDS, TABLE]),
+    "embedding, no index repeated": (look_up, scatter_add, [np.array([0, 2, 4]), TABLE]),
     "attention": (attend, attend_backward, [Q, K, V]),
     "relu at kinks": (lambda x: np.maximum(x, 0), lambda g, x: g * (x > 0), [np.round(X)]),
     "absolute at kinks": (lambda x: np.abs(x), lambda g, x: g * np.sign(x), [np.round(X)]),
-    "tiny": (softmax, with_softmax(lambda g, y: y * (g - total(g * y))), [1e-8 * X]),
+    "tiny": (softmax, from_softmax(lambda g, y: y * (g - row_sum(g * y))), [1e-8 * X]),
     "large": (lambda x: x ** 3, lambda g, x: 3 * g * x ** 2, [1e6 * X]),
     "read-only": (lambda x: x ** 2, lambda g, x: 2 * g * x, [np.broadcast_to(X[:1], (3, 7))]),
 }
@@ -177,7 +178,7 @@ def test_right_gradients_pass(name):
 
 def test_the_inputs_are_left_as_they_were():
     x, before = X.copy(), X.copy()
-    check_vjp(softmax, with_softmax(lambda g, y: y * (g - total(g * y))), [x])
+    check_vjp(softmax, from_softmax(lambda g, y: y * (g - row_sum(g * y))), [x])
     np.testing.assert_array_equal(x, before)
 
 

@@ -15,7 +15,7 @@ MUTANTS, CONTROLS = library.mutants(), library.controls()
 
 
 @cache
-def judged(name, seed=0):
+def judge_mutant(name, seed=0):
     mutant = MUTANTS.get(name) or CONTROLS[name]
     return npf.verify.check_vjp(mutant.forward, mutant.backward, mutant.inputs(seed),
                                 names=mutant.names, seed=seed,
@@ -33,28 +33,28 @@ def test_there_are_enough_over_all_that_has_a_hand_written_backward():
 @pytest.mark.parametrize("name", CONTROLS)
 def test_right_gradients_pass(name):
     for seed in range(3):
-        report = judged(name, seed)
+        report = judge_mutant(name, seed)
         assert report and not report.findings, report
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_each_is_caught(name):
-    report = judged(name)
+    report = judge_mutant(name)
     assert not report and report.wrong, report
     assert len(str(report).splitlines()) <= 3 * len(MUTANTS[name].names) + 8
 
 
 def test_nearly_all_get_their_right_name_first():
-    others = {name: judged(name).wrong[0] for name, m in MUTANTS.items()
-              if judged(name).wrong[0].kind not in m.kinds}
+    others = {name: judge_mutant(name).wrong[0] for name, m in MUTANTS.items()
+              if judge_mutant(name).wrong[0].kind not in m.kinds}
     listing = "\n".join(f"{name}: {finding}" for name, finding in others.items())
     assert len(others) <= 0.02 * len(MUTANTS), listing
 
 
 def test_the_message_has_the_numbers_in_it():
-    finding = judged("attention: scale missing from dq").wrong[0]
+    finding = judge_mutant("attention: scale missing from dq").wrong[0]
     assert finding.kind == "factor" and "1.732" in finding.message and finding.input == "q"
-    finding = judged("layer_norm: mean subtracted twice").wrong[0]
+    finding = judge_mutant("layer_norm: mean subtracted twice").wrong[0]
     assert finding.kind in ("wrong-coefficient", "path-doubled") and "2" in finding.message
 
 
@@ -79,7 +79,7 @@ def test_they_are_mutants_of_npformers_own_operations(name, ours):
                                rtol=1e-10, atol=1e-12)
 
 
-def summing(forward, backward, inputs):
+def check_sum_of_output(forward, backward, inputs):
     """The checker of many courses: it sums the output, so the upstream is all ones."""
     y = forward(*inputs)
     ones = np.ones(np.shape(y[0] if isinstance(y, tuple) else y))
@@ -100,7 +100,8 @@ def summing(forward, backward, inputs):
 
 
 def test_a_checker_that_sums_the_output_lets_many_through():
-    missed = library.unnoticed(summing, "softmax", "permute_cube", "split_heads", "reshape", "roll",
+    missed = library.unnoticed(check_sum_of_output, "softmax", "permute_cube", "split_heads",
+                               "reshape", "roll",
                                "log_softmax")
     assert {"permute_cube: the same order again", "split_heads: merged without transposing back",
             "log_softmax: the backward of softmax"} & set(missed)
@@ -149,7 +150,7 @@ def test_the_third_hint_is_a_formula(kind):
     bare = npf.verify.Finding(kind, "w", "what is seen")
     assert ("=" in bare.hint(3) or kind == "vacuous") and "{" not in bare.hint(3)
     for name in MUTANTS:
-        finding = judged(name).wrong[0]
+        finding = judge_mutant(name).wrong[0]
         if finding.kind == kind:
             hints = [finding.hint(tier) for tier in (1, 2, 3)]
             assert len({*hints, finding.message}) == 4 and "=" in hints[2], (name, hints)

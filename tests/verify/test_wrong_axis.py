@@ -10,7 +10,7 @@ RNG = np.random.default_rng(3)
 EPS = 0.1
 
 
-def of_norm(dims, mean, groups=None, along=None, wrong=None):
+def norm_pair(dims, mean, groups=None, along=None, wrong=None):
     """A norm over `dims`, and its backward with means over `wrong`; with groups, dims are those of
     (N, G, C/G, ...)."""
     def view(t):
@@ -57,31 +57,31 @@ NORMS = {
 CASES = [(name, wrong) for name, norm in NORMS.items() for wrong in norm[-1]]
 
 
-def judged(name, **other):
+def judge_norm(name, **other):
     shape, size, dims, mean, groups, _ = NORMS[name]
     inputs = [RNG.standard_normal(shape), RNG.uniform(0.5, 2, size), RNG.standard_normal(size)]
-    return check_vjp(*of_norm(dims, mean, groups, **other), inputs, raises=False)
+    return check_vjp(*norm_pair(dims, mean, groups, **other), inputs, raises=False)
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_the_right_ones_pass(name):
-    assert judged(name)
+    assert judge_norm(name)
 
 
 @pytest.mark.parametrize("name, wrong", CASES)
 def test_means_over_the_wrong_dims_are_named(name, wrong):
-    finding = judged(name, wrong=wrong).wrong[0]
+    finding = judge_norm(name, wrong=wrong).wrong[0]
     assert (finding.kind, finding.input) == ("wrong-axis", "x"), finding
     assert "mean(" in finding.hint(3)
 
 
 @pytest.mark.parametrize("name, wrong", [case for case in CASES if NORMS[case[0]][3]])
 def test_one_of_the_two_means_over_the_wrong_dims_is_named(name, wrong):
-    assert judged(name, along=wrong).wrong[0].kind == "wrong-axis"
+    assert judge_norm(name, along=wrong).wrong[0].kind == "wrong-axis"
 
 
 def test_the_formula_is_told_in_the_names_of_the_input():
-    forward, backward = of_norm((1,), mean=True, wrong=(0,))
+    forward, backward = norm_pair((1,), mean=True, wrong=(0,))
     report = check_vjp(forward, backward,
                        [RNG.standard_normal((5, 7)), RNG.uniform(0.5, 2, 7),
                         RNG.standard_normal(7)],

@@ -8,7 +8,7 @@ beside it is a hundredth.
 The entries of v are drawn from ±[1, 2]. A single wrong entry then shows in full, as it would not
 where v has entries near 0; and errors that cancel along one direction, as those of two entries that
 were exchanged, do not cancel along another. Inputs whose gradients are about as large are moved
-together; a small one moved with a large one would drown in the large one's rounding.
+together; beside a large one the rounding of the large one would hide a small one.
 """
 
 from dataclasses import dataclass

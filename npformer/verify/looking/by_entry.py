@@ -70,9 +70,9 @@ def choose_places(a, rng, count):
 
 
 def is_silent(subject, allowed, scale):
-    """Whether a gradient as large as `scale` is zero, or drowns in what rounding allows.
+    """Whether a gradient as large as `scale` is zero, or hidden by what rounding allows.
 
-    gradcheck asks that of all inputs together, since one of a model's may be zero by rights.
+    gradcheck asks that of all inputs together, since one of a model's may rightly be zero.
     """
     return allowed >= DROWNED * scale and not subject.name.startswith("gradcheck")
 

@@ -292,7 +292,9 @@ def hazard_finding(words):
 def silent_finding(name, shape, scale):
     """The finding on an input whose true gradient is zero, or so small beside the output that
     rounding hides it."""
-    what = "is zero" if scale < 1e-12 else f"(up to {scale:.1e}) drowns in the output's rounding"
+    what = "is zero"
+    if scale >= 1e-12:
+        what = f"(up to {scale:.1e}) is hidden by the output's rounding"
     return Finding("vacuous", name, (
         f"the true gradient of {name} {shape} {what} at this point, so any mistake that scales it "
         "would pass"))

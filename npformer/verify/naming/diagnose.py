@@ -59,7 +59,7 @@ def skip_path(e):
                 kind,
                 f"d{e.name} differs from the true gradient by exactly g: the path that passes "
                 f"{e.name} on unchanged (the skip of y = x + F(x)) is {words}",
-                "dL/dx = dL/dy · (1 + dF/dx)", "dx = g + (what came back through F)")
+                "dL/dx = dL/dy · (1 + dF/dx)", "dx = g + (what comes back through F)")
     return None
 
 

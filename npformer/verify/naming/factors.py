@@ -10,8 +10,8 @@ from .evidence import broadcasts_to
 
 
 def ratio_of(e):
-    """(where n says anything, a / n there and 1 elsewhere); (None, None) where too little of n
-    does."""
+    """(where n is not near 0, a / n there and 1 elsewhere); (None, None) if n is near 0 in most
+    places."""
     alive = np.abs(e.n) > 1e-4 * e.scale
     if not alive.mean() > 0.3:
         return None, None
@@ -82,8 +82,8 @@ def one_factor(e, kind, words, count):
         verb, done, mend = f"lacks the factor {words}", "divided by", "·"
     return e.finding(
         kind,
-        f"d{e.name} {verb}: it is the true gradient {done} {words} in all {count} entries that say "
-        "anything",
+        f"d{e.name} {verb}: it is the true gradient {done} {words} in all {count} entries where "
+        "that is not near 0",
         "the chain rule: each function on the way gives one factor, its derivative",
         f"d{e.name} = (what you have) {mend} ({words})")
 
