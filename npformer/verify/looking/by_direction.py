@@ -39,7 +39,6 @@ class Slope:
 
     @property
     def error(self):
-        """How far apart the two slopes are."""
         return abs(self.found - self.true)
 
     @property
@@ -56,7 +55,7 @@ def random_direction(subject, places, rng):
 
 
 def largest_entry(a):
-    """max |a|, 0 if there is no entry."""
+    """max |a|, or 0 if a is empty."""
     return float(np.abs(a).max(initial=0))
 
 

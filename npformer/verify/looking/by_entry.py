@@ -209,7 +209,6 @@ class Entries:
 
 
 def edge_finding(name, count):
-    """The finding on entries that have no true gradient."""
     return Finding("vacuous", name, (
         f"{count} entries of {name} lie at the edge of where the function gives numbers, so that "
         "no true gradient is known there: move them away from it"))
@@ -244,7 +243,6 @@ def wrong_tie(subject, x, places, a, g):
 
 
 def tie_finding(name, count, found, true):
-    """The finding on entries that tie."""
     return Finding("only-at-ties", name, (
         f"d{name}: the {count} entries that tie get {found:.6g} together, and moving them together "
         f"changes the loss at a rate of {true:.6g}: share the gradient among them, or give it to "

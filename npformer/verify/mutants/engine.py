@@ -127,7 +127,7 @@ tied.wrong("last layer's share lost", "path-missing", "missing-term", "not-accum
 
 # ── memory, state and order ───────────────────────────────────────────────────────────────────────
 
-memory = {}                                        # what an engine remembers that should forget
+memory: dict = {}                                  # what an engine remembers that should forget
 
 
 def add_for_ever(name, array):

@@ -25,7 +25,7 @@ from inspect import signature
 
 import numpy as np
 
-SUBJECTS = {}
+SUBJECTS: dict[str, "Subject"] = {}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Mutant:
 
     @property
     def names(self):
-        """The names of the inputs."""
         return tuple(self.subject.draws)
 
     @property
