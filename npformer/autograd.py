@@ -138,7 +138,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     for scalars. create_graph: the result can itself be differentiated. allow_unused: None for an
     input that no path leads to; otherwise that is a GraphError.
     """
-    leaves: list[Tensor] = tape.several(inputs, "grad(outputs, inputs)")
+    leaves: list[Tensor] = tape.as_list(inputs, "grad(outputs, inputs)")
     for i, x in enumerate(leaves):
         if x.node is None:
             raise GraphError(
@@ -165,7 +165,7 @@ def jacobian(func: Callable[..., Tensor], inputs: Tensor | Sequence[Tensor],
     func: from Tensors to one Tensor. One backward pass for each entry of the output.
     """
     alone = isinstance(inputs, Tensor)
-    xs = [_leaf(x, create_graph) for x in tape.several(inputs, "jacobian(func, inputs)")]
+    xs = [_leaf(x, create_graph) for x in tape.as_list(inputs, "jacobian(func, inputs)")]
     with enable_grad():
         y = func(*xs)
     if not isinstance(y, Tensor):

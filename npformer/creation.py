@@ -49,7 +49,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     if not isinstance(ndarray, np.ndarray):
         raise DTypeError(f"from_numpy(ndarray): needs a NumPy array, got {type(ndarray).__name__}")
     dtypes.as_dtype(ndarray.dtype)
-    writes.share(ndarray)
+    writes.count_as_shared(ndarray)
     return Tensor.wrap(ndarray)
 
 
@@ -58,7 +58,7 @@ def from_dlpack(ext_tensor) -> Tensor:
     on_cpu = ext_tensor.__dlpack_device__()[0] == 1
     array = np.from_dlpack(ext_tensor) if on_cpu else devices.cupy().from_dlpack(ext_tensor)
     dtypes.as_dtype(array.dtype)
-    writes.share(array)
+    writes.count_as_shared(array)
     return Tensor.wrap(array)
 
 

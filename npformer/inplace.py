@@ -94,7 +94,7 @@ def write(x, index, y, call):
     except (ValueError, IndexError) as error:
         kind = IndexRangeError if isinstance(error, IndexError) else ShapeError
         raise kind(complaint(call, str(error), {"x": x, "value": y})) from None
-    writes.wrote(x.array)
+    writes.count_write(x.array)
 
 
 def in_place(function) -> Callable[..., Tensor]:

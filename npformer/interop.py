@@ -46,7 +46,7 @@ def operand(x):
     """An operand of an operator: an array from outside is noted as one that may change behind our
     back."""
     if isinstance(x, np.ndarray):
-        writes.share(x)
+        writes.count_as_shared(x)
     return x
 
 
@@ -136,7 +136,7 @@ def numpy_array(x, call):
     if devices.device_of(x.array) != "cpu":
         raise DeviceError(
             f"{call}: this tensor is on {devices.device_of(x.array)}; use x.cpu() first")
-    writes.share(x.array)
+    writes.count_as_shared(x.array)
     return x.array
 
 
@@ -161,7 +161,7 @@ def to_dlpack(x, **options):
         raise GraphError(
             "__dlpack__: this tensor requires a gradient, which cannot be handed over.\n  Use "
             "x.detach()")
-    writes.share(x.array)
+    writes.count_as_shared(x.array)
     return x.array.__dlpack__(**options)
 
 

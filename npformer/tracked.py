@@ -116,7 +116,7 @@ class Tracked(tape.Box):
 
         def on_arrays(g):
             boxed = isinstance(g, tape.Box)
-            new = hook(g if boxed else wrap(writes.guarded(g)))  # g may be another's gradient too
+            new = hook(g if boxed else wrap(writes.read_only(g)))  # g may be another's gradient too
             if new is None:
                 return g
             if not isinstance(new, tape.Box) or new.shape != shape:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import GraphError
-from .facts import facts_of, number
+from .facts import facts_of, format_number
 
 
 def refuse_nan(node, g, sent):
@@ -22,30 +22,30 @@ def refuse_sent(node, g, sent, kinds=("NaN", "infinity")):
     values = {"g": array_of(g), **{node.op.name_of(i): a for i, a in enumerate(node.kept)}}
     values = {name: a for name, a in {**values, "y": node.y}.items() if a is not None}
     for i, d in enumerate(sent):
-        kind = None if d is None else what_it_made(array_of(d), values)
+        kind = None if d is None else kind_made(array_of(d), values)
         if kind in kinds:
             name = node.op.name_of(i)
             raise GraphError("\n".join([
                 f"{node.op.name}: its backward gave {name} a gradient with {kind} in it",
-                f"  {name} {node.dtypes[i]} {node.shapes[i]}, {words_of_place(node)}",
-                *facts_in_words(values),
+                f"  {name} {node.dtypes[i]} {node.shapes[i]}, {describe_place(node)}",
+                *describe_values(values),
                 f"  {reason(node.op, 'steep', values, kind, array_of(d))}"]))
 
 
 def refuse_output(node, arguments, y):
     """For `state.observer`: raise GraphError where an output has a NaN, or a new infinity."""
     values = {**{node.op.name_of(i): a for i, a in enumerate(arguments)}, **node.options}
-    kind = what_it_made(y, values)
+    kind = kind_made(y, values)
     if kind is not None:
         many = int((~np.isfinite(y)).sum())
         raise GraphError("\n".join([
             f"{node.op.name}: its forward gave {kind} in {many} of {y.size} entries",
-            f"  y {y.dtype} {y.shape}, {words_of_place(node)}",
-            *facts_in_words(values),
+            f"  y {y.dtype} {y.shape}, {describe_place(node)}",
+            *describe_values(values),
             f"  {reason(node.op, 'undefined', values, kind, y)}"]))
 
 
-def what_it_made(array, sources):
+def kind_made(array, sources):
     """"NaN", or "infinity" if one is in `array` and none was in its `sources`; else None."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None
@@ -68,13 +68,13 @@ def array_of(d):
 # ── what is said ──────────────────────────────────────────────────────────────────────────────────
 
 
-def words_of_place(node):
+def describe_place(node):
     """The module and the line that an operation was recorded in."""
     path = node.scope.path() if node.scope else ""
     return (f"in module {path}, " if path else "") + f"recorded at {node.line_text()}"
 
 
-def facts_in_words(values):
+def describe_values(values):
     """A line for each floating array: what in it is unusual, and its range."""
     lines = []
     for name, a in values.items():
@@ -82,7 +82,7 @@ def facts_in_words(values):
             said = facts_of(a)
             unusual = [f"{count} {what}" for count, what in (
                 (said.nan, "NaN"), (said.inf, "infinite"), (said.zeros, "zero")) if count]
-            span = [] if said.min is None else [f"{number(said.min)} to {number(said.max)}"]
+            span = [] if said.min is None else [f"{format_number(said.min)} to {format_number(said.max)}"]
             lines.append(f"  {name} {a.dtype} {a.shape}: "
                          + ", ".join(["finite"] * (not said.nan and not said.inf) + unusual + span))
     return lines

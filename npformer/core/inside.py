@@ -15,7 +15,7 @@ import numpy as np
 from . import devices, tape
 from .errors import GraphError, ValueRangeError
 from .facts import norm
-from .numeric import Truth, one_sided, true_gradient
+from .numeric import Truth, one_sided_slopes, true_gradient
 from .operation import Fused, Primitive
 
 LARGE = 4_000_000                                  # entries of a Jacobian that is built at once
@@ -53,8 +53,8 @@ def values_of(step):
 def jacobian(step, argument, rows=None, columns=None):
     """d(output)/d(argument), or the block that `rows` (of the output) and `columns` choose."""
     i, node = argument_number(step, argument), step.node
-    rows = chosen("rows", rows, node.shape)
-    columns = chosen("columns", columns, node.shapes[i])
+    rows = flat_places("rows", rows, node.shape)
+    columns = flat_places("columns", columns, node.shapes[i])
     if rows.size * columns.size > LARGE:
         raise ValueRangeError(
             f"{step.op}: d(output)/d{node.op.name_of(i)} is {node.shape} x {node.shapes[i]}, "
@@ -77,7 +77,7 @@ def jacobian(step, argument, rows=None, columns=None):
     return block.reshape(rows.shape + columns.shape)
 
 
-def chosen(name, index, shape):
+def flat_places(name, index, shape):
     """The flat places that `index` chooses in an array of that shape."""
     places = np.arange(int(np.prod(shape))).reshape(shape)
     try:
@@ -186,12 +186,12 @@ def check(step):
     Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out.
     GraphError where nothing is left.
     """
-    name, found = step.node.op.name_of, list(held(step, values_of(step)))
+    name, found = step.node.op.name_of, list(compare_gradients(step, values_of(step)))
     return StepCheck(step.op, {name(h.argument): float(h.error.max(initial=0)) for h in found},
                      [name(h.argument) for h in found if h.wrong.any()])
 
 
-class Held(NamedTuple):
+class ComparedGradient(NamedTuple):
     """One gradient of a step, held against finite differences at truth.places.
 
     sent: its entries there. error: relative to the largest. wrong: where it is more than rounding.
@@ -204,7 +204,7 @@ class Held(NamedTuple):
     wrong: np.ndarray
 
 
-def held(step, arguments):
+def compare_gradients(step, arguments):
     """A Held for each gradient that a step sent, at a few places of each.
 
     GraphError where that cannot be done.
@@ -224,13 +224,13 @@ def held(step, arguments):
     forward = lambda xs: np.where(counts, compute(xs), 0.0)
     for i, d in enumerate(step.sent):
         if d is not None:
-            yield one_held(step, forward, values, i, in_float64(d).reshape(-1), g)
+            yield compare_gradient(step, forward, values, i, in_float64(d).reshape(-1), g)
 
 
-def one_held(step, forward, values, i, a, g):
+def compare_gradient(step, forward, values, i, a, g):
     """The Held of argument i, to which the step sent `a`."""
     with np.errstate(all="ignore"):
-        truth = true_gradient(forward, values, i, g, spread(a))
+        truth = true_gradient(forward, values, i, g, places_to_look_at(a))
     there = np.isfinite(truth.gradient)
     if not there.any() and there.size:
         raise GraphError(f"{step.op}: it has no finite slope in {step.node.op.name_of(i)} here, "
@@ -248,22 +248,22 @@ def one_held(step, forward, values, i, a, g):
     error = np.abs(sent - truth.gradient) / scale
     wrong = ~(error <= allowed + 3 * truth.noise / scale)
     for k in np.flatnonzero(wrong):
-        if on_a_kink(forward, values, i, truth.places[k], g, sent[k], 1e-5 * scale):
+        if is_kink(forward, values, i, truth.places[k], g, sent[k], 1e-5 * scale):
             error[k], wrong[k] = 0, False
-    return Held(i, truth, sent, error, wrong)
+    return ComparedGradient(i, truth, sent, error, wrong)
 
 
-def on_a_kink(forward, values, i, place, g, slope, slack):
+def is_kink(forward, values, i, place, g, slope, slack):
     """Whether the slopes to the left and right differ there, and `slope` lies between them."""
     # relu at 0 has slopes 0 and 1; central differences say ½ and our rule says 0. Any value between
     # the two is a subgradient, so none of them is called wrong. Only entries that failed are looked
     # at: this costs three more forward passes for each.
     at = np.unravel_index(place, values[i].shape)
-    low, high = sorted(one_sided(forward, values, values[i], at, g))
+    low, high = sorted(one_sided_slopes(forward, values, values[i], at, g))
     return high - low > slack and low - slack <= slope <= high + slack
 
 
-def spread(a):
+def places_to_look_at(a):
     """Flat places worth a look: all of a small array; of a large one the largest, and some more."""
     if a.size <= LOOKED_AT:
         return np.arange(a.size)

@@ -63,8 +63,8 @@ def true_gradient(forward, inputs, i, g, places, h=STEP, raw=None):
     one_hot = np.zeros(array.shape)
     for k, place in enumerate(places):
         at = np.unravel_index(place, array.shape)
-        slope, size = slope_at(forward, inputs, array, at, h)
-        noise[k] = rounding(g, size, h)
+        slope, size = central_difference(forward, inputs, array, at, h)
+        noise[k] = rounding_error(g, size, h)
 
         if raw is not None:
             one_hot[at] = 1
@@ -73,10 +73,10 @@ def true_gradient(forward, inputs, i, g, places, h=STEP, raw=None):
             if better is None:
                 raw = None                         # not written for complex numbers: ask no more
             elif better is not slope:
-                slope, noise[k], exact[k] = better, roundoff(g, better, size), True
+                slope, noise[k], exact[k] = better, summation_error(g, better, size), True
 
         gradient[k] = (g * slope).sum()
-        lost[k] = roundoff(g, slope, size)
+        lost[k] = summation_error(g, slope, size)
         if jacobian is not None:
             jacobian[:, k] = slope.reshape(-1)
     return Truth(places, gradient, noise, jacobian, exact, lost)
@@ -105,12 +105,12 @@ def complex_slope(raw, inputs, directions, slope, size, h=1e-30):
     return exact if near else slope
 
 
-def rounding(g, size, h):
+def rounding_error(g, size, h):
     """The rounding error of Σ g·(a difference of outputs as large as `size`) / h."""
     return 4e-16 * size * float(np.linalg.norm(g)) / h
 
 
-def roundoff(g, slope, size):
+def summation_error(g, slope, size):
     """The rounding error of Σ g·slope where no difference is taken: in a gradient rule, say.
 
     That of the sum, and that of what cancelled on the way, as in 1 − y² where y is nearly 1.
@@ -121,7 +121,7 @@ def roundoff(g, slope, size):
 
 
 @np.errstate(all="ignore")                         # a step may leave the domain, and give NaN
-def slope_at(forward, inputs, array, place, h):
+def central_difference(forward, inputs, array, place, h):
     """(dy/d array[place] by D(h), the size of y). The entry is put back whatever happens."""
     # The step is h beside 1, or beside the entry if that is larger. Near the end of a domain it is
     # too wide: log at 1e-7 has no value at 1e-7 − 1e-5. Then it is taken beside the entry alone.
@@ -142,19 +142,19 @@ def slope_at(forward, inputs, array, place, h):
     return slope, np.abs(above).max(initial=0) * wide / step
 
 
-def extrapolated(forward, inputs, array, place, g, h):
+def extrapolate_slope(forward, inputs, array, place, g, h):
     """Σ g·dy/d array[place] by (4·D(h) − D(2h)) / 3: (it, its estimated error, the rounding in it)
 
     The part of the error that is not rounding is taken as 5 % of what the second formula mended.
     """
-    (near, size), (far, _) = (slope_at(forward, inputs, array, place, step) for step in (h, 2 * h))
+    (near, size), (far, _) = (central_difference(forward, inputs, array, place, step) for step in (h, 2 * h))
     mended = float((g * (near - far)).sum()) / 3
-    rounded = rounding(g, size, h)
+    rounded = rounding_error(g, size, h)
     return float((g * near).sum()) + mended, rounded + 0.05 * abs(mended), rounded
 
 
 @np.errstate(all="ignore")
-def one_sided(forward, inputs, array, place, g, h=1e-6):
+def one_sided_slopes(forward, inputs, array, place, g, h=1e-6):
     """Σ g·(slope to the left), Σ g·(slope to the right): they differ at a kink."""
     before = array[place].item()
     try:
@@ -169,7 +169,7 @@ def one_sided(forward, inputs, array, place, g, h=1e-6):
 
 
 @np.errstate(all="ignore")
-def directional(forward, inputs, directions, g, h, raw=None):
+def directional_slope(forward, inputs, directions, g, h, raw=None):
     """Σ g·dy along `directions`: (it, its estimated rounding, whether the complex step gave it)
 
     directions: {place of an input: array}.
@@ -191,7 +191,7 @@ def directional(forward, inputs, directions, g, h, raw=None):
         for i, x in before.items():
             inputs[i][...] = x
     slope, size = (4 * found[0] - found[1]) / 3, np.abs(above).max(initial=0)
-    value, noise = float((g * slope).sum()), rounding(g, size, h)
+    value, noise = float((g * slope).sum()), rounding_error(g, size, h)
     exact = complex_slope(raw, inputs, directions, slope, size) if raw is not None else None
     if exact is None or exact is slope:
         return value, noise, False
@@ -200,10 +200,10 @@ def directional(forward, inputs, directions, g, h, raw=None):
         # Misled, if only by so little that complex_slope let it pass: NumPy's variance takes |z|².
         return value, noise, False
     moved = sum(v.size for v in directions.values())
-    return better, roundoff(g, exact, size * np.sqrt(moved)), True
+    return better, summation_error(g, exact, size * np.sqrt(moved)), True
 
 
-def stride(arrays, h):
+def joint_step(arrays, h):
     """How far to move each entry of some arrays when all are moved together."""
     # The length of the whole step is what makes the error of order h⁴, so it is h beside entries of
     # size 1, and each of n entries moves h/√n. Not less than h/√MANY: in a model of 100,000

@@ -26,7 +26,7 @@ from .errors import (
     complaint,
 )
 from .source import calling_line
-from .tape import Box, Node, collect, state, unwatched
+from .tape import Box, Node, as_array, collect, pause_watcher, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -376,7 +376,7 @@ class Fused(Operation):
                   for a, p in zip(node.kept, node.parents)]
         y = self.definition(*inputs, **node.options)
         boxes = [x for x, p in zip(inputs, node.parents) if p is not None]
-        with unwatched():                          # it is part of the walk that is under way
+        with pause_watcher():                          # it is part of the walk that is under way
             found = collect(y, g, boxes, create_graph=True)
         return [None if p is None else found.pop(0) for p in node.parents]
 
@@ -412,7 +412,7 @@ def record(op, args, options):
     # Everything a node holds is set here, so that an operation which no gradient can ask for leaves
     # nothing: under no_grad there is no node, and what a fused forward saved is dropped at once.
     # kept holds the promoted arrays (the rule is about those), dtypes the arguments' own.
-    box, values, parents, wanted = opened(op, args)
+    box, values, parents, wanted = unwrap_arguments(op, args)
     if op.promotes:
         values = dtypes.promote(values, op.promotes == "float")
     recording, saved = state.grad_enabled and wanted, None
@@ -437,7 +437,7 @@ def record(op, args, options):
     return box.wrap(y, node)
 
 
-def opened(op, args):
+def unwrap_arguments(op, args):
     """(the first Box among `args`, the arrays in them, their nodes, which get a gradient)"""
     box, values, parents, wanted = None, list(args), [], []
     for i, a in enumerate(args):
@@ -467,11 +467,6 @@ def run(op, function, values, options):
         raise
     except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
         op.fail(error, values)
-
-
-def as_array(y, like):
-    """NumPy's reductions give numbers; a Box always holds an array."""
-    return np.asarray(y, like=like) if isinstance(y, np.generic) else y
 
 
 @primitive(dims="...")

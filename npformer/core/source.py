@@ -51,7 +51,7 @@ def calling_variables() -> Iterator[dict[str, Any]]:
     return (dict(frame.f_locals) for frame in reversed(frames))
 
 
-def short(file: str) -> str:
+def short_path(file: str) -> str:
     """A file's name as seen from the current folder, if shorter; 'npformer/...' for our own."""
     if file.startswith(PACKAGE):
         return "npformer/" + file.removeprefix(PACKAGE).replace(os.sep, "/")

@@ -50,7 +50,7 @@ _order = itertools.count()                         # nodes are numbered as they 
 
 
 @contextlib.contextmanager
-def unwatched():
+def pause_watcher():
     """Inside, no watcher is told of walks."""
     before, state.watcher = state.watcher, None
     try:
@@ -60,7 +60,7 @@ def unwatched():
 
 
 @contextlib.contextmanager
-def observing(see: Callable) -> Iterator[None]:
+def add_observer(see: Callable) -> Iterator[None]:
     """Inside, see(node, arguments, y) is called for each operation that this thread records.
 
     An observer that was there before is called first, and goes on alone afterwards.
@@ -131,7 +131,7 @@ class Node:
         # and is allowed. To lock the arrays while the graph lives would forbid that as well.
         values = (*self.kept, self.y)
         for i, before in self.stamps:
-            if writes.changed_since(values[i], before):
+            if writes.has_changed(values[i], before):
                 name = self.op.name_of(i) if i < len(self.kept) else "y, its output,"
                 raise GraphError(
                     f"{self.op.name}: the backward pass needs {name} as it was in the forward "
@@ -181,7 +181,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
                          "Leave no_grad() first.")
     # pending: {node: the sum of what arrived so far}; heap: its nodes, the latest on top
     pending, heap = {}, []
-    on_the_way = None if found is None else leading_to([node for node, _ in seeds], found, stop)
+    on_the_way = None if found is None else nodes_leading_to([node for node, _ in seeds], found, stop)
     watch = None if state.watcher is None else state.watcher(seeds)
 
     def deliver(node, gradient):
@@ -189,7 +189,7 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
             # Never in place. `add` gives the very array that it got to both parents, and a leaf may
             # hold it too: `+=` here would change another node's gradient, and only a graph with a
             # fork in it would show that.
-            pending[node] = solid(pending[node] + gradient)
+            pending[node] = as_array(pending[node] + gradient)
         elif on_the_way is None or node in on_the_way:
             pending[node] = gradient
             heapq.heappush(heap, (-node.order, node))
@@ -239,14 +239,14 @@ def send(node, g, create_graph):
             "  Call the first backward with retain_graph=True, or run the forward pass again.")
     node.check_unchanged()
     sent = node.op.gradient_graph(node, g) if create_graph else node.op.gradients(node, g)
-    sent = [None if parent is None or d is None else fitted(node, i, d)
+    sent = [None if parent is None or d is None else fit_to_argument(node, i, d)
             for i, (parent, d) in enumerate(zip(node.parents, sent))]
     if state.check is not None:
         state.check(node, g, sent)
     return sent
 
 
-def fitted(node, i, d):
+def fit_to_argument(node, i, d):
     """The gradient of argument `i` in the argument's dtype; GraphError if its shape is wrong."""
     # A wrong shape that broadcasts would pass unnoticed: (3,) added to a gradient (2, 3) gives
     # (2, 3). A wrong dtype is put right, not refused, so that a rule may ignore promotion: in
@@ -256,12 +256,12 @@ def fitted(node, i, d):
         raise GraphError(f"{node.op.name}: its backward gave {name} a gradient of shape {d.shape}, "
                          f"but {name} has shape {node.shapes[i]}")
     dtype = node.dtypes[i]
-    return solid(d if d.dtype == dtype or dtype is None else d.astype(dtype))
+    return as_array(d if d.dtype == dtype or dtype is None else d.astype(dtype))
 
 
-def solid(g):
-    """NumPy's arithmetic gives numbers where arrays have no dims; a gradient is always an array."""
-    return np.asarray(g) if isinstance(g, np.generic) else g
+def as_array(y, like=None):
+    """NumPy gives numbers where arrays have no dims; values and gradients are always arrays."""
+    return np.asarray(y, like=like) if isinstance(y, np.generic) else y
 
 
 def accumulate(node, g):
@@ -274,10 +274,10 @@ def accumulate(node, g):
     elif node.grad is None:
         node.grad = node.wrap(g.copy())
     else:
-        node.grad = node.wrap(solid(node.grad.array + g))
+        node.grad = node.wrap(as_array(node.grad.array + g))
 
 
-def leading_to(nodes, targets, stop=False):
+def nodes_leading_to(nodes, targets, stop=False):
     """The nodes behind `nodes` that lead to `targets`: {node: whether the way goes on below it}.
 
     stop: no way leads through a target.
@@ -303,7 +303,7 @@ def leading_to(nodes, targets, stop=False):
     return way
 
 
-def behind(outputs):
+def ancestors_of(outputs):
     """Every node behind the nodes `outputs`, and these, oldest first."""
     found, stack = set(outputs), list(outputs)
     while stack:
@@ -323,7 +323,7 @@ def require_boxes(call, **operands):
             raise DTypeError(complaint(call, f"{name} must be a Tensor", {name: x}, remedy))
 
 
-def several(boxes, call):
+def as_list(boxes, call):
     """One Box or several, as a list; DTypeError for anything else."""
     listed = [boxes] if isinstance(boxes, Box) or not hasattr(boxes, "__iter__") else list(boxes)
     for x in listed:
@@ -339,7 +339,7 @@ def seeds_of(output, grad, create_graph):
     """
     # All of them are checked before the walk begins: an error at the second output must not leave
     # the gradients of the first in the leaves, where the next backward() would add to them.
-    outputs = several(output, "backprop(output)")
+    outputs = as_list(output, "backprop(output)")
     if grad is None:
         grads = [None] * len(outputs)
     else:

@@ -31,13 +31,13 @@ def owner(array):
     return array
 
 
-def wrote(array) -> None:
+def count_write(array) -> None:
     """Note that npformer changed `array` in place."""
     key = id(owner(array))
     _writes[key] = _writes.get(key, 0) + 1
 
 
-def share(array, fresh: bool = False) -> None:
+def count_as_shared(array, fresh: bool = False) -> None:
     """Note that a program outside npformer can write into `array` from now on.
 
     fresh: it was made this moment, so no stamp of it is older.
@@ -61,7 +61,7 @@ def stamp(array):
     return (writes, checksum(array)) if key in _shared else writes
 
 
-def changed_since(array, before):
+def has_changed(array, before):
     """Whether anybody wrote into `array` after `before = stamp(array)`."""
     # A count may be too strict: a write into one half of an array marks a view of the other half.
     # A checksum is of the view alone.
@@ -75,7 +75,7 @@ def changed_since(array, before):
     return shared_at is not None and shared_at != checksum(root)
 
 
-def guarded(array):
+def read_only(array):
     """The same numbers for code that must not write into `array`: a view that refuses writes.
 
     On the GPU a copy, since CuPy's arrays cannot refuse.
@@ -92,7 +92,7 @@ def checksum(array):
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view("u1").data) if array.size else 0
 
 
-def place(value: Any) -> tuple | int:
+def memory_place(value: Any) -> tuple | int:
     """Where a value lies, and how: the same for two views of the same numbers."""
     if not isinstance(value, np.ndarray):
         return id(value)

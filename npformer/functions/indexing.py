@@ -13,7 +13,7 @@ from ..core.errors import IndexRangeError, ShapeError, complaint
 from ..core.tape import Box
 from ..ops import indexing as op
 from ..ops.elementwise import add, values, where
-from ..ops.indexing import grid, require_in_range
+from ..ops.indexing import index_grid, require_in_range
 from ..ops.shape import cut_along, keep, permute, positive_dim, reshape
 from ..ops.shape import narrow as narrow_op
 from .pointwise import masked_fill, require_mask, scale
@@ -194,7 +194,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | None = None, *
             value: float | None = None) -> Tensor:
     """input with src[i, j] (or a number) put at [index[i, j], j] for dim 0;
     of several for one place, the last"""
-    places = grid(values(index), dim, input.shape, "scatter")
+    places = index_grid(values(index), dim, input.shape, "scatter")
     writer = np.full_like(input.array, -1, dtype=int64)
     writer[places] = np.arange(values(index).size, like=writer).reshape(index.shape)
     source = src if value is None else value

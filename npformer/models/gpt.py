@@ -210,7 +210,7 @@ class GPT(nn.Module):
         """As every module's. Also takes the other forms in which GPT-2's weights go round: with
         `transformer.` before each name, with the head a second time (lm_head.weight), with the
         causal masks (attn.bias, attn.masked_bias)."""
-        return super().load_state_dict(published.plain(state_dict), strict)
+        return super().load_state_dict(published.array_of(state_dict), strict)
 
     @classmethod
     def from_safetensors(cls, path: StrPath, n_head: int | None = None,

@@ -36,7 +36,7 @@ FIXED = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu_pyto
          "add_cross_attention": (False,)}
 
 
-def plain(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+def array_of(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     """A state dict under GPT's own names: without `transformer.` before them, without masks, the
     head as wte alone."""
     if not hasattr(state_dict, "items"):
@@ -68,7 +68,7 @@ def read(path: StrPath) -> Mapping[str, np.ndarray]:
         raise InputError(
             f"{path}: there is no such file.\n  Give a GPT-2's {WEIGHTS}, or the folder that it is "
             "in.")
-    return plain(tensorfile.read(path)[0])
+    return array_of(tensorfile.read(path)[0])
 
 
 def weights_file(path: StrPath) -> str:

@@ -65,11 +65,11 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0, top_k: int | Non
         s = (s - s.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None and top_k < s.shape[-1]:
         s = np.where(s < np.sort(s, axis=-1)[:, -top_k, None], -math.inf, s)
-    p = normalized(np.exp(s))
-    return p if top_p is None else normalized(np.where(nucleus(p, top_p), p, 0))
+    p = normalize_rows(np.exp(s))
+    return p if top_p is None else normalize_rows(np.where(nucleus(p, top_p), p, 0))
 
 
-def normalized(p: np.ndarray) -> np.ndarray:
+def normalize_rows(p: np.ndarray) -> np.ndarray:
     """p / Σ p, by rows."""
     return p / p.sum(axis=-1, keepdims=True)
 

@@ -26,7 +26,7 @@ __all__ = ["calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_un
 def fill(tensor, values):
     """Write `values` into tensor's memory, past the graph."""
     tensor.array[...] = values
-    writes.wrote(tensor.array)
+    writes.count_write(tensor.array)
     return tensor
 
 

@@ -72,7 +72,7 @@ def plain_array(name, value):
 def overwrite(tensor, array):
     """Copy `array` into `tensor`'s own memory, in its dtype and on its device."""
     tensor.array[...] = devices.move(array, devices.device_of(tensor.array))
-    writes.wrote(tensor.array)
+    writes.count_write(tensor.array)
 
 
 def target(args, kwargs):

@@ -100,7 +100,7 @@ def gather(x, index, *, dim):
     x, and index with as many dims, integers -> index's shape
     Along the dims but `dim`, index may be shorter than x.
     """
-    return x[grid(index, dim, x.shape, "gather")]
+    return x[index_grid(index, dim, x.shape, "gather")]
 
 
 @primitive(dims="..., ..., ... -> [...]")
@@ -111,7 +111,7 @@ def scatter_add(x, index, source, *, dim):
     """
     y = x.copy()
     part = source[tuple(slice(n) for n in index.shape)]
-    add_at(y, grid(index, dim, x.shape, "scatter_add"), part)
+    add_at(y, index_grid(index, dim, x.shape, "scatter_add"), part)
     return y
 
 
@@ -132,7 +132,7 @@ gather.samples((2, 5), value([[0, 0, 3], [4, 4, 4]]), dim=-1)
 scatter_add.samples((4, 3), integers(4, 5, 2), (6, 3), dim=0)
 
 
-def grid(index, dim, shape, call):
+def index_grid(index, dim, shape, call):
     """The full index arrays that say `index` along dim and "the same place" along the others."""
     dim = positive_dim(dim, len(shape), call)
     if index.dtype.kind not in "iu":

@@ -23,7 +23,7 @@ def mean_square(x, dim):
     return mean(mul(x, x), dim, keepdim=True)
 
 
-def affine(xhat, weight, bias):
+def scale_and_shift(xhat, weight, bias):
     """x̂·weight + bias, either of which may be None"""
     if weight is not None:
         xhat = mul(xhat, weight)
@@ -41,7 +41,7 @@ def layer_norm(x, weight, bias, *, eps=1e-5):
     Source: Ba et al. 2016, arXiv:1607.06450.
     """
     centred = sub(x, mean(x, -1, keepdim=True))
-    return affine(mul(centred, rsqrt(add(mean_square(centred, -1), eps))), weight, bias)
+    return scale_and_shift(mul(centred, rsqrt(add(mean_square(centred, -1), eps))), weight, bias)
 
 
 @layer_norm.forward
@@ -49,7 +49,7 @@ def layer_norm_forward(x, weight, bias, *, eps=1e-5):
     xhat = x - row_mean(x)
     r = 1 / np.sqrt(row_mean(xhat * xhat) + eps)
     xhat *= r
-    return affine(xhat, weight, bias), dict(xhat=xhat, r=r, weight=weight, bias=bias)
+    return scale_and_shift(xhat, weight, bias), dict(xhat=xhat, r=r, weight=weight, bias=bias)
 
 
 @layer_norm.backward
@@ -79,14 +79,14 @@ def rms_norm(x, weight, *, eps=1e-6):
     x (..., C), weight (C,) or None -> (..., C).
     Source: Zhang and Sennrich 2019, arXiv:1910.07467.
     """
-    return affine(mul(x, rsqrt(add(mean_square(x, -1), eps))), weight, None)
+    return scale_and_shift(mul(x, rsqrt(add(mean_square(x, -1), eps))), weight, None)
 
 
 @rms_norm.forward
 def rms_norm_forward(x, weight, *, eps=1e-6):
     r = 1 / np.sqrt(row_mean(x * x) + eps)
     xhat = x * r
-    return affine(xhat, weight, None), dict(xhat=xhat, r=r, weight=weight)
+    return scale_and_shift(xhat, weight, None), dict(xhat=xhat, r=r, weight=weight)
 
 
 @rms_norm.backward
@@ -120,10 +120,10 @@ def batch_norm(x, weight, bias, *, eps=1e-5):
     x (B, C, ...), weight (C,) or None, bias (C,) or None -> (B, C, ...).
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
-    dims = others(x)
+    dims = dims_but_channel(x)
     centred = sub(x, mean(x, dims, keepdim=True))
     xhat = div(centred, sqrt(add(mean_square(centred, dims), eps)))
-    return affine(xhat, channels(weight, x), channels(bias, x))
+    return scale_and_shift(xhat, per_channel(weight, x), per_channel(bias, x))
 
 
 def batch_dims(ndim):
@@ -132,29 +132,29 @@ def batch_dims(ndim):
     return f"nc{rest}, c, c -> mc{rest.upper()}"
 
 
-def others(x):
+def dims_but_channel(x):
     """Every dim but 1."""
     return (0, *range(2, x.ndim))
 
 
-def channels(v, x):
+def per_channel(v, x):
     """A value a channel, of a shape that lines up with x's dim 1."""
     return None if v is None else reshape(v, shape=(1, -1) + (1,) * (x.ndim - 2))
 
 
 @batch_norm.forward
 def batch_norm_forward(x, weight, bias, *, eps=1e-5):
-    xhat = x - x.mean(axis=others(x), keepdims=True)
-    r = 1 / np.sqrt((xhat * xhat).mean(axis=others(x), keepdims=True) + eps)
+    xhat = x - x.mean(axis=dims_but_channel(x), keepdims=True)
+    r = 1 / np.sqrt((xhat * xhat).mean(axis=dims_but_channel(x), keepdims=True) + eps)
     xhat *= r
-    y = affine(xhat, channels(weight, x), channels(bias, x))
+    y = scale_and_shift(xhat, per_channel(weight, x), per_channel(bias, x))
     return y, dict(xhat=xhat, r=r, weight=weight, bias=bias)
 
 
 @batch_norm.backward
 def batch_norm_backward(g, *, xhat, r, weight, bias):
-    dims = others(g)
-    d = g if weight is None else g * channels(weight, g)
+    dims = dims_but_channel(g)
+    d = g if weight is None else g * per_channel(weight, g)
     dx = d - d.mean(axis=dims, keepdims=True) - xhat * (d * xhat).mean(axis=dims, keepdims=True)
     dx *= r
     dweight = None if weight is None else (g * xhat).sum(axis=dims)

@@ -24,7 +24,7 @@ from .shape import (
 )
 
 
-def restored(y, shape, dim):
+def expand_back(y, shape, dim):
     """A reduced y (or g) with its dims back, repeated to the `shape` of the input."""
     return expand(reshape(y, shape=kept_shape(shape, dim)), shape=shape)
 
@@ -54,10 +54,10 @@ def amin(x, *, dim=None, keepdim=False):
 
 
 for _op in (amax, amin):
-    _op.vjps(x=lambda g, y, x, x_shape, dim: restored(g, x_shape, dim) * _share(x, y, x_shape, dim))
+    _op.vjps(x=lambda g, y, x, x_shape, dim: expand_back(g, x_shape, dim) * _share(x, y, x_shape, dim))
     _op.flat(LOSES, x=lambda: True)
     _op.mistake("mask-leak", "every entry gets the upstream",
-                x=lambda g, x_shape, dim: restored(g, x_shape, dim))
+                x=lambda g, x_shape, dim: expand_back(g, x_shape, dim))
     _op.samples(distinct(2, 3, 4))
     _op.samples(distinct(2, 3, 4), dim=1)
     _op.samples(distinct(2, 3, 4), dim=(0, -1), keepdim=True)
@@ -65,7 +65,7 @@ for _op in (amax, amin):
 
 def _share(x, y, shape, dim):
     """1 at the chosen entry; 1/k at each of k that tie."""
-    chosen = values(x) == restored(values(y), shape, dim)
+    chosen = values(x) == expand_back(values(y), shape, dim)
     dims = positive_dims(dim, len(shape))
     return chosen / chosen.sum(axis=dims, keepdims=True, dtype=values(x).dtype)
 
@@ -86,8 +86,8 @@ def logsumexp(x, *, dim, keepdim=False):
     return y if keepdim else y.squeeze(dims)
 
 
-logsumexp.vjps(x=lambda g, y, x, x_shape, dim: restored(g, x_shape, dim) * exp(
-    x - restored(where(np.isfinite(values(y)), y, 0.0), x_shape, dim)))
+logsumexp.vjps(x=lambda g, y, x, x_shape, dim: expand_back(g, x_shape, dim) * exp(
+    x - expand_back(where(np.isfinite(values(y)), y, 0.0), x_shape, dim)))
 logsumexp.samples((2, 5), dim=-1)
 logsumexp.samples((2, 3, 4), dim=(0, 1), keepdim=True)
 
@@ -111,7 +111,7 @@ def norm2(x, *, dim=None, keepdim=False):
     return np.sqrt((x * x).sum(axis=positive_dims(dim, x.ndim), keepdims=keepdim))
 
 
-norm2.vjps(x=lambda g, y, x, x_shape, dim: x * restored(
+norm2.vjps(x=lambda g, y, x, x_shape, dim: x * expand_back(
     where(values(y) == 0, 0.0, g / where(values(y) == 0, 1.0, y)), x_shape, dim))
 norm2.samples((2, 3, 4))
 norm2.samples((2, 3, 4), dim=(0, 2), keepdim=True)
@@ -120,7 +120,7 @@ norm2.samples((2, 3, 4), dim=(0, 2), keepdim=True)
 # ── composites ────────────────────────────────────────────────────────────────────────────────────
 
 
-def count(shape, dim):
+def count_entries(shape, dim):
     """How many entries a reduction over dim adds up."""
     return math.prod(shape[d] for d in positive_dims(dim, len(shape)))
 
@@ -130,14 +130,14 @@ def mean(x, dim=None, keepdim=False):
     if values(x).dtype.kind != "f":
         raise DTypeError(f"mean(x): x must be floating, got {values(x).dtype}; "
                          "use x.float().mean()")
-    n = count(x.shape, dim)
+    n = count_entries(x.shape, dim)
     return mul(sum(x, dim=dim, keepdim=keepdim), 1 / n if n else math.nan)
 
 
 def var(x, dim=None, correction=1, keepdim=False):
     """Σ (x − mean)² / (N − correction) over dim"""
     centred = sub(x, mean(x, dim, keepdim=True)) if x.ndim else sub(x, x)
-    left = count(x.shape, dim) - correction
+    left = count_entries(x.shape, dim) - correction
     squares = sum(mul(centred, centred), dim=dim, keepdim=keepdim)
     return mul(squares, 1 / left if left > 0 else math.nan)
 
@@ -158,7 +158,7 @@ def prod(x, dim=None, keepdim=False):
     others = tuple(d for d in range(x.ndim) if d not in dims)
     if dims:
         x = reshape(permute(x, dims=others + dims),
-                    shape=(*(shape[d] for d in others), count(shape, dim)))
+                    shape=(*(shape[d] for d in others), count_entries(shape, dim)))
         if x.shape[-1] == 0:
             x = sum(x, dim=-1, keepdim=True) + 1   # the product of nothing
         while x.shape[-1] > 1:

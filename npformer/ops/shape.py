@@ -117,7 +117,7 @@ reshape.samples((2, 3), shape=(-1,))
 reshape.samples((1,), shape=())
 
 
-@primitive(dims=lambda dims: permuted(dims))
+@primitive(dims=lambda dims: permutation_dims(dims))
 def permute(x, *, dims):
     """y's dim i is x's dim dims[i].
 
@@ -126,19 +126,19 @@ def permute(x, *, dims):
     return x.transpose(dims)
 
 
-permute.vjps(x=lambda g, dims: permute(g, dims=inverse(dims)))
+permute.vjps(x=lambda g, dims: permute(g, dims=inverse_permutation(dims)))
 permute.mistake("permuted", ROW_BY_ROW, x=lambda g, x_shape: g.reshape(x_shape))
 permute.samples((2, 3, 4), dims=(2, 0, 1))
 permute.samples((2, 3), dims=(-1, 0))
 
 
-def permuted(dims):
+def permutation_dims(dims):
     """The letters of a permutation: (2, 0, 1) is "abc -> cab"."""
     letters = ascii_lowercase[:len(dims)]
     return f"{letters} -> {''.join(letters[d] for d in dims)}"
 
 
-def inverse(dims):
+def inverse_permutation(dims):
     """The permutation that undoes `dims`."""
     back = [0] * len(dims)
     for i, d in enumerate(dims):

@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import enable_grad
 from ..core import devices, writes
 from ..core.errors import DTypeError, GraphError, ShapeError, ValueRangeError, complaint, describe
-from ..core.operation import as_array
+from ..core.tape import as_array
 from ..nn.state import plain_array
 from ..tensors import Tensor
 
@@ -87,7 +87,7 @@ class Optimizer:
             params = [p for p in group["params"] if p.grad is not None]
             self.update(group, params)
             for p in params:
-                writes.wrote(p.array)
+                writes.count_write(p.array)
         return loss
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:

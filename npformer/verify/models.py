@@ -13,7 +13,7 @@ from ..core import tape
 from ..core.devices import to_numpy
 from ..core.dtypes import is_float
 from ..core.errors import DTypeError, GraphError
-from ..core.inside import held
+from ..core.inside import compare_gradients
 from ..core.numeric import STEP
 from ..core.step import backprop
 from ..nn import Module
@@ -91,11 +91,11 @@ def find_wrong_step(loss):
     """The finding on the first operation, in backward order, whose rule is wrong where it stands;
     None if all are right."""
     arguments: dict = {}
-    with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
+    with tape.add_observer(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()
     for step in backprop(y):
         with contextlib.suppress(GraphError):      # nothing to hold it against
-            for found in held(step, arguments[step.node]):
+            for found in compare_gradients(step, arguments[step.node]):
                 if found.wrong.any():
                     values = [to_numpy(a) if hasattr(a, "dtype") else a
                               for a in arguments[step.node]]

@@ -6,11 +6,11 @@ from small import small
 
 import npformer as npf
 from npformer import debug, nn
-from npformer.core.source import short
+from npformer.core.source import short_path
 from npformer.debug.examples import example
 from npformer.nn import functional as F
 
-HERE = short(__file__)
+HERE = short_path(__file__)
 
 
 def test_ways_add_up_to_the_gradient():

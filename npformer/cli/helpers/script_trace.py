@@ -7,9 +7,9 @@ import runpy
 import sys
 
 from ...core.errors import InputError
+from ...core.source import short_path
 from ...debug import Trace, recording, trace
 from ...debug.examples import example
-from ...debug.views.source_text import short
 from .user_file import line_of_error
 
 
@@ -47,7 +47,7 @@ def trace_script(path: str, rest: list[str], which: int) -> Trace:
         ended.append(f"the script ended itself{exit_code}")
     except Exception as error:                     # noqa: BLE001   a script may raise anything
         if "complete" not in ended:
-            raise InputError(f"{short(path)} raised an error before its backward pass was "
+            raise InputError(f"{short_path(path)} raised an error before its backward pass was "
                              f"complete.\n  {line_of_error(path, error)}\n"
                              f"  {describe_recording(watching.recorder)}") from None
     finally:
@@ -59,7 +59,7 @@ def trace_script(path: str, rest: list[str], which: int) -> Trace:
             remedy = "Choose an earlier pass with --backward."
         elif "torch" in set(sys.modules) - loaded:
             remedy = "It uses PyTorch. Write `import npformer as torch` in it for `import torch`."
-        raise InputError(f"{short(path)} has no backward pass number {which}: {end}.\n"
+        raise InputError(f"{short_path(path)} has no backward pass number {which}: {end}.\n"
                          f"  {describe_recording(watching.recorder)}\n  {remedy}")
     return watching.trace
 
@@ -81,4 +81,4 @@ def describe_recording(recorder):
 
 def at_line(line):
     """' at model.py:12', where it is known."""
-    return f" at {short(line[0])}:{line[1]}" if line else ""
+    return f" at {short_path(line[0])}:{line[1]}" if line else ""

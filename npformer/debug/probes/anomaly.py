@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ...core import anomaly
-from ...core.tape import observing, state
+from ...core.tape import add_observer, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def detect_anomaly() -> Iterator[None]:
     before = state.check
     state.check = anomaly.refuse_sent
     try:
-        with observing(anomaly.refuse_output):
+        with add_observer(anomaly.refuse_output):
             yield
     finally:
         state.check = before

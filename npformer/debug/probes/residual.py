@@ -121,7 +121,7 @@ def graph_of(loss, call):
         name = call.partition("(")[0]
         raise GraphError(f"{call}: the graph was freed by a backward pass; call {name} before "
                          "backward(), or pass retain_graph=True there")
-    return tape.behind([loss.node])
+    return tape.ancestors_of([loss.node])
 
 
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
@@ -132,7 +132,7 @@ def gradients_at(seeds, nodes, stop=False, create_graph=False):
     # (npf.debug.recording) must not see these.
     before, tape.state.observer = tape.state.observer, None
     try:
-        with tape.unwatched():
+        with tape.pause_watcher():
             for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph,
                                stop=stop):
                 pass

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Self
 
 from ...core.errors import DTypeError, complaint
-from ...core.tape import observing
+from ...core.tape import add_observer
 from ...nn import Module
 
 
@@ -25,7 +25,7 @@ class Watch:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        self.watch.enter_context(observing(self.see))
+        self.watch.enter_context(add_observer(self.see))
         return self
 
     def __exit__(self, *exc):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core import facts, writes
 from ...core.errors import InputError
-from ...core.facts import ArrayFacts, number
+from ...core.facts import ArrayFacts, format_number
 from ..traces.mistakes import mistakes_for
 from ..views import statistics
 from ..views.tables import columns
@@ -52,7 +52,7 @@ def predict(session: Session, rest: str) -> str:
     question = ask_for(target.label, float(truth), slack, TRIES)
     if value is None:
         session.question = question
-        return (f"{target.label}: what is it? Right within {number(slack, 2)}. {TRIES} tries, an "
+        return (f"{target.label}: what is it? Right within {format_number(slack, 2)}. {TRIES} tries, an "
                 "empty line gives up.")
     reply = question.judge(session, value)
     if reply is None:
@@ -64,16 +64,16 @@ def ask_for(label, truth, slack, tries):
     """The question, with so many tries left."""
     def judge(session, text):
         if not text:
-            return f"it is {label} = {number(truth, 6)}"
+            return f"it is {label} = {format_number(truth, 6)}"
         try:
             guess = float(text)
         except ValueError:
             return None                            # not an answer: perhaps another command
         off = abs(guess - truth)
         if off <= slack:
-            return f"right: {label} = {number(truth, 6)}, off by {off:.1g}"
+            return f"right: {label} = {format_number(truth, 6)}, off by {off:.1g}"
         if tries == 1:
-            return (f"no: {label} = {number(truth, 6)}, off by {off:.2g}. "
+            return (f"no: {label} = {format_number(truth, 6)}, off by {off:.2g}. "
                     "`rule` shows how it is made.")
         session.question = ask_for(label, truth, slack, tries - 1)
         left = screens.plural(tries - 1, "try" if tries == 2 else "trie")
@@ -88,8 +88,8 @@ def describe_miss(guess, truth):
         return "the sign is the other one" + ("" if alike else ", and the size differs")
     if truth and guess:
         factor = max(guess / truth, truth / guess)
-        much = (f"a factor of {number(factor, 2)}" if factor >= 2 else
-                f"{number(100 * (factor - 1), 2)} %")
+        much = (f"a factor of {format_number(factor, 2)}" if factor >= 2 else
+                f"{format_number(100 * (factor - 1), 2)} %")
         return f"too {'large' if abs(guess) > abs(truth) else 'small'}, by {much}"
     return f"off by {abs(guess - truth):.1g}"
 
@@ -122,12 +122,12 @@ def set_(session: Session, rest: str) -> str:
         # original trace, which is what is rerun: after an earlier `set`, the array that we see
         # here is the changed copy, and lies elsewhere.
         recorded = session.original[session.cursor.index].inputs[target.name]
-        changes.constants[writes.place(recorded)] = array
+        changes.constants[writes.memory_place(recorded)] = array
     elif target.role == "arrived":
         changes.upstream[target.node.number] = array
     else:
         changes.values[target.node.number] = array
-    return apply_changes(session, changes, f"{name.strip()} = {number(value)}")
+    return apply_changes(session, changes, f"{name.strip()} = {format_number(value)}")
 
 
 def array_with(target, value):
@@ -142,7 +142,7 @@ def array_with(target, value):
     array = np.array(target.array)
     # 0.5 in an array of integers would become 0 without a word.
     if array.dtype.kind != "f" and value != array.dtype.type(value):
-        raise InputError(f"set: {target.name} is {array.dtype}, so it cannot be {number(value)}")
+        raise InputError(f"set: {target.name} is {array.dtype}, so it cannot be {format_number(value)}")
     try:
         array[target.subscript()] = value
     except (IndexError, ValueError, OverflowError) as error:
@@ -271,12 +271,12 @@ def describe_differences(session: Session) -> str:
     lines = [found.message]
     losses = [trace.nodes[trace.seeds[0][0]].value for trace in (before, after)]
     if all(isinstance(v, np.ndarray) and v.size == 1 for v in losses) and losses[0] != losses[1]:
-        lines.append(f"loss {number(losses[0].item(), 6)} → {number(losses[1].item(), 6)}")
+        lines.append(f"loss {format_number(losses[0].item(), 6)} → {format_number(losses[1].item(), 6)}")
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
         texts = []
         for share, a, b in changed[:4]:
-            was, now = (number(facts.norm(leaf.gradient)) for leaf in (a, b))
+            was, now = (format_number(facts.norm(leaf.gradient)) for leaf in (a, b))
             texts.append((a.name, f"|d| {was} → {now}", f"off by {share:.2g}"))
         lines += [f"  {text}" for text in columns(texts, left=3)]
     return "\n".join(lines)

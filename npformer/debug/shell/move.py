@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
-from ...core.source import short
+from ...core.source import short_path
 from .names import node_named, read_count
 from .screens import module_frames, screen
 from .session import command
@@ -98,7 +98,7 @@ def search_from_here(session, rest, by):
         raise InputError("search for what? /softmax, /blocks.1, /model.py:46")
 
     def has_text(step):
-        line = f"{short(step.source[0])}:{step.source[1]}" if step.source else ""
+        line = f"{short_path(step.source[0])}:{step.source[1]}" if step.source else ""
         return text.lower() in f"{step.name} {step.op} {step.where} {line}".lower()
 
     if session.cursor.run(has_text, by):

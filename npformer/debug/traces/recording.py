@@ -75,7 +75,7 @@ def trace(loss: Tensor | Callable[[], Tensor], grad: Tensor | np.ndarray | None 
             raise GraphError("trace(loss): it takes a Tensor, or a function that returns one; "
                              f"got {type(loss).__name__}")
         seeds = tape.seeds_of(loss, grad, False)
-        graph = tape.behind([node for node, _ in seeds])
+        graph = tape.ancestors_of([node for node, _ in seeds])
         if any(node.freed for node in graph):
             raise GraphError("trace(loss): the graph was freed by a backward pass; call trace "
                              "before backward(), or pass retain_graph=True there")

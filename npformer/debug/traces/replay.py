@@ -68,7 +68,7 @@ def sum_contributions(node):
     """The sum of a node's contributions, added in the order in which they arrived."""
     total = node.contributions[0].array
     for contribution in node.contributions[1:]:
-        total = tape.solid(total + contribution.array)
+        total = tape.as_array(total + contribution.array)
     return total
 
 

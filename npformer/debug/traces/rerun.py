@@ -17,7 +17,7 @@ from ...core import operation, tape
 from ...core.errors import GraphError, NpformerError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
-from ...core.writes import place
+from ...core.writes import memory_place
 from ...tensors import Tensor
 from .mistakes import plant_mistake
 from .replay import RecordedFunction, check_replay
@@ -105,7 +105,7 @@ def new_argument(value, parent, before, changes):
     product). So what is compared is the parent's value, and the new one is given that dtype.
     """
     if parent is None:
-        return changes.constants.get(place(value), value)
+        return changes.constants.get(memory_place(value), value)
     new = before[parent.number].value
     if new is parent.value:
         return value
@@ -131,7 +131,7 @@ def compute_node(node, values):
     else:
         y = operation.run(node.op, node.op.compute, values, node.options)
         node.kept = tuple(None if k is None else v for k, v in zip(node.kept, values))
-    node.value = operation.as_array(y, values[0])
+    node.value = tape.as_array(y, values[0])
     node.y = None if node.y is None else node.value
 
 
@@ -142,7 +142,7 @@ def call_function(node):
     for x, parent in zip(inputs, node.parents):
         if parent is not None:
             x.track()
-    with tape.observing(lambda called, _, y: found.append((called, y))):
+    with tape.add_observer(lambda called, _, y: found.append((called, y))):
         try:
             live.function.apply(*inputs)
         except NpformerError:

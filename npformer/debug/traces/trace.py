@@ -21,7 +21,7 @@ from ...core.errors import GraphError, ValueRangeError
 from ...core.facts import ArrayFacts
 from ...core.inside import run_definition
 from ...core.step import Step
-from ...core.writes import place
+from ...core.writes import memory_place
 from ...tensors import Tensor
 from . import file, replay
 from .diff import first_difference
@@ -157,7 +157,7 @@ class Trace(Sequence):
         """
         if not isinstance(array, np.ndarray):      # facts already, or a NumPy number
             return facts.facts_of(array)
-        key = place(array)
+        key = memory_place(array)
         reference, said = self.facts.get(key, (None, None))
         if reference is None or reference() is None:
             said = facts.facts_of(array)
@@ -265,7 +265,7 @@ class Trace(Sequence):
 
 def link_recording(recorder):
     """The Trace of what a Recorder gathered: what lies behind the walk's seeds, nothing else."""
-    graph = tape.behind([node for node, _ in recorder.seeds])
+    graph = tape.ancestors_of([node for node, _ in recorder.seeds])
     copy_graph(recorder, graph)                    # what ran before anybody watched
     nodes = [recorder.nodes[node] for node in graph]
     numbers = {node: n for n, node in enumerate(graph)}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core import anomaly
 from ...core.facts import ArrayFacts, facts_of
-from ...core.source import short
+from ...core.source import short_path
 from .nodes import TracedNode
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Reason:
         if self.node is not None and self.node.line:
             file, at = self.node.line
             where = f", in {self.node.where}" if self.node.where else ""
-            lines.append(f"  at {short(file)}:{at}{where}")
+            lines.append(f"  at {short_path(file)}:{at}{where}")
         if len(self.chain) > 1:
             shown = self.chain if len(self.chain) <= 8 else [*self.chain[:4], "…", *self.chain[-3:]]
             lines.append("  " + " → ".join(shown))
@@ -145,7 +145,7 @@ def explain_nonfinite(fact, node, values, made):
         return "\n  its arguments are not in the trace"
     kind = "NaN" if np.isnan(made).any() else "infinity"
     why = anomaly.reason(node.op, fact, {**known, **node.options}, kind, made)
-    return "\n".join(["", *anomaly.facts_in_words(known), f"  {why}"])
+    return "\n".join(["", *anomaly.describe_values(known), f"  {why}"])
 
 
 def steps_towards(trace, node):

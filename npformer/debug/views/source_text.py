@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.operation import Fused
-from ...core.source import short
+from ...core.source import short_path
 
 if TYPE_CHECKING:
     from ..traces.trace import TraceStep
@@ -51,7 +51,7 @@ class Source(NamedTuple):
     @property
     def place(self) -> str:
         """'model.py:12', as short as the folder allows."""
-        return f"{short(self.file)}:{self.at}"
+        return f"{short_path(self.file)}:{self.at}"
 
 
 def lines_of_file(file: str) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import describe
-from ...core.facts import NOTHING, facts_of, number
-from ...core.writes import place
+from ...core.facts import NOTHING, facts_of, format_number
+from ...core.writes import memory_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def call(step: TraceStep) -> str:
 
 def option_text(value: Any) -> str:
     """The value of an option, floats in four digits."""
-    return number(value) if isinstance(value, float) else describe(value)
+    return format_number(value) if isinstance(value, float) else describe(value)
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────
@@ -82,8 +82,8 @@ class Row(NamedTuple):
         """The row as text, one string for each of HEADERS."""
         odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
         zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
-        return [self.role, self.name, self.shape, self.dtype, number(self.norm), number(self.min),
-                number(self.max), zeros, " ".join(odd) or self.note]
+        return [self.role, self.name, self.shape, self.dtype, format_number(self.norm), format_number(self.min),
+                format_number(self.max), zeros, " ".join(odd) or self.note]
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
@@ -98,9 +98,9 @@ def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
         if value is not None or dtype is not None:           # not an option that is None
             yield "input", name, value
     yield "output", "y", step.value
-    listed = {place(value) for value in (*step.inputs.values(), step.value)}
+    listed = {memory_place(value) for value in (*step.inputs.values(), step.value)}
     for name, value in (step.saved or {}).items():
-        if value is not None and place(value) not in listed:
+        if value is not None and memory_place(value) not in listed:
             yield "saved", name, value
     for name, value in step.gradients.items():
         yield "sent", f"d{name}", value

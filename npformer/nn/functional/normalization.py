@@ -111,20 +111,20 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
         raise ShapeError(
             "batch_norm(input, training=False): it needs running_mean and running_var.\n"
             "  Give both, or pass training=True.")
-    mean, var, weight, bias = (ops.channels(v, input) for v in given.values())
-    return ops.affine(mul(sub(input, mean), rsqrt(add(var, eps))), weight, bias)
+    mean, var, weight, bias = (ops.per_channel(v, input) for v in given.values())
+    return ops.scale_and_shift(mul(sub(input, mean), rsqrt(add(var, eps))), weight, bias)
 
 
 def move_running_statistics(x, running_mean, running_var, momentum):
     """Move the running statistics towards the batch's, in place."""
-    dims = ops.others(x)
+    dims = ops.dims_but_channel(x)
     for running, now in ((running_mean, x.mean(axis=dims)),
                          (running_var, x.var(axis=dims, ddof=1))):
         if running is not None:
             r = values(running)
             r *= 1 - momentum
             r += momentum * now
-            writes.wrote(r)
+            writes.count_write(r)
 
 
 # ── directions ────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core import writes
 from ...core.errors import ShapeError, ValueRangeError, complaint
-from ...core.operation import as_array
+from ...core.tape import as_array
 from ...ops.shape import cat, reshape
 from ...tensors import Tensor
 
@@ -44,7 +44,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, norm_type: fl
     factor = np.minimum(max_norm / (total + 1e-6), 1)
     for g in grads:
         g *= factor.astype(g.dtype)
-        writes.wrote(g)
+        writes.count_write(g)
     return Tensor.wrap(as_array(total, grads[0]))
 
 
@@ -61,7 +61,7 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limit every entry of every gradient to [−clip_value, clip_value], in place."""
     for g in gradients_of(parameters):
         np.clip(g.array, -clip_value, clip_value, out=g.array)
-        writes.wrote(g.array)
+        writes.count_write(g.array)
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
@@ -79,5 +79,5 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     for p in parameters:
         p.array[...] = vec.array[start:start + p.array.size].reshape(p.array.shape)
-        writes.wrote(p.array)
+        writes.count_write(p.array)
         start += p.array.size

@@ -60,7 +60,7 @@ def run_pass(model, inputs, loss, dtype, seed):
         if dtypes.is_float(x.dtype):
             x.requires_grad_()
     recorder = Recorder(model, tensors)
-    with default_dtype_and_seed(dtype, seed), tape.observing(recorder.note_operation):
+    with default_dtype_and_seed(dtype, seed), tape.add_observer(recorder.note_operation):
         value = loss(model, **tensors)
     if not isinstance(value, Tensor) or value.array.size != 1:
         got = getattr(value, "shape", type(value).__name__)

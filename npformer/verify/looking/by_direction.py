@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.numeric import CLOSE, EXACT, directional, stride
+from ...core.numeric import CLOSE, EXACT, directional_slope, joint_step
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-7)                   # from the largest: see slope_along
 COARSE = 10                                        # so much more noise than the first step's: no
@@ -82,9 +82,9 @@ def slope_along(subject, sent, g, v, scale, rtol=None):
     inputs = [subject.inputs[i] for i in v]
     apart, most = [], np.inf
     for h in STEPS:
-        step = stride(inputs, h)
+        step = joint_step(inputs, h)
         try:
-            slope.true, rounding, exact = directional(
+            slope.true, rounding, exact = directional_slope(
                 subject.forward, subject.inputs, v, g, step, subject.raw)
         except Exception:                          # noqa: BLE001  (a step may leave the domain;
             continue                               # then single entries will tell)

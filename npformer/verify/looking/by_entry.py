@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ...core.numeric import CLOSE, EXACT, Truth, extrapolated, one_sided, true_gradient
+from ...core.numeric import CLOSE, EXACT, Truth, extrapolate_slope, one_sided_slopes, true_gradient
 from ...core.tape import collect
 from ..findings import Comparison, Finding
 from ..naming.diagnose import diagnose
@@ -145,7 +145,7 @@ class Entries:
         for k in bad[:CLOSELY]:
             place = np.unravel_index(truth.places[k], x.shape)
             around = (self.subject.forward, self.subject.inputs, x, place, self.g)
-            look = partial(extrapolated, *around)
+            look = partial(extrapolate_slope, *around)
             wide, near = look(10 * eps), look(eps / 10)
             if truth.exact[k]:                     # the complex step needs a reason to be doubted
                 off = [abs(found - truth.gradient[k]) for found, _, _ in (wide, near)]
@@ -158,7 +158,7 @@ class Entries:
             truth.gradient[k], noise = self.closest(wide, near, look, eps)
             self.allowed[k] = self.slack + 3 * noise
             if abs(self.a[k] - truth.gradient[k]) > self.allowed[k]:
-                low, high = sorted(one_sided(*around))
+                low, high = sorted(one_sided_slopes(*around))
                 margin = 1e-4 * max(abs(low), abs(high), self.slack)
                 if high - low > 20 * margin and low - margin <= self.a[k] <= high + margin:
                     kinks.append(k)

@@ -71,7 +71,7 @@ def reduces_below(node, target):
     """Whether an operation between `node` and `target`, node among them, adds up dims of the only
     array that it takes."""
     return any(isinstance(n.op, Operation) and len(n.parents) == 1 and n.op.line_up(n, 0).reduced
-               and not n.op.line_up(n, 0).mixed for n in tape.leading_to([node], {target: None}))
+               and not n.op.line_up(n, 0).mixed for n in tape.nodes_leading_to([node], {target: None}))
 
 
 def edges(y, g, target):
@@ -84,7 +84,7 @@ def edges(y, g, target):
              for i, p in enumerate(node.parents) if p is not None and sent[i] is not None]
     if len(pairs) > MOST:
         return []
-    way = tape.leading_to([y.node], found)
+    way = tape.nodes_leading_to([y.node], found)
     return [Edge(node, i, gradient_through(node.parents[i], sent[i], target),
                  reduces_below(node.parents[i], target))
             for node, i, sent in pairs if node.parents[i] in way]

@@ -29,7 +29,7 @@ def by_rule(e):
     y, leaf = graph
     visits = list(tape.walk([(y.node, np.asarray(e.g, dtype=float))], {leaf.node: None},
                             retain_graph=True, create_graph=False))
-    way = tape.leading_to([y.node], {leaf.node: None})
+    way = tape.nodes_leading_to([y.node], {leaf.node: None})
     for step in itertools.starmap(Step, visits[:MOST]):
         for i, parent in enumerate(step.parents):
             if parent not in way or step.sent[i] is None:
