@@ -1,4 +1,5 @@
-"""Every activation and its derivative: the derivative drawn is what backward gives, held against finite differences."""
+"""Every activation and its derivative: the derivative drawn is what backward gives, held against
+finite differences."""
 
 import numpy as np
 
@@ -12,7 +13,8 @@ SHOWN = (-2.0, 0.0, 4.0)                           # three neurons' outputs, bef
 
 
 def derivative(function, points):
-    """dy/dx at each point, by backward: y[i] depends on x[i] alone, so an upstream of ones gives them all."""
+    """dy/dx at each point, by backward: y[i] depends on x[i] alone, so an upstream of ones gives
+    them all."""
     x = npf.tensor(points, requires_grad=True)
     function(x).sum().backward()
     return x.grad.numpy()
@@ -24,7 +26,7 @@ def finite_difference(function, points, h=1e-6):
     return (above - below) / (2 * h)
 
 
-points = np.linspace(-5, 7, 402)                   # so that none of them is on a kink, at −1, 0, 1 or 6
+points = np.linspace(-5, 7, 402)  # so that none of them is on a kink, at −1, 0, 1 or 6
 picture = plot.figure(12, 10)
 worst = {}
 print(f"{'':12} " + "   ".join(f"f({x:g})".rjust(8) for x in SHOWN) + "   f' from    to         error")

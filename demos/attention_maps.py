@@ -1,7 +1,10 @@
-"""Where a model looks, what each look is worth, and what reaches the end: weights, weights ⊙ gradient, and rollout.
+"""Where a model looks, what each look is worth, and what reaches the end: weights, weights ⊙
+gradient, and rollout.
 
-The task has an answer that is known: say the letter that stood three places before. So attention has to look three back,
-and it can be seen to do so: in its map, in its mean distance, and in what the loss would lose without it.
+The task has an answer that is known: say the letter that stood three places before. So attention
+has to look three back,
+and it can be seen to do so: in its map, in its mean distance, and in what the loss would lose
+without it.
 """
 
 import sys
@@ -22,7 +25,8 @@ optimizer = optim.Adam(model.parameters(), 3e-3)
 
 
 def batch(size):
-    """Letters (size, LENGTH), and for each place from BACK on the letter BACK places before: (size, LENGTH − BACK)."""
+    """Letters (size, LENGTH), and for each place from BACK on the letter BACK places before: (size,
+    LENGTH − BACK)."""
     letters = npf.randint(0, LETTERS, (size, LENGTH))
     return letters, letters[:, :-BACK]
 
@@ -51,7 +55,8 @@ print(f"before training\n{before}\n\nafter {STEPS} steps, loss {loss.item():.4f}
 
 
 def on_the_third(array):
-    """The part of |array| (..., T, S) that lies BACK places before the query, over queries that have such a place."""
+    """The part of |array| (..., T, S) that lies BACK places before the query, over queries that
+    have such a place."""
     size = np.abs(array[..., BACK:, :])
     at = np.arange(LENGTH - BACK)
     return float(size[..., at, at].sum() / size.sum())

@@ -1,8 +1,10 @@
-"""Which deep stacks learn: post-LN, pre-LN, Admin, DeepNorm, none, at depths 1 to 48, before training and in it.
+"""Which deep stacks learn: post-LN, pre-LN, Admin, DeepNorm, none, at depths 1 to 48, before
+training and in it.
 
-Three numbers before training: the gradient of each layer; how much the output moves when every matrix is changed by 1 %
-(Liu et al. 2020: this, not a vanishing gradient, is what makes post-LN hard to train); how alike the positions have
-become (their mean cosine: at 1 each position says the same, and the model can only count characters).
+Three numbers before training: the gradient of each layer; how much the output moves when every
+matrix is changed by 1 % (Liu et al. 2020: this, not a vanishing gradient, is what makes post-LN
+hard to train); how alike the positions have become (their mean cosine: at 1 each position says the
+same, and the model can only count characters).
 """
 
 import sys
@@ -42,7 +44,8 @@ def loss_of(model, x, y):
 
 
 def look(depth, arrangement):
-    """Before training: the gradient norm of each block, how far the logits move, how alike positions are."""
+    """Before training: the gradient norm of each block, how far the logits move, how alike
+    positions are."""
     model, batches = start(depth, arrangement)
     x, y = next(batches)
     states = []

@@ -1,7 +1,8 @@
-"""The first NaN of a training: not where the loss shows it, but the operation, the line and the reason that made it.
+"""The first NaN of a training: not where the loss shows it, but the operation, the line and the
+reason that made it.
 
-Three classics: a softmax written without subtracting the largest entry, a root at 0 behind a `where` (right forwards, NaN
-backwards), and an attention row that sees no key.
+Three classics: a softmax written without subtracting the largest entry, a root at 0 behind a
+`where` (right forwards, NaN backwards), and an attention row that sees no key.
 """
 
 import numpy as np
@@ -65,7 +66,7 @@ q = npf.randn(2, 3, 4, requires_grad=True)
 hidden = npf.tensor([[False, True, True], [True, True, True], [False, False, False]])
 blind = message(lambda: (q @ q.transpose(1, 2)).masked_fill(hidden, -npf.inf).softmax(-1))
 print(f"{blind}\n")
-with npf.debug.detect_anomaly():                   # the fused attention has an answer for such a row: zeros
+with npf.debug.detect_anomaly():  # the fused attention has an answer for such a row: zeros
     F.scaled_dot_product_attention(q, q, q, ~hidden).sum().backward()
 
 picture = plot.figure(8, 4)

@@ -1,6 +1,8 @@
-"""A layer with its own backward pass has a mistake in it. The model trains anyway; the debugger finds the line.
+"""A layer with its own backward pass has a mistake in it. The model trains anyway; the debugger
+finds the line.
 
-Step through it yourself: `npformer step demos/find_the_bug.py`; docs/debugger.md walks the way. `--fixed` is the right one.
+Step through it yourself: `npformer step demos/find_the_bug.py`; docs/debugger.md walks the way.
+`--fixed` is the right one.
 """
 
 import sys
@@ -87,7 +89,8 @@ class Model(nn.Module):
 
 
 def training(function):
-    """(model, a function that computes the loss of the next batch), the same for both from the first weight on."""
+    """(model, a function that computes the loss of the next batch), the same for both from the
+    first weight on."""
     npf.manual_seed(0)
     tokenizer = npf.data.CharTokenizer.of(SUMS)
     batches = npf.data.Batches(tokenizer.encode(SUMS), batch=8, context=CONTEXT)
@@ -115,7 +118,8 @@ def train(function):
 
 
 def look(function):
-    """The names of the steps whose rule is wrong, and the rule's Jacobian d(y)/d(x) at one place of the first of its steps."""
+    """The names of the steps whose rule is wrong, and the rule's Jacobian d(y)/d(x) at one place of
+    the first of its steps."""
     trace = npf.debug.trace(training(function)[1])
     first = next(step for step in trace if step.op == function.__name__)
     return [step.name for step in trace if not step.check()], first.jacobian("x", rows=(0, 0), columns=(0, 0))

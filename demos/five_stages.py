@@ -1,4 +1,5 @@
-"""One training iteration of a GPT of 12 blocks in its five stages: initialise, forward, loss, backward, update."""
+"""One training iteration of a GPT of 12 blocks in its five stages: initialise, forward, loss,
+backward, update."""
 
 import math
 import sys
@@ -34,7 +35,7 @@ for n, block in enumerate(model.h):
     sizes.append(x.norm().item())
     print(f"    h.{n:<2}        {tuple(x.shape)}   norm {sizes[-1]:.4f}")
 x = model.ln_f(x)
-logits = model.logits(x)                           # y = W·x, one number for each token that could come next
+logits = model.logits(x)  # y = W·x, one number for each token that could come next
 print(f"    layer norm  {tuple(x.shape)}   norm {x.norm().item():.4f}")
 print(f"    W·x         {tuple(logits.shape)}   norm {logits.norm().item():.4f}")
 

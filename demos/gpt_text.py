@@ -1,4 +1,5 @@
-"""A small GPT learns to write like the text that it reads, and writes on. A cache of keys and values only saves time.
+"""A small GPT learns to write like the text that it reads, and writes on. A cache of keys and
+values only saves time.
 
     python demos/gpt_text.py [FILE] [--small]
 """
@@ -24,7 +25,8 @@ V = len(tokenizer)
 
 
 def loss_by_counting(order):
-    """The held-out loss of a model that only counts which character follows which `order` characters."""
+    """The held-out loss of a model that only counts which character follows which `order`
+    characters."""
     def before_and_next(ids):
         return sum(V ** n * ids[n:len(ids) - order + n] for n in range(order)), ids[order:]
 

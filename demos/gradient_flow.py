@@ -1,7 +1,8 @@
-"""Watching a training: with the skip every layer of 12 blocks is taught; without it the first ones hear almost nothing.
+"""Watching a training: with the skip every layer of 12 blocks is taught; without it the first ones
+hear almost nothing.
 
-`gradient_flow` notes at each step, for each layer, the gradient, how far the step moved the weights, and which relu units
-are dead (0 for the whole batch).
+`gradient_flow` notes at each step, for each layer, the gradient, how far the step moved the
+weights, and which relu units are dead (0 for the whole batch).
 """
 
 import sys

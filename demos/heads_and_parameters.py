@@ -1,4 +1,5 @@
-"""4·C² + 4·C: multi-head attention has as many parameters with one head as with many. Heads share out the width."""
+"""4·C² + 4·C: multi-head attention has as many parameters with one head as with many. Heads share
+out the width."""
 
 import npformer as npf
 from npformer import nn, plot

@@ -1,7 +1,8 @@
-"""What a block does to a gradient: it is stretched by 1 + dF, whose singular values lie near 1; dF alone makes it vanish.
+"""What a block does to a gradient: it is stretched by 1 + dF, whose singular values lie near 1; dF
+alone makes it vanish.
 
-The spectrum of dy/dx with its skips and with them cut, of one block and of stacks: a stack's values are like products, so
-what is a little below 1 in one block is nothing after twelve.
+The spectrum of dy/dx with its skips and with them cut, of one block and of stacks: a stack's values
+are like products, so what is a little below 1 in one block is nothing after twelve.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""BatchNorm makes a word depend on who else is in the batch, and on the padding. LayerNorm looks at the word alone."""
+"""BatchNorm makes a word depend on who else is in the batch, and on the padding. LayerNorm looks at
+the word alone."""
 
 import numpy as np
 
@@ -10,7 +11,8 @@ SIZES = (2, 4, 8, 16, 64, 256)
 
 npf.manual_seed(0)
 rng = np.random.default_rng(0)
-scale, shift = np.exp(rng.normal(size=C)), rng.normal(size=C)      # each feature has a spread and a mean of its own
+# each feature has a spread and a mean of its own
+scale, shift = np.exp(rng.normal(size=C)), rng.normal(size=C)
 
 
 def words(*shape):
@@ -39,7 +41,8 @@ print("    batch     ", "".join(f"{size:>10}" for size in SIZES))
 for name, values in moves.items():
     print(f"    {name:10}", "".join(f"{v:10.4f}" for v in values))
 
-# 2. Sequences of unequal length: a word's value when the batch is padded with zeros to a longer and longer length.
+# 2. Sequences of unequal length: a word's value when the batch is padded with zeros to a longer and
+# longer length.
 LENGTHS, PADDED = (9, 6, 3), (9, 12, 18, 36, 72)
 sentences = [words(n) for n in LENGTHS]
 padding = {"LayerNorm": [], "BatchNorm": []}

@@ -1,4 +1,5 @@
-"""A learning rate that is too low, right, too high: on a parabola, where theory says which is which, and on a GPT."""
+"""A learning rate that is too low, right, too high: on a parabola, where theory says which is
+which, and on a GPT."""
 
 import sys
 
@@ -12,7 +13,7 @@ from npformer.nn import functional as F
 STEPS = 40 if "--small" in sys.argv else 300
 CURVATURE, START = 2.0, 3.0                        # L(w) = a/2 · w², so dL/dw = a·w
 KINDS = ("too low", "right", "too high")
-ON_PARABOLA = (0.01, 0.3, 1.05)                    # of SGD: w ← (1 − lr·a)·w, which shrinks if lr < 2/a = 1
+ON_PARABOLA = (0.01, 0.3, 1.05)  # of SGD: w ← (1 − lr·a)·w, which shrinks if lr < 2/a = 1
 ON_GPT = (1e-5, 3e-3, 3e-1)                        # of Adam
 
 
@@ -29,7 +30,8 @@ def descend(lr, steps=20):
 
 
 def train(lr):
-    """The losses of a small GPT on text, with weights and batches that are the same for every lr."""
+    """The losses of a small GPT on text, with weights and batches that are the same for every
+    lr."""
     text = data.default_text()
     tokenizer = data.CharTokenizer.of(text)
     batches = data.Batches(tokenizer.encode(text), batch=8, context=32, seed=0)

@@ -1,4 +1,5 @@
-"""y = W·x + b, as a recipe for a drink: what the layer computes, and how it finds W and b from tastings alone."""
+"""y = W·x + b, as a recipe for a drink: what the layer computes, and how it finds W and b from
+tastings alone."""
 
 import numpy as np
 
@@ -6,7 +7,8 @@ import npformer as npf
 from npformer import nn, optim, plot
 from npformer.nn import functional as F
 
-# A spoon of sugar makes it 2 sweeter, a spoon of lemon 1 sourer; even without them it is 1 sweet and 1 sour.
+# A spoon of sugar makes it 2 sweeter, a spoon of lemon 1 sourer; even without them it is 1 sweet
+# and 1 sour.
 W, b = npf.tensor([[2.0, 0.0], [0.0, 1.0]]), npf.tensor([1.0, 1.0])
 spoons = npf.tensor([3.0, 2.0])
 taste = F.linear(spoons, W, b)

@@ -1,4 +1,5 @@
-"""A causal mask lets no later position into an output, a padding mask no padding: not a little of it, none at all."""
+"""A causal mask lets no later position into an output, a padding mask no padding: not a little of
+it, none at all."""
 
 import numpy as np
 
@@ -12,7 +13,7 @@ layer = nn.TransformerEncoderLayer(C, 4, 32, dropout=0.0, batch_first=True).doub
 stack = nn.TransformerEncoder(layer, 3)
 x = npf.randn(B, T, C, dtype=npf.float64)
 causal = nn.Transformer.generate_square_subsequent_mask(T, dtype=npf.float64)
-padding = npf.arange(T) >= npf.tensor(LENGTHS)[:, None]            # (B, T), True: there is nothing here
+padding = npf.arange(T) >= npf.tensor(LENGTHS)[:, None]  # (B, T), True: there is nothing here
 
 
 def reach(**masks):
@@ -29,14 +30,16 @@ def reach(**masks):
 kinds = {"no mask": {}, "causal": dict(mask=causal, is_causal=True), "padding": dict(src_key_padding_mask=padding)}
 reaches = {name: reach(**masks) for name, masks in kinds.items()}
 later = np.triu(np.ones((T, T), bool), 1)
-padded = padding.numpy()[:, None, :] & ~padding.numpy()[:, :, None]                # (B, T, S): a real t, a padded s
+# (B, T, S): a real t, a padded s
+padded = padding.numpy()[:, None, :] & ~padding.numpy()[:, :, None]
 print("the largest |d out_t / d x_s|      later s      padded s")
 for name, found in reaches.items():
     print(f"    {name:26} {found[:, later].max():11.3g}   {found[padded].max():11.3g}")
 
 
 def change(at, **masks):
-    """The largest change of each output, (B, T), when the inputs where `at` (B, T) is True are replaced."""
+    """The largest change of each output, (B, T), when the inputs where `at` (B, T) is True are
+    replaced."""
     other = npf.where(at[..., None], 100 * npf.randn(B, T, C, dtype=npf.float64), x)
     return (stack(x, **masks) - stack(other, **masks)).abs().amax(dim=-1).detach().numpy()
 

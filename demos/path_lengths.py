@@ -1,7 +1,9 @@
-"""A residual net is an ensemble of shallow ones: of 2^24 ways through 24 branches, the gradient comes by the short ones.
+"""A residual net is an ensemble of shallow ones: of 2^24 ways through 24 branches, the gradient
+comes by the short ones.
 
-Each x + F(x) is a factor (1 + dF) of the chain rule. Multiplied out, the gradient at the start is a sum over all ways
-through the model, and `path_lengths` sorts it exactly by how many branches they lead through (Veit et al. 2016). Where the
+Each x + F(x) is a factor (1 + dF) of the chain rule. Multiplied out, the gradient at the start is a
+sum over all ways through the model, and `path_lengths` sorts it exactly by how many branches they
+lead through (Veit et al. 2016). Where the
 norm stands decides how long they are: after the sum, it shrinks what the skip carries each time.
 """
 

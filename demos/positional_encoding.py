@@ -1,4 +1,5 @@
-"""PE(pos + k) = R(k)·PE(pos): a shift is a rotation. Attention can use it only as far as W_qᵀ·W_k lets it through."""
+"""PE(pos + k) = R(k)·PE(pos): a shift is a rotation. Attention can use it only as far as W_qᵀ·W_k
+lets it through."""
 
 import sys
 
@@ -11,12 +12,14 @@ from npformer.nn import functional as F
 C, LENGTH, SHIFT = 64, 128, 3
 STEPS = 150 if "--small" in sys.argv else 600
 
-pos, w = np.arange(LENGTH), 10000 ** (-np.arange(0, C, 2) / C)     # one frequency for each pair of numbers
+# one frequency for each pair of numbers
+pos, w = np.arange(LENGTH), 10000 ** (-np.arange(0, C, 2) / C)
 PE = np.stack([np.sin(np.outer(pos, w)), np.cos(np.outer(pos, w))], axis=-1).reshape(LENGTH, C)
 
 
 def rotation(k):
-    """R(k), (C, C): it turns pair i by k·wᵢ, so (sin a, cos a) becomes (sin(a + k·wᵢ), cos(a + k·wᵢ))."""
+    """R(k), (C, C): it turns pair i by k·wᵢ, so (sin a, cos a) becomes (sin(a + k·wᵢ), cos(a +
+    k·wᵢ))."""
     R = np.zeros((C, C))
     for i, angle in enumerate(k * w):
         R[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
@@ -28,14 +31,15 @@ print(f"max |R(k)·PE(pos) − PE(pos + k)| over all {LENGTH * (LENGTH + 1) // 2
 
 
 def share(scores):
-    """How much of the scores' variance is a function of query − key alone: 1 if equal along every diagonal."""
+    """How much of the scores' variance is a function of query − key alone: 1 if equal along every
+    diagonal."""
     away = pos[:, None] - pos
     means = {k: scores[away == k].mean() for k in np.unique(away)}
     return 1 - np.var(scores - np.vectorize(means.get)(away)) / np.var(scores)
 
 
-# With x + PE as input, the part of a score that knows places alone is PE(t)ᵀ·M·PE(s), M = W_qᵀ·W_k. With M = 1 it is
-# Σᵢ cos((t − s)·wᵢ), a function of t − s. A random M mixes the frequencies.
+# With x + PE as input, the part of a score that knows places alone is PE(t)ᵀ·M·PE(s), M = W_qᵀ·W_k.
+# With M = 1 it is Σᵢ cos((t − s)·wᵢ), a function of t − s. A random M mixes the frequencies.
 npf.manual_seed(0)
 W_q, W_k = (npf.randn(C, C, dtype=npf.float64).div(C ** 0.5).requires_grad_() for _ in range(2))
 P = npf.tensor(PE)
@@ -51,7 +55,8 @@ maps = {"M = 1": PE @ PE.T / C ** 0.5,
         USEFUL: PE @ rotation(-SHIFT).T @ PE.T / C ** 0.5,            # PE(t − SHIFT)ᵀ·PE(s)
         "M random": scores_of(W_q, W_k).detach().numpy()}
 
-# Can training bring it back? Query t shall look at key t − SHIFT. Only queries of the first half are trained on.
+# Can training bring it back? Query t shall look at key t − SHIFT. Only queries of the first half
+# are trained on.
 half = npf.arange(SHIFT, LENGTH // 2)
 optimizer = optim.Adam([W_q, W_k], lr=1e-2)
 for _ in range(STEPS):

@@ -1,7 +1,8 @@
-"""A post-LN layer of width 2 turns every input into (1, −1) or (−1, 1) and sends no gradient; norm_first=True cures it.
+"""A post-LN layer of width 2 turns every input into (1, −1) or (−1, 1) and sends no gradient;
+norm_first=True cures it.
 
-LayerNorm takes two directions out of C: the mean, and the length. With C = 2 nothing is left but a sign:
-dx = r·(d − mean d − x̂·mean(d·x̂)) = 0, since (1, 1) and x̂ = ±(1, −1) span the plane.
+LayerNorm takes two directions out of C: the mean, and the length. With C = 2 nothing is left but a
+sign: dx = r·(d − mean d − x̂·mean(d·x̂)) = 0, since (1, 1) and x̂ = ±(1, −1) span the plane.
 """
 
 import numpy as np
@@ -22,7 +23,8 @@ def layer(width, norm_first):
 
 
 def measured(width, norm_first):
-    """(outputs, the share of the inputs' variance that a linear map finds in them, |dL/dx| per entry)."""
+    """(outputs, the share of the inputs' variance that a linear map finds in them, |dL/dx| per
+    entry)."""
     npf.manual_seed(1)
     x = npf.randn(32, 8, width, dtype=npf.float64, requires_grad=True)
     y = layer(width, norm_first)(x)

@@ -1,4 +1,5 @@
-"""Four blocks in a row, A, B, C, D, and a way round B and C: dL/dX_A = dL/dX_D · (1 + dC/dB · dB/dX_A)."""
+"""Four blocks in a row, A, B, C, D, and a way round B and C: dL/dX_A = dL/dX_D · (1 + dC/dB ·
+dB/dX_A)."""
 
 import numpy as np
 
@@ -19,7 +20,7 @@ for t in (X_Aout, X_Din):
     t.retain_grad()
 L = F.tanh(D(X_Din)).square().sum()
 
-record, = npf.debug.residuals(L)                   # the one addition x + F(x) in this graph, found in it
+record, = npf.debug.residuals(L)  # the one addition x + F(x) in this graph, found in it
 L.backward()
 
 

@@ -1,4 +1,5 @@
-"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, and what depth does without the skip."""
+"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, and what depth does
+without the skip."""
 
 import npformer as npf
 from npformer import nn

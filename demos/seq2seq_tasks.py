@@ -1,4 +1,5 @@
-"""One encoder-decoder learns to copy, to reverse and to add, from examples alone. Its attention shows how it does it."""
+"""One encoder-decoder learns to copy, to reverse and to add, from examples alone. Its attention
+shows how it does it."""
 
 import sys
 
@@ -29,13 +30,15 @@ def reversing(rng):
 
 
 def adding(rng):
-    """Every sum of two numbers of two digits, in random order; a + b beside b + a, so that both are held out or none."""
+    """Every sum of two numbers of two digits, in random order; a + b beside b + a, so that both are
+    held out or none."""
     pairs = rng.permutation([(a, b) for a in range(10, 100) for b in range(a + 1, 100)]).tolist()
     sums = [both for a, b in pairs for both in ((a, b), (b, a))] + [(a, a) for a in range(10, 100)]
     return [(f"{a}+{b}", str(a + b)) for a, b in sums]
 
 
-TASKS = {"copy": (copying, 800), "reverse": (reversing, 1300), "add": (adding, 1600)}      # and training steps
+# and training steps
+TASKS = {"copy": (copying, 800), "reverse": (reversing, 1300), "add": (adding, 1600)}
 
 
 def numbers(words):
@@ -63,17 +66,20 @@ def exact(model, examples):
 
 
 def learn(task):
-    """Train on the task. Returns the model, what was held out, and (step, share exact on it) now and then."""
+    """Train on the task. Returns the model, what was held out, and (step, share exact on it) now
+    and then."""
     make, steps = TASKS[task]
     steps = 400 if SMALL else steps
     rng = np.random.default_rng(0)
-    examples = list(dict.fromkeys(map(tuple, make(rng))))                # each once: what is held out is never seen
+    # each once: what is held out is never seen
+    examples = list(dict.fromkeys(map(tuple, make(rng))))
     held = min(1000, len(examples) // 8)
     test, train = examples[:held], examples[held:]
     npf.manual_seed(0)
     model = make_model(len(SYMBOLS), len(SYMBOLS), **MODEL, dropout=0.0)
     optimizer = optim.Adam(model.parameters(), lr=2e-3, betas=(0.9, 0.98), eps=1e-9)
-    schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 5, steps)       # to 0 in the end: no last-minute slips
+    # to 0 in the end: no last-minute slips
+    schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 5, steps)
     smoothed = LabelSmoothing(len(SYMBOLS), PAD, smoothing=0.1)
     curve = []
     for step in range(1, steps + 1):

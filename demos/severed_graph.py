@@ -1,4 +1,5 @@
-"""Delete the line `x = x + output` after attention, and no gradient reaches attention any more: it never learns."""
+"""Delete the line `x = x + output` after attention, and no gradient reaches attention any more: it
+never learns."""
 
 import npformer as npf
 from npformer import plot

@@ -27,7 +27,8 @@ for step in npf.backprop(loss_of(W, b)):
         print(f"    sends d{name}, shape {d.shape}, norm {np.linalg.norm(d):.4f}")
         by_hand[step.op, name] = d
 
-# The same on paper: p = softmax(x·Wᵀ + b); dlogits = (p − one-hot)/3; dW = dlogitsᵀ·x; db = Σ dlogits.
+# The same on paper: p = softmax(x·Wᵀ + b); dlogits = (p − one-hot)/3; dW = dlogitsᵀ·x; db = Σ
+# dlogits.
 p = np.exp(x.numpy() @ W.detach().numpy().T)
 p /= p.sum(axis=1, keepdims=True)
 dlogits = (p - np.eye(5)[target.numpy()]) / 3

@@ -1,4 +1,5 @@
-"""A Vision Transformer reads scanned digits, and shows where it looked and which of those looks spoke for its answer.
+"""A Vision Transformer reads scanned digits, and shows where it looked and which of those looks
+spoke for its answer.
 
 Needs scikit-learn, for its 1,797 real images of 8 x 8 pixels: pip install 'npformer[demos]'
 """
@@ -19,7 +20,8 @@ EPOCHS, TO_REACH = (10, 0.75) if SMALL else (60, 0.97)
 
 
 def shifted(images, rng):
-    """Images moved by up to one pixel, more than half of them, so that the model learns shapes and not places."""
+    """Images moved by up to one pixel, more than half of them, so that the model learns shapes and
+    not places."""
     moves = rng.integers(-1, 2, (len(images), 2)) * (rng.random((len(images), 1)) < 0.6)
     return np.stack([np.roll(image, move, (0, 1)) for image, move in zip(images, moves)])
 
@@ -67,7 +69,8 @@ for epoch in range(1, EPOCHS + 1):
 
 
 def looked_at(images):
-    """What the model answers, what its class token attends to in the last block, and each patch's relevance for the
+    """What the model answers, what its class token attends to in the last block, and each patch's
+    relevance for the
     answer.   images (B, 8, 8) -> (B,), (B, 16), (B, 16)"""
     logits = model(batch(images), register_hook=True)
     logits.amax(dim=-1).sum().backward()           # each image's answer is differentiated
@@ -98,7 +101,8 @@ for column, i in enumerate(shown):
     for axes, values in ((grid[1, column], attended[i]), (grid[2, column], relevant[i])):
         map_of = axes.imshow(values.reshape(4, 4) / values.max(), cmap="cividis", vmin=0, vmax=1,
                              extent=(-0.5, 7.5, 7.5, -0.5))
-        axes.contour(test_x[i], levels=[test_x[i].max() / 2], colors="white", linewidths=1)      # where the digit is
+        # where the digit is
+        axes.contour(test_x[i], levels=[test_x[i].max() / 2], colors="white", linewidths=1)
     for axes in grid[:, column]:
         axes.set(xticks=[], yticks=[])
 picture.colorbar(map_of, ax=grid[1:, :], label="share of the largest patch", fraction=0.02)

@@ -1,8 +1,11 @@
-"""Why several heads: one head gives one average of what it looks at; two places at once need two to be kept apart.
+"""Why several heads: one head gives one average of what it looks at; two places at once need two to
+be kept apart.
 
-Keys are places and values are tokens, so a head averages tokens with weights that do not depend on them. With ½ and ½
-swapping the two tokens changes nothing: both are named right in 1/6 + 5/6·½ = 58 % at best. With other weights one
-token drowns out the other, and no linear layer above can name the fainter one every time; a guess is right in 17 %.
+Keys are places and values are tokens, so a head averages tokens with weights that do not depend on
+them. With ½ and ½
+swapping the two tokens changes nothing: both are named right in 1/6 + 5/6·½ = 58 % at best. With
+other weights one token drowns out the other, and no linear layer above can name the fainter one
+every time; a guess is right in 17 %.
 """
 
 import sys
@@ -17,7 +20,8 @@ STARTS, STEPS = (3, 250) if "--small" in sys.argv else (5, 500)
 
 
 class Recall(nn.Module):
-    """Say which token stands at place FIRST and which at SECOND, from one look of attention: (B, T) -> (B, 2, V)."""
+    """Say which token stands at place FIRST and which at SECOND, from one look of attention: (B, T)
+    -> (B, 2, V)."""
 
     def __init__(self, heads):
         super().__init__()
@@ -40,7 +44,8 @@ def drawn(count):
 
 
 def learn(heads, seed):
-    """(share of new sequences in which both tokens are right, losses, where each head looks (H, T))."""
+    """(share of new sequences in which both tokens are right, losses, where each head looks (H,
+    T))."""
     npf.manual_seed(seed)
     model = Recall(heads)
     optimizer = optim.Adam(model.parameters(), lr=5e-3)

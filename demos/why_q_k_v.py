@@ -1,7 +1,9 @@
-"""Why Q, K and V are three: what I look for is not what I am. With Q = K the scores are symmetric: s(t, s) = s(s, t).
+"""Why Q, K and V are three: what I look for is not what I am. With Q = K the scores are symmetric:
+s(t, s) = s(s, t).
 
-Places stand in rings of three; 0 must look at 2, 1 at 0, 2 at 1. That asks for s(0, 2) > s(0, 1), s(1, 0) > s(1, 2) and
-s(2, 1) > s(2, 0). Symmetric scores would be larger than themselves, so in each ring at least one place must go wrong.
+Places stand in rings of three; 0 must look at 2, 1 at 0, 2 at 1. That asks for s(0, 2) > s(0, 1),
+s(1, 0) > s(1, 2) and s(2, 1) > s(2, 0). Symmetric scores would be larger than themselves, so in
+each ring at least one place must go wrong.
 """
 
 import sys
@@ -19,7 +21,8 @@ FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "q
 
 
 class Previous(nn.Module):
-    """Say which token stands before each place in its ring, from one look of attention: (B, T) -> (B, T, V)."""
+    """Say which token stands before each place in its ring, from one look of attention: (B, T) ->
+    (B, T, V)."""
 
     def __init__(self, use):
         super().__init__()

@@ -1,6 +1,8 @@
-"""Why residuals: with the skip six blocks learn. Without it all positions become alike, and there is nothing to learn.
+"""Why residuals: with the skip six blocks learn. Without it all positions become alike, and there
+is nothing to learn.
 
-The gradient does not even begin small (norms rescale it). What is lost first is what the positions had to say.
+The gradient does not even begin small (norms rescale it). What is lost first is what the positions
+had to say.
 """
 
 import sys

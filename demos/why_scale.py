@@ -1,4 +1,5 @@
-"""Why divide by √d_k: q·k has variance d_k. Unscaled, wide heads saturate the softmax, and its gradient vanishes."""
+"""Why divide by √d_k: q·k has variance d_k. Unscaled, wide heads saturate the softmax, and its
+gradient vanishes."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""Write docs/operations.md, the page of all operations, from the registry. Run: python docs/operations.py"""
+"""Write docs/operations.md, the page of all operations, from the registry. Run: python
+docs/operations.py"""
 
 from importlib import import_module
 from pathlib import Path

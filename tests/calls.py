@@ -1,8 +1,9 @@
-"""One call of each public function, on one set of tensors: for tests that hold for them all (a second backend, say).
+"""One call of each public function, on one set of tensors: for tests that hold for them all (a
+second backend, say).
 
-`t` has: x, p > 0, y of shape (3, 4); q (4, 5); v (4,); a, b of shape (2, 3, 4); img (2, 3, 5, 6), floating and leaves;
-m a mask and i integers in [0, 3), both (3, 4); k integers (5,) with repeats; c class indices (3,). A test says which
-functions have no call yet.
+`t` has: x, p > 0, y of shape (3, 4); q (4, 5); v (4,); a, b of shape (2, 3, 4); img (2, 3, 5, 6),
+floating and leaves; m a mask and i integers in [0, 3), both (3, 4); k integers (5,) with repeats; c
+class indices (3,). A test says which functions have no call yet.
 """
 
 import numpy as np
@@ -12,7 +13,8 @@ import npformer.nn.functional as F
 
 
 class Tensors:
-    """The operands, made by `tensor` (from a NumPy array to a Tensor); floating ones need a gradient."""
+    """The operands, made by `tensor` (from a NumPy array to a Tensor); floating ones need a
+    gradient."""
 
     def __init__(self, tensor):
         rng = np.random.default_rng(3)

@@ -1,4 +1,5 @@
-"""The encoder-decoder and the Vision Transformer in PyTorch, as brief as can be: what ours are held to."""
+"""The encoder-decoder and the Vision Transformer in PyTorch, as brief as can be: what ours are held
+to."""
 
 import math
 
@@ -116,7 +117,7 @@ class Seq2Seq(nn.Module):
         return self.decoder(self.tgt_embed(tgt), tgt_mask, memory, src_mask)
 
 
-# ── the Vision Transformer ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the Vision Transformer ────────────────────────────────────────────────────────────────────────
 
 
 class ViTAttention(nn.Module):

@@ -1,4 +1,5 @@
-"""Every model with a residual stream: how to build it small in float64, its loss, its branches, and how many there are."""
+"""Every model with a residual stream: how to build it small in float64, its loss, its branches, and
+how many there are."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from npformer.nn import functional as F
 
 @dataclass
 class Case:
-    """loss: a function without arguments. first: the module whose input is the start of the stream, or source: whose output
-    is. branches: modules whose outputs are what the skip is added to, in their order."""
+    """loss: a function without arguments. first: the module whose input is the start of the stream,
+    or source: whose output is. branches: modules whose outputs are what the skip is added to, in
+    their order."""
 
     model: Any
     loss: Any

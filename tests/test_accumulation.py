@@ -10,7 +10,7 @@ from npformer.core.samples import draw
 
 EVERY_OPERATION = pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=lambda op: op.name)
 
-# ── accumulation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── accumulation ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_gradients_add_up_at_fan_out():
@@ -29,14 +29,15 @@ def no_two_share(named):
 
 @EVERY_OPERATION
 def test_gradients_alias_nothing_and_change_nothing(op):
-    """Every .grad is an array of its own: not the upstream, not data, not another's. And nothing was written into."""
+    """Every .grad is an array of its own: not the upstream, not data, not another's. And nothing
+    was written into."""
     for k in range(len(op.examples)):
         args, options = draw(op.examples[k], np.random.default_rng(k))
         xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float64 and op.differentiable(i) else a
               for i, a in enumerate(args)]
         leaves = [(op.name_of(i), x) for i, x in enumerate(xs) if isinstance(x, npf.Tensor)]
         y = op(*xs, **options)
-        middle = y * 1.0                           # passes its gradient on, and keeps one of its own
+        middle = y * 1.0  # passes its gradient on, and keeps one of its own
         middle.retain_grad(), y.retain_grad()
         upstream = np.random.default_rng(k).standard_normal(y.shape)
         before = [x.array.copy() for _, x in leaves] + [upstream.copy(), y.array.copy()]
@@ -73,7 +74,7 @@ def test_a_condition_without_dims_chooses_one_side(condition, turned):
         npf.where(True, a, b)
 
 
-# ── dtypes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dtypes ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

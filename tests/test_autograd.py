@@ -1,4 +1,5 @@
-"""grad, jacobian, hessian, the recording switches and users' own Functions, held against PyTorch."""
+"""grad, jacobian, hessian, the recording switches and users' own Functions, held against
+PyTorch."""
 
 import threading
 
@@ -22,7 +23,7 @@ def same(ours, theirs, rtol=1e-10):
     np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=rtol, atol=1e-12)
 
 
-# ── grad ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── grad ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_grad_touches_no_leaf_and_agrees_with_pytorch():
@@ -76,7 +77,8 @@ def test_only_what_lies_on_the_way_is_walked():
 
 
 def written_out(x, shape, weight, bias):
-    """Layer norm in single operations: the third derivative of PyTorch's own layer_norm is not that of its formula."""
+    """Layer norm in single operations: the third derivative of PyTorch's own layer_norm is not that
+    of its formula."""
     centred = x - x.mean(-1, keepdim=True)
     return centred / ((centred * centred).mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 
@@ -89,7 +91,8 @@ def attention_of(m, x):
     q, k, v = x[None, None], 1.3 * x[None, None], x[None, None] ** 2
     if m is F:
         return m.scaled_dot_product_attention(q, k, v)
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):     # the others have no second derivative
+    # the others have no second derivative
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         return m.scaled_dot_product_attention(q, k, v)
 
 
@@ -149,7 +152,7 @@ def test_create_graph_needs_recording():
         npf.autograd.grad(y, x, create_graph=True)
 
 
-# ── jacobian and hessian ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── jacobian and hessian ──────────────────────────────────────────────────────────────────────────
 
 
 def test_jacobian_agrees_with_pytorch():
@@ -182,7 +185,7 @@ def test_hessian_agrees_with_pytorch():
         npf.autograd.hessian(lambda a: a * a, x)
 
 
-# ── recording on and off ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── recording on and off ──────────────────────────────────────────────────────────────────────────
 
 
 def test_switches_nest_and_are_decorators():
@@ -221,7 +224,7 @@ def test_grad_mode_is_per_thread():
     assert seen == [True]
 
 
-# ── Function ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Function ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def make_functions(module):

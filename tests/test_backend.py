@@ -1,7 +1,8 @@
-"""CuPy's arrays under everything: the registry, the functions, the layers and a training run give NumPy's numbers.
+"""CuPy's arrays under everything: the registry, the functions, the layers and a training run give
+NumPy's numbers.
 
-Without a GPU a stand-in plays CuPy (tests/cupy_standin): it refuses what CuPy refuses. With NPFORMER_TEST_GPU=1 the
-same tests run on CuPy itself.
+Without a GPU a stand-in plays CuPy (tests/cupy_standin): it refuses what CuPy refuses. With
+NPFORMER_TEST_GPU=1 the same tests run on CuPy itself.
 """
 
 import copy
@@ -32,7 +33,8 @@ def moved(value, cupy):
 
 
 def flat(value):
-    """The arrays in a result: of Tensors, arrays, and tuples, lists and dicts of them; other things as they are."""
+    """The arrays in a result: of Tensors, arrays, and tuples, lists and dicts of them; other things
+    as they are."""
     if isinstance(value, (tuple, list)):
         return [a for v in value for a in flat(v)]
     if isinstance(value, dict):
@@ -54,11 +56,12 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
         np.testing.assert_allclose(found.get(), expected, rtol=rtol, atol=rtol * scale, err_msg=what)
 
 
-# ── every operation ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── every operation ───────────────────────────────────────────────────────────────────────────────
 
 
 def everything(op, args, options, upstream, us):
-    """The value, the gradients, and the gradients of Σ u·gradient: so every rule and every definition has run."""
+    """The value, the gradients, and the gradients of Σ u·gradient: so every rule and every
+    definition has run."""
     which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype") and a.dtype.kind == "f"]
     xs = [npf.Tensor.wrap(a).requires_grad_() if i in which else a for i, a in enumerate(args)]
     inputs = [xs[i] for i in which]
@@ -95,7 +98,7 @@ def test_registry_in_float32(cupy, op, k):
     assert y.dtype == op(*args, **options).dtype and devices.device_of(y) == "cuda"
 
 
-# ── functions and layers ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── functions and layers ──────────────────────────────────────────────────────────────────────────
 
 
 def value_and_gradients(call, tensor):
@@ -153,11 +156,12 @@ def x_like(on_cpu):
     return npf.zeros(1, device="cpu" if on_cpu else "cuda")
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def steps_of_training(device, optimizer, count=6):
-    """The losses and the weights of a TinyTransformer that is trained for a few steps on `device`."""
+    """The losses and the weights of a TinyTransformer that is trained for a few steps on
+    `device`."""
     npf.manual_seed(0)
     model = TinyTransformer(11, 8, 12, 2, 16, 2).double().to(device)
     opt = optimizer(model.parameters())

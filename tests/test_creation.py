@@ -1,4 +1,5 @@
-"""Tensors out of data and out of nothing: dtypes, devices, sharing, random numbers, and the words for bad input."""
+"""Tensors out of data and out of nothing: dtypes, devices, sharing, random numbers, and the words
+for bad input."""
 
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from against_torch import agree, torch
 
 import npformer as npf
 
-# ── from data ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── from data ─────────────────────────────────────────────────────────────────────────────────────
 
 DATA = [
     1, 2.5, True, [1, 2], [1.0, 2], [1, 2.5], [True, False], [], [[1, 2], [3, 4]], [[]], (1, 2),
@@ -94,7 +95,7 @@ def test_other_bad_input():
         npf.rand(3, dtype=npf.int64)
 
 
-# ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── constants ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("program", [
@@ -135,7 +136,7 @@ def test_requires_grad_makes_leaves():
         npf.arange(3, requires_grad=True)
 
 
-# ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── random ────────────────────────────────────────────────────────────────────────────────────────
 
 DRAWS = [
     lambda g: npf.rand(50, generator=g), lambda g: npf.randn(5, 10, generator=g),
@@ -203,7 +204,7 @@ def test_bad_draws(call, words):
     assert str(caught.value).startswith(words)
 
 
-# ── the package ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the package ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_examples_in_the_docstring_run():

@@ -1,4 +1,5 @@
-"""Every array function, method and argument that npformer uses exists in CuPy too (tests/cupy_api.txt).
+"""Every array function, method and argument that npformer uses exists in CuPy too
+(tests/cupy_api.txt).
 
 The stand-in shows it for what the tests run; this reads the source, so it holds for every line.
 """
@@ -46,7 +47,8 @@ NO_ARRAY_FUNCTION = {
 
 
 def listed(table, path, inside):
-    """Whether a table of excuses has the place: its folder, its file, or a function or class around it."""
+    """Whether a table of excuses has the place: its folder, its file, or a function or class around
+    it."""
     name = str(path.relative_to(HOME))
     return any(key in (name, name.partition("/")[0], *(f"{name}:{part}" for part in inside)) for key in table)
 
@@ -77,7 +79,8 @@ def numpys(node):
 
 
 def keywords_fit(signature, call):
-    """Whether a signature takes the call's keywords. `like` is NumPy's own: it chooses the module, and stays there."""
+    """Whether a signature takes the call's keywords. `like` is NumPy's own: it chooses the module,
+    and stays there."""
     names = {p.name for p in signature.parameters.values()}
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
     return anything or all(k.arg is None or k.arg in names or k.arg == "like" for k in call.keywords)
@@ -125,7 +128,8 @@ def test_every_method_of_arrays_is_cupys_too():
 @pytest.mark.parametrize("method", ["astype", "sum", "mean", "max", "min", "any", "all", "argmax", "argmin", "cumsum",
                                     "squeeze", "transpose", "clip", "std", "var", "prod"])
 def test_every_argument_of_array_methods_is_cupys_too(method):
-    """Where the call has arguments that only arrays know (axis, keepdims, dtype, where ...), they must be CuPy's."""
+    """Where the call has arguments that only arrays know (axis, keepdims, dtype, where ...), they
+    must be CuPy's."""
     signature = API[f"cupy.ndarray.{method}"].signature
     for path, node, _ in PLACES:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
@@ -150,7 +154,8 @@ MAKERS = {"asarray", "array", "ascontiguousarray", "zeros", "ones", "empty", "fu
 
 
 def test_nothing_lands_on_the_cpu_by_accident():
-    """np.array, np.zeros and their kin follow an array that is there (like=), or stand where the CPU is meant."""
+    """np.array, np.zeros and their kin follow an array that is there (like=), or stand where the
+    CPU is meant."""
     for path, node, inside in PLACES:
         name = numpys(node.func) if isinstance(node, ast.Call) else None
         if name in MAKERS and not any(k.arg == "like" for k in node.keywords) and not is_sample(path, inside):
@@ -178,7 +183,7 @@ def test_the_list_is_what_cupy_says():
     assert "cupy.errstate" not in API and "cupy.ndarray.argmax" in API and len(API) > 600
 
 
-# ── CuPy's manners, on the stand-in and on CuPy alike ────────────────────────────────────────────────────────────────
+# ── CuPy's manners, on the stand-in and on CuPy alike ─────────────────────────────────────────────
 
 
 def test_manners(cupy):
@@ -198,6 +203,7 @@ def test_manners(cupy):
     assert np.exp(x).__class__ is np.zeros_like(x).__class__ is np.arange(3, like=x).__class__ is type(x)
     assert (x * 2.0).dtype == (np.float64(2) + x).dtype == np.float64 and (x.astype("f4") * 2.5).dtype == np.float32
     cupy.add.at(x, (cupy.array([0, 0]), cupy.array([1, 1])), 1.0)
-    assert x.get()[0, 1] == 3.0 and float(x[cupy.array([5])][0, 0]) == 3.0     # an index that wraps around
+    # an index that wraps around
+    assert x.get()[0, 1] == 3.0 and float(x[cupy.array([5])][0, 0]) == 3.0
     assert x[:1].base is x and x.T.base is x and x.copy().base is None and weakref.ref(x)() is x
     assert bool(x[0, 0] == 0) and (x == None).any().item() is False            # noqa: E711

@@ -20,7 +20,7 @@ def test_default_text_is_real_english_and_the_same_each_time():
     assert digest(text) == digest(default_text())
 
 
-# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_read_text_takes_utf8_with_and_without_a_byte_order_mark(tmp_path):
@@ -59,7 +59,7 @@ def test_read_text_says_missing_folder_and_unreadable(tmp_path):
             read_text(path)
 
 
-# ── characters ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── characters ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_tokenizer_goes_there_and_back_and_through_json():
@@ -82,7 +82,7 @@ def test_tokenizer_names_the_unknown_character():
         CharTokenizer("aba")
 
 
-# ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── batches ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_split_loses_nothing():

@@ -1,4 +1,5 @@
-"""Asking for the GPU: it works, or fails at once and says why; CPU users notice nothing; the kinds do not mix."""
+"""Asking for the GPU: it works, or fails at once and says why; CPU users notice nothing; the kinds
+do not mix."""
 
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from npformer import nn
 from npformer.core import devices
 from npformer.core.errors import DeviceError
 
-# ── asking in vain ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── asking in vain ────────────────────────────────────────────────────────────────────────────────
 
 
 def fake(count):
@@ -62,7 +63,8 @@ def test_unknown_devices(name):
 
 
 def python(script, **environment):
-    """Run a script in an interpreter of its own, where cupy cannot be imported unless it is given."""
+    """Run a script in an interpreter of its own, where cupy cannot be imported unless it is
+    given."""
     import os
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           env={**os.environ, **environment})
@@ -102,7 +104,7 @@ def test_without_asking_nothing_imports_cupy(tmp_path):
     assert done.stdout.strip() == "fine", done.stderr
 
 
-# ── going there and back ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── going there and back ──────────────────────────────────────────────────────────────────────────
 
 
 def test_moving(cupy):
@@ -203,7 +205,7 @@ def test_state_moves_with_the_module(cupy):
     assert {p.device.type for p in model.cpu().parameters()} == {"cpu"}
 
 
-# ── the kinds do not mix ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── the kinds do not mix ──────────────────────────────────────────────────────────────────────────
 
 
 MIXTURES = {
@@ -230,7 +232,8 @@ MIXTURES = {
 @pytest.mark.parametrize("graph", [False, True], ids=["plain", "recorded"])
 def test_mixing_both_kinds_names_both(cupy, name, graph):
     c, g = npf.ones(3, 3), npf.ones(3, 3, device="cuda")
-    if graph and name not in ("in place", "assignment"):           # those are refused in a graph whatever they mix
+    # those are refused in a graph whatever they mix
+    if graph and name not in ("in place", "assignment"):
         c, g = c.requires_grad_() * 1, g.requires_grad_() * 1
     with pytest.raises(DeviceError) as caught:
         MIXTURES[name](c, g)

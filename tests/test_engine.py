@@ -1,4 +1,5 @@
-"""What the engine promises, whatever runs on it: deep chains, memory, and the one walk, step by step."""
+"""What the engine promises, whatever runs on it: deep chains, memory, and the one walk, step by
+step."""
 
 import gc
 import threading
@@ -27,11 +28,12 @@ def alive():
     return sum(1 for thing in gc.get_objects() if type(thing) is tape.Node)
 
 
-# ── deep chains ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── deep chains ───────────────────────────────────────────────────────────────────────────────────
 
 
 def in_small_thread(work):
-    """Run `work` where a recursion of any depth would overflow the stack. Returns what it returns."""
+    """Run `work` where a recursion of any depth would overflow the stack. Returns what it
+    returns."""
     found, before = [], threading.stack_size(256 * 1024)
     try:
         thread = threading.Thread(target=lambda: found.append(work()))
@@ -87,7 +89,7 @@ def test_chain_under_create_graph():
     assert h.item() == pytest.approx(1.00001 ** 3000)
 
 
-# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── memory ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_graph_is_freed_by_reference_count_alone(no_gc):
@@ -112,7 +114,8 @@ def test_backward_lets_go_of_the_graph(no_gc):
     loss = (y * y).sum()
     del y
     loss.backward()
-    assert [a() for a in arrays] == [None] * 3     # though the loss, and the bare nodes behind it, are still held
+    # though the loss, and the bare nodes behind it, are still held
+    assert [a() for a in arrays] == [None] * 3
     del loss
     assert alive() == before + len(inputs)
 
@@ -137,7 +140,7 @@ def test_result_without_grad_holds_no_graph(no_gc):
     assert alive() == before + len(inputs)
 
 
-# ── one walk, step by step ───────────────────────────────────────────────────────────────────────────────────────────
+# ── one walk, step by step ────────────────────────────────────────────────────────────────────────
 
 
 def test_second_backward_says_what_to_do():
@@ -205,7 +208,8 @@ def test_steps_of_an_attention_net():
     assert norm.formula.startswith("y = x̂·weight + bias") and norm.options == {"eps": 1e-5}
     assert set(norm.saved) == {"xhat", "r", "weight", "bias"} and norm.source[0].endswith("nets.py")
     assert list(norm.gradients) == ["x", "weight", "bias"] == list(norm.inputs)
-    assert set(add.gradients) == {"a", "b"} and add.inputs == {"a": None, "b": None}    # add reads no values
+    # add reads no values
+    assert set(add.gradients) == {"a", "b"} and add.inputs == {"a": None, "b": None}
     np.testing.assert_array_equal(add.upstream, norm.gradients["x"])
     np.testing.assert_array_equal(attention.upstream, add.gradients["b"])
     assert set(attention.gradients) == {"q", "k", "v"} and attention.saved["a"].shape == (2, 5, 5)

@@ -1,4 +1,5 @@
-"""The house: imports go down only, files and functions stay small, and importing npformer loads little."""
+"""The house: imports go down only, files and functions stay small, and importing npformer loads
+little."""
 
 import ast
 import pathlib
@@ -16,7 +17,8 @@ FILES = sorted(HOME.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOME)))
 
-# From the ground up. A name is a module, or a package with all that is in it; the longest name that fits counts.
+# From the ground up. A name is a module, or a package with all that is in it; the longest name that
+# fits counts.
 FLOORS = (
     "core.errors", "core.dtypes core.devices core.writes core.random_numbers core.threads core.source core.samples",
     "core.facts core.numeric core.dims", "core.tape", "core.anomaly core.operation", "core.inside", "core.step core",
@@ -47,13 +49,15 @@ def floor(name):
 
 
 def for_type_checkers(tree):
-    """The nodes under `if TYPE_CHECKING`: no import there ever runs, so none can bind a lower floor to a higher one."""
+    """The nodes under `if TYPE_CHECKING`: no import there ever runs, so none can bind a lower floor
+    to a higher one."""
     blocks = (n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     return {id(n) for block in blocks for statement in block.body for n in ast.walk(statement)}
 
 
 def imports(path):
-    """(line, module, whether it runs when the file is loaded) for each import of a part of npformer that can run."""
+    """(line, module, whether it runs when the file is loaded) for each import of a part of npformer
+    that can run."""
     here = module_name(path).split(".") if module_name(path) else []
     package = here if path.name == "__init__.py" else here[:-1]
     tree = TREES[path]
@@ -75,14 +79,15 @@ def imports(path):
             yield node.lineno, name, id(node) not in inside
 
 
-# ── floors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── floors ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @every_file
 def test_imports_go_down(path):
     name = module_name(path)
     for line, target, at_load in imports(path):
-        late = not at_load and (name == "" or name.startswith("cli"))      # the only places that may load on use
+        # the only places that may load on use
+        late = not at_load and (name == "" or name.startswith("cli"))
         assert late or floor(target) <= floor(name), f"{path}:{line}: imports {target}, which is on a higher floor"
 
 
@@ -94,7 +99,8 @@ def test_imports_run_in_no_circle():
         assert name not in trail, " -> ".join([*trail[trail.index(name):], name])
         if name not in done:
             for target in graph.get(name, ()):
-                # a package's __init__ gathers its parts: a part that imports its package would be the circle
+                # a package's __init__ gathers its parts: a part that imports its package would be
+                # the circle
                 visit(target, [*trail, name])
             done.add(name)
 
@@ -117,13 +123,13 @@ def test_every_folder_is_a_package():
         assert (folder / "__init__.py").exists(), f"{folder} needs an __init__.py"
 
 
-# ── size and manners ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── size and manners ──────────────────────────────────────────────────────────────────────────────
 
 
 @every_file
 def test_files_are_short(path):
-    """A file is cut by its code: comments and docstrings are not held against it, nor, in ops/, the tables of formulas
-    (rules, samples and facts, which are statements at the top of the file)."""
+    """A file is cut by its code: comments and docstrings are not held against it, nor, in ops/, the
+    tables of formulas (rules, samples and facts, which are statements at the top of the file)."""
     text, tree = path.read_text().splitlines(), TREES[path]
     formulas = {n for statement in tree.body if isinstance(statement, ast.Expr) and "ops" in path.parts
                 for n in range(statement.lineno, statement.end_lineno + 1)}
@@ -152,7 +158,8 @@ def test_functions_are_short(path):
 
 @every_file
 def test_no_assert_print_exec_in_the_library(path):
-    prints = module_name(path).split(".")[0] in ("cli", "__main__")        # printing is what a command is for
+    # printing is what a command is for
+    prints = module_name(path).split(".")[0] in ("cli", "__main__")
     for node in ast.walk(TREES[path]):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert; raise an error that says more"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -160,7 +167,7 @@ def test_no_assert_print_exec_in_the_library(path):
             assert prints or node.func.id != "print", f"{path}:{node.lineno}: print"
 
 
-# ── what an import loads ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── what an import loads ──────────────────────────────────────────────────────────────────────────
 
 
 def test_import_loads_numpy_and_the_standard_library_only():
@@ -168,7 +175,8 @@ def test_import_loads_numpy_and_the_standard_library_only():
               "print(*sorted(set(sys.modules) - before))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
-    tops = {n.partition(".")[0] for n in loaded if "cython" not in n}      # Cython's runtime comes with numpy.random
+    # Cython's runtime comes with numpy.random
+    tops = {n.partition(".")[0] for n in loaded if "cython" not in n}
     foreign = tops - set(sys.stdlib_module_names) - {"numpy", "npformer"}
     assert "npformer.tensors" in loaded and not foreign
     late = {n for n in loaded if n.split(".")[1:2] and n.split(".")[0] == "npformer"
@@ -185,11 +193,12 @@ def test_no_module_bears_the_name_of_a_public_function():
             assert found is None or type(found) is type(ast), f"npformer.{name} is both a module and {found!r}"
 
 
-# ── names of operations ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── names of operations ───────────────────────────────────────────────────────────────────────────
 
 
 def names_compared(tree):
-    """(line, name) wherever an operation's name, written as a string, is compared with something's operation or name."""
+    """(line, name) wherever an operation's name, written as a string, is compared with something's
+    operation or name."""
     names = set(operation.REGISTRY)
     for node in ast.walk(tree):
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else (
@@ -203,7 +212,8 @@ def names_compared(tree):
 
 
 def tables_by_name(tree):
-    """(line, names) of dicts and tuples of which two or more entries are names of operations: tables to be kept in step."""
+    """(line, names) of dicts and tuples of which two or more entries are names of operations:
+    tables to be kept in step."""
     names = set(operation.REGISTRY)
     for node in ast.walk(tree):
         entries = node.keys if isinstance(node, ast.Dict) else node.elts if isinstance(node, (ast.Tuple, ast.Set)) else []
@@ -224,7 +234,8 @@ NAMES_STAY = {
 
 @every_file
 def test_nobody_outside_ops_compares_an_operations_name(path):
-    """What is known of an operation stands in its block; who asks, reads the registry (core.operation, core.dims)."""
+    """What is known of an operation stands in its block; who asks, reads the registry
+    (core.operation, core.dims)."""
     place = str(path.relative_to(HOME))
     if place.startswith("ops/") or place in NAMES_STAY:
         return

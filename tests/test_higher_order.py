@@ -1,4 +1,5 @@
-"""Derivatives of derivatives, to the third order, through fused operations: by their definitions."""
+"""Derivatives of derivatives, to the third order, through fused operations: by their
+definitions."""
 
 import types
 
@@ -20,7 +21,8 @@ def third_order(lib, F, function, xs, vs):
 
 
 def layer_norm_in_pytorch(x, shape, weight, bias, eps):
-    """The definition. The third derivative in x of PyTorch 2.13's own layer_norm is wrong; this one's is right."""
+    """The definition. The third derivative in x of PyTorch 2.13's own layer_norm is wrong; this
+    one's is right."""
     centred = x - x.mean(-1, keepdim=True)
     return centred * (centred.square().mean(-1, keepdim=True) + eps).rsqrt() * weight + bias
 

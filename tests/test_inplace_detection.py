@@ -1,4 +1,5 @@
-"""An array that backward needs and that was changed meanwhile: always an error that says so, never a wrong number.
+"""An array that backward needs and that was changed meanwhile: always an error that says so, never
+a wrong number.
 
 And no false alarm: reading is free, and so is writing into what no rule reads.
 """
@@ -15,7 +16,8 @@ rng = np.random.default_rng(6)
 
 
 class Way:
-    """One way to write into a tensor's memory. `before` runs before the forward pass, `after` after it."""
+    """One way to write into a tensor's memory. `before` runs before the forward pass, `after` after
+    it."""
 
     def __init__(self, name, after, before=lambda x: None, make=None):
         self.name, self.before, self.after = name, before, after
@@ -69,7 +71,7 @@ WAYS = [
 ]
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name)
 
-READERS = {                                        # what reads x's values, and what may be said to need it
+READERS = {  # what reads x's values, and what may be said to need it
     "mul": lambda x: x * leaf(), "matmul": lambda x: x @ leaf(), "matmul-right": lambda x: leaf() @ x,
     "pow": lambda x: x ** 2, "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
     "layer_norm": lambda x: F.layer_norm(leaf(), (3,), x[0]),
@@ -225,7 +227,7 @@ def test_a_mask_and_an_index():
         np.testing.assert_array_equal(x.grad.array, expected)      # the index was copied: as good
 
 
-# ── no false alarm ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── no false alarm ────────────────────────────────────────────────────────────────────────────────
 
 
 @every_way

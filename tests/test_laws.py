@@ -1,7 +1,7 @@
 """The laws that hold for every operation in the registry, at every one of its samples.
 
-An operation gets these tests by existing: nothing here names one. The last test plants a wrong gradient in each rule of
-each operation and asks that the laws notice.
+An operation gets these tests by existing: nothing here names one. The last test plants a wrong
+gradient in each rule of each operation and asks that the laws notice.
 """
 
 import re
@@ -41,7 +41,8 @@ def first_order(op, args, options, upstream):
 
 
 def slopes(function, array):
-    """d function / d array by central differences of fourth order, entry by entry. `function` reads `array` itself."""
+    """d function / d array by central differences of fourth order, entry by entry. `function` reads
+    `array` itself."""
     found = np.zeros(array.shape)
     for place in np.ndindex(*array.shape):
         before, at = array[place], {}
@@ -115,7 +116,8 @@ def test_float32_stays_float32(op, k):
     y = op(*xs, **options)
     assert y.dtype == np.float32
     upstream = np.ones(y.shape, np.float32)
-    sent = y.node.op.gradients(y.node, upstream)   # the rule itself, before the walk would mend its dtype
+    # the rule itself, before the walk would mend its dtype
+    sent = y.node.op.gradients(y.node, upstream)
     assert {d.dtype for d in sent if d is not None} == {np.dtype("float32")}
     for value in (y.node.saved or {}).values():
         assert getattr(value, "dtype", None) != np.float64, "a float64 array is saved for a float32 operation"
@@ -129,7 +131,8 @@ def test_boxes_and_arrays_give_the_same_value(op, k):
 
 @every_sample
 def test_non_contiguous_and_read_only_inputs(op, k):
-    """Every other entry of a larger array, that cannot be written: the same value and gradients, and no write."""
+    """Every other entry of a larger array, that cannot be written: the same value and gradients,
+    and no write."""
     args, options = drawn(op, k)
     upstream = np.random.default_rng(3).standard_normal(np.shape(op(*args, **options)))
     spread = []
@@ -210,12 +213,13 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
         operation.REGISTRY.update(before)
 
 
-# ── the laws themselves are tested: a wrong gradient in any rule must be noticed ─────────────────────────────────────
+# ── the laws themselves are tested: a wrong gradient in any rule must be noticed ──────────────────
 
 PLANTED = [pytest.param(op, i, id=f"{op.name}-{op.name_of(i)}")
            for op in operation.REGISTRY.values() for i in range(len(drawn(op, 0)[0]))
            if i in {j for k in range(len(op.examples)) for j in differentiable(op, drawn(op, k)[0])}]
-# Their gradients are zero, so a factor changes nothing: these get a gradient where there should be none.
+# Their gradients are zero, so a factor changes nothing: these get a gradient where there should be
+# none.
 FLAT = {"sign", "floor", "ceil", "round"}
 
 

@@ -1,4 +1,5 @@
-"""An operation that is added while the program runs touches one block; the page, why_zero, the judge and the docs read it.
+"""An operation that is added while the program runs touches one block; the page, why_zero, the
+judge and the docs read it.
 
 The blocks below are what CONTRIBUTING asks for, and nothing else knows these operations.
 """

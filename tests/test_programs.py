@@ -1,8 +1,9 @@
-"""Programs written for PyTorch run here with only their imports changed, and give PyTorch's numbers.
+"""Programs written for PyTorch run here with only their imports changed, and give PyTorch's
+numbers.
 
-Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it and returns what came
-out, by name. It is run twice: as it stands, and with `npformer` for `torch` in its lines of import, from the weights
-that PyTorch drew.
+Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it
+and returns what came out, by name. It is run twice: as it stands, and with `npformer` for `torch`
+in its lines of import, from the weights that PyTorch drew.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ every_program = pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.
 
 
 def with_imports_changed(source):
-    """The program with `import npformer as torch` for `import torch`, and npformer for torch in the other imports."""
+    """The program with `import npformer as torch` for `import torch`, and npformer for torch in the
+    other imports."""
     source = re.sub(r"^import torch$", "import npformer as torch", source, flags=re.M)
     return re.sub(r"^(import|from) torch\b", r"\1 npformer", source, flags=re.M)
 
@@ -67,7 +69,8 @@ def both_ways(path, folder, dtype):
     with floats(dtype):
         mine = load(with_imports_changed(source), f"{path.stem}_in_npformer", folder)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")        # what PyTorch warns of is PyTorch's; ours must warn of nothing
+            # what PyTorch warns of is PyTorch's; ours must warn of nothing
+            warnings.simplefilter("ignore")
             theirs = load(source, f"{path.stem}_in_torch", folder)
             torch.manual_seed(0)
             model = theirs.build()
@@ -101,7 +104,8 @@ def compare(mine, theirs, rtol, name):
 
 
 def tolerance(name, dtype):
-    """1e-9; 1e-6 for what comes out of several steps of training, which multiply the rounding of the first."""
+    """1e-9; 1e-6 for what comes out of several steps of training, which multiply the rounding of
+    the first."""
     exact, trained = (1e-9, 1e-6) if dtype == "float64" else (2e-3, 2e-2)
     return trained if "after" in name else exact
 
@@ -125,7 +129,7 @@ def test_the_switch_reaches_nothing_but_imports(path):
     assert not any(re.match(r"\s*(import|from) torch\b(?! as)", new) for _, new in pairs)
 
 
-# ── docs/pytorch.md ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── docs/pytorch.md ───────────────────────────────────────────────────────────────────────────────
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
 

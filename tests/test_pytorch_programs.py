@@ -1,4 +1,5 @@
-"""Passages of Transformer programs written for PyTorch, run here with the import changed: the same numbers come out."""
+"""Passages of Transformer programs written for PyTorch, run here with the import changed: the same
+numbers come out."""
 
 import math
 

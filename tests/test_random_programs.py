@@ -1,7 +1,9 @@
-"""Programs of 5 to 30 operations, drawn by hypothesis over a pool of tensors, give PyTorch's values and gradients.
+"""Programs of 5 to 30 operations, drawn by hypothesis over a pool of tensors, give PyTorch's values
+and gradients.
 
-Each operation takes tensors from the pool and puts its result back, so results are used several times, or never, and
-shapes broadcast as they come. Values are kept near 1 so that long chains neither overflow nor die out.
+Each operation takes tensors from the pool and puts its result back, so results are used several
+times, or never, and shapes broadcast as they come. Values are kept near 1 so that long chains
+neither overflow nor die out.
 """
 
 import numpy as np

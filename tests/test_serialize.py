@@ -1,4 +1,5 @@
-"""npf.save and npf.load: what comes back, which files other programs read, and how damaged ones are refused."""
+"""npf.save and npf.load: what comes back, which files other programs read, and how damaged ones are
+refused."""
 
 import io
 import json
@@ -37,7 +38,7 @@ def turned(tree):
     return npf.load(file)
 
 
-# ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what comes back ───────────────────────────────────────────────────────────────────────────────
 
 shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -114,7 +115,7 @@ def test_tensors_go_to_the_device_that_is_named(cupy, tmp_path):
     assert npf.load(tmp_path / "t", map_location=npf.device("cpu"))["w"].device == "cpu"
 
 
-# ── other programs ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── other programs ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_pytorch_reads_a_state_dict_and_we_read_its(tmp_path):
@@ -133,7 +134,7 @@ def test_pytorch_reads_a_state_dict_and_we_read_its(tmp_path):
     assert ours.load_state_dict(loaded) == ([], [])
     for name, value in theirs.state_dict().items():
         np.testing.assert_array_equal(ours.state_dict()[name].numpy(), value.float().numpy())
-    assert ours.load_state_dict(theirs.state_dict()) == ([], [])               # its tensors, without a file
+    assert ours.load_state_dict(theirs.state_dict()) == ([], [])  # its tensors, without a file
 
 
 @pytest.mark.parametrize("dtype", [d for d in HOLDS])
@@ -157,7 +158,7 @@ def test_the_arrays_lie_aligned(tmp_path):
             assert (8 + length + entry["data_offsets"][0]) % {"U8": 1, "F32": 4, "F64": 8}[entry["dtype"]] == 0
 
 
-# ── damage ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── damage ────────────────────────────────────────────────────────────────────────────────────────
 
 BODY = np.arange(8, dtype="<f4").tobytes()         # 32 bytes: a (2, 3) and b (2,)
 A, B = (dict(dtype="F32", shape=[2, 3], data_offsets=[0, 24]), dict(dtype="F32", shape=[2], data_offsets=[24, 32]))
@@ -229,7 +230,8 @@ def test_a_damaged_file_is_refused_with_one_clear_message(content, words, tmp_pa
 
 
 def test_nothing_outside_the_file_is_read_or_made():
-    """A header that promises 2⁵⁰ bytes is refused before memory is asked for; every read stays inside."""
+    """A header that promises 2⁵⁰ bytes is refused before memory is asked for; every read stays
+    inside."""
     class Counted(io.BytesIO):
         def seek(self, place, *rest):
             assert 0 <= place <= len(self.getvalue())
@@ -249,7 +251,8 @@ def test_nothing_outside_the_file_is_read_or_made():
 
 @given(data=st.data())
 def test_no_byte_changed_or_cut_does_worse_than_an_input_error(data):
-    """Whatever happens to a saved file: it loads, or it is an InputError. A changed structure or array never loads."""
+    """Whatever happens to a saved file: it loads, or it is an InputError. A changed structure or
+    array never loads."""
     file = io.BytesIO()
     npf.save({"a": npf.arange(5.0), "b": [1, (2, None)]}, file)
     content = bytearray(file.getvalue())
@@ -262,7 +265,8 @@ def test_no_byte_changed_or_cut_does_worse_than_an_input_error(data):
         back = npf.load(io.BytesIO(content))
     except InputError:
         return
-    # What may pass: a byte of the words "format" or "npformer 1", after which this is a dict of tensors as any other.
+    # What may pass: a byte of the words "format" or "npformer 1", after which this is a dict of
+    # tensors as any other.
     assert equal(back, {"a": npf.arange(5.0), "b": [1, (2, None)]}) or list(back) == ["a"]
 
 
@@ -289,7 +293,7 @@ def test_a_byte_that_is_no_bool_becomes_one():
     assert npf.load(io.BytesIO(file_of(header, b"\0\1\2")))["m"].numpy().tobytes() == b"\0\1\1"
 
 
-# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── refusals ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("obj, words", [

@@ -1,4 +1,5 @@
-"""Tensor: indexing, writing in place, the graph's rules, the world outside, printing, and the words of its errors."""
+"""Tensor: indexing, writing in place, the graph's rules, the world outside, printing, and the words
+of its errors."""
 
 import copy
 import gc
@@ -21,7 +22,7 @@ def real(seed, *shape):
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
-# ── indexing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── indexing ──────────────────────────────────────────────────────────────────────────────────────
 
 INDICES = [
     0, -1, (1, 2), (1, 2, 3), slice(1, None), slice(None, None, 2), (slice(None), 1), (Ellipsis, 0), (None, 1), ...,
@@ -154,7 +155,7 @@ def test_views_share_memory():
     assert x.tolist() == [[1, 1, 1], [2, 7, 5]]
 
 
-# ── writing in place ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── writing in place ──────────────────────────────────────────────────────────────────────────────
 
 IN_PLACE = [
     lambda lib, x, y: x.add_(y), lambda lib, x, y: x.add_(2, alpha=3), lambda lib, x, y: x.sub_(y, alpha=0.5),
@@ -215,7 +216,8 @@ def test_a_gradient_that_would_be_lost_is_an_error():
     lambda lib, h, y: h.zero_(), lambda lib, h, y: h.fill_(2.5),
 ])
 def test_in_place_forms_in_the_graph(write):
-    """A result of operations, and a constant, become what PyTorch makes of them, with its gradients."""
+    """A result of operations, and a constant, become what PyTorch makes of them, with its
+    gradients."""
     def program(lib, x, y):
         h = x * 1.5
         constant = lib.ones(2, 3, dtype=lib.float64)
@@ -271,7 +273,7 @@ def test_an_array_from_outside_that_changes_is_noticed():
             y.sum().backward()
 
 
-# ── augmented assignment ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── augmented assignment ──────────────────────────────────────────────────────────────────────────
 
 
 def test_augmented_assignment_is_differentiable_on_results():
@@ -321,7 +323,8 @@ def test_augmented_assignment_refuses_what_it_cannot_do():
 
 
 def test_just_the_views_among_the_operations_share_memory():
-    """`inplace.VIEWS` names the operations whose result can be a view of an argument's memory, no more and no less."""
+    """`inplace.VIEWS` names the operations whose result can be a view of an argument's memory, no
+    more and no less."""
     found = set()
     for op in operation.REGISTRY.values():
         for k in range(len(op.examples)):
@@ -332,7 +335,7 @@ def test_just_the_views_among_the_operations_share_memory():
     assert found - {operation.identity} == inplace.VIEWS
 
 
-# ── the graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the graph ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_leaves_and_results():
@@ -414,7 +417,7 @@ def test_data_exchanges_the_memory():
         x.data = npf.ones(3)
 
 
-# ── the world outside ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the world outside ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_numpy_shares_memory_and_refuses_the_graph():
@@ -541,7 +544,7 @@ def test_pickling():
         pickle.dumps(x * 2)
 
 
-# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("make, text", [
@@ -564,7 +567,7 @@ def test_large_tensors_print_short():
     assert len(repr(npf.zeros(1000, 1000))) < 600 and "..." in repr(npf.zeros(1000, 1000))
 
 
-# ── the words of errors ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── the words of errors ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("call, kind, text", [

@@ -1,4 +1,5 @@
-"""Training runs: what is logged, what a checkpoint holds, and that a killed run ends as an undisturbed one does."""
+"""Training runs: what is logged, what a checkpoint holds, and that a killed run ends as an
+undisturbed one does."""
 
 import json
 import math
@@ -46,7 +47,7 @@ def assert_same_bits(a, b):
         assert a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes(), name
 
 
-# ── learning and the log ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── learning and the log ──────────────────────────────────────────────────────────────────────────
 
 
 def test_a_run_learns_and_logs_each_step(config, tmp_path):
@@ -105,7 +106,7 @@ def test_sample_draws_characters_that_the_model_holds_likely(config, tmp_path):
     assert 0.08 < drawn.count(" ") / 200 < 0.4     # the text has a space in five characters
 
 
-# ── stopping and going on ────────────────────────────────────────────────────────────────────────────────────────────
+# ── stopping and going on ─────────────────────────────────────────────────────────────────────────
 
 
 def stop_at(step, number=signal.SIGINT):
@@ -202,7 +203,7 @@ def test_training_works_outside_the_main_thread(config, tmp_path):
     assert done == [30]
 
 
-# ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── checkpoints ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path):
@@ -269,7 +270,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what goes wrong ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(text, tmp_path):

@@ -1,4 +1,5 @@
-"""The TinyTransformer as it is written in PyTorch: what ours is held against, in tests and benchmarks."""
+"""The TinyTransformer as it is written in PyTorch: what ours is held against, in tests and
+benchmarks."""
 
 import torch
 from torch import nn

@@ -1,4 +1,5 @@
-"""How long `import npformer` takes beyond NumPy's own import: medians of interleaved runs, in fresh interpreters.
+"""How long `import npformer` takes beyond NumPy's own import: medians of interleaved runs, in fresh
+interpreters.
 
 Must be below 0.15 s. Run: python tests/bench/import_time.py [rounds]
 """

@@ -1,7 +1,7 @@
 """What checking one Transformer block costs, here and with torch.autograd.gradcheck, in one run.
 
-A pre-LN block, width 16, 4 positions, batch 1: 2,224 parameters and the input. The best of a few runs each.
-Run: python tests/bench/judge.py
+A pre-LN block, width 16, 4 positions, batch 1: 2,224 parameters and the input. The best of a few
+runs each. Run: python tests/bench/judge.py
 """
 
 import time

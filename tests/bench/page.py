@@ -1,6 +1,8 @@
-"""How long the debugger's page takes: to write, to open in Chromium until it can be used, and to go one step on.
+"""How long the debugger's page takes: to write, to open in Chromium until it can be used, and to go
+one step on.
 
-Must be below 3 s to open; a step without lag is one below 100 ms. Run after `make browser`: python tests/bench/page.py
+Must be below 3 s to open; a step without lag is one below 100 ms. Run after `make browser`: python
+tests/bench/page.py
 """
 
 import json

@@ -1,10 +1,12 @@
-"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one small operation.
+"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one
+small operation.
 
-The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
-memory is measured in a process of its own for each.
-Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
+The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the
+same machine. Peak memory is measured in a process of its own for each. Run: python
+tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
 
-One thread each, unless told otherwise: the idle threads of one library spin while the other works, and take its core.
+One thread each, unless told otherwise: the idle threads of one library spin while the other works,
+and take its core.
 """
 
 import argparse
@@ -28,7 +30,8 @@ def batches(count, batch, seed=0):
 
 
 def ours(depth, state=None):
-    """A function that takes one training step here and returns the loss; and its weights by name."""
+    """A function that takes one training step here and returns the loss; and its weights by
+    name."""
     import npformer as npf
     import npformer.nn.functional as F
     from npformer.models import TinyTransformer
@@ -82,7 +85,8 @@ def set_threads(count):
 
 
 def time_steps(options):
-    """Median seconds of a step for each engine, taken in turn; the losses must agree, or the two do not do the same."""
+    """Median seconds of a step for each engine, taken in turn; the losses must agree, or the two do
+    not do the same."""
     step, state = ours(options.depth)
     steps = {"npformer": step, "PyTorch": theirs(options.depth, state)[0]}
     times = {name: [] for name in steps}
@@ -99,7 +103,8 @@ def time_steps(options):
 
 
 def peak_memory(name, options):
-    """Megabytes at the peak of 20 steps beyond what the process held before the first, in a process of its own."""
+    """Megabytes at the peak of 20 steps beyond what the process held before the first, in a process
+    of its own."""
     code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import step\n"
             f"take, _ = step.ENGINES[{name!r}]({options.depth})\n"
             f"before = step.rss()\n"
@@ -113,14 +118,15 @@ def peak_memory(name, options):
 def rss():
     """The largest resident size of this process so far, in megabytes."""
     status = Path("/proc/self/status")
-    if status.exists():                            # where getrusage would count the parent of a fork too
+    if status.exists():  # where getrusage would count the parent of a fork too
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
 
 
 def small_operation(rounds=300, inner=50):
-    """Median microseconds of x·w, forward, and forward and backward, on 8 numbers, taken in turn."""
+    """Median microseconds of x·w, forward, and forward and backward, on 8 numbers, taken in
+    turn."""
     import torch
 
     import npformer as npf

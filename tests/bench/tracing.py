@@ -1,8 +1,9 @@
-"""What the debugger costs: a plain training step before and after a trace was made, a step that is recorded, a trace.
+"""What the debugger costs: a plain training step before and after a trace was made, a step that is
+recorded, a trace.
 
-A plain backward pass asks twice for each operation whether somebody watches, and nothing else; so the first ratio should
-be 1.00. Each runs in a process of its own, in turn. Traces of a larger GPT and of a graph of 50,000 nodes follow.
-Run: python tests/bench/tracing.py [--rounds N]
+A plain backward pass asks twice for each operation whether somebody watches, and nothing else; so
+the first ratio should be 1.00. Each runs in a process of its own, in turn. Traces of a larger GPT
+and of a graph of 50,000 nodes follow. Run: python tests/bench/tracing.py [--rounds N]
 """
 
 import argparse
@@ -24,7 +25,8 @@ def timed(function):
 
 
 def steps(way, count=40):
-    """The median of `count` training steps (32 x 64): plain; after a trace was made; or each inside recording()."""
+    """The median of `count` training steps (32 x 64): plain; after a trace was made; or each inside
+    recording()."""
     import npformer as npf
 
     npf.set_num_threads(1)

@@ -1,8 +1,9 @@
 """A stand-in for CuPy, for machines without a GPU: NumPy's numbers behind CuPy's manners.
 
-Tests put it into sys.modules as `cupy`. It behaves as CuPy does where programs written for NumPy go wrong: no implicit
-conversion to NumPy, no NumPy arrays beside its own, 0-d arrays where NumPy gives scalars, only the functions, methods
-and arguments that CuPy has (tests/cupy_api.txt), indices that wrap around, ufunc.at that NumPy cannot hand a tuple to.
+Tests put it into sys.modules as `cupy`. It behaves as CuPy does where programs written for NumPy go
+wrong: no implicit conversion to NumPy, no NumPy arrays beside its own, 0-d arrays where NumPy gives
+scalars, only the functions, methods and arguments that CuPy has (tests/cupy_api.txt), indices that
+wrap around, ufunc.at that NumPy cannot hand a tuple to.
 """
 
 import sys

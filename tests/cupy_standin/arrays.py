@@ -12,11 +12,12 @@ AT_DTYPES = ("int32", "int64", "float16", "float32", "float64", "uint32", "uint6
 SCALARS = (bool, int, float, complex, np.generic)
 
 
-# ── in and out ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in and out ────────────────────────────────────────────────────────────────────────────────────
 
 
 def plain(value):
-    """The NumPy array behind a stand-in array, also inside tuples and lists; a NumPy array itself is refused."""
+    """The NumPy array behind a stand-in array, also inside tuples and lists; a NumPy array itself
+    is refused."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -43,7 +44,8 @@ def root(array):
 
 
 def boxed(result, given=()):
-    """A result as CuPy gives it: arrays (0-d ones too), views that know their base; everything else as it is."""
+    """A result as CuPy gives it: arrays (0-d ones too), views that know their base; everything else
+    as it is."""
     if isinstance(result, (np.ndarray, np.generic, bool)):
         host = np.asarray(result)
         for source in given:
@@ -70,7 +72,7 @@ def like_cupy(name, function):
     return call
 
 
-# ── ufuncs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ufuncs ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class ufunc:
@@ -116,13 +118,15 @@ class ufunc:
         return self(a.reshape(a.shape + (1,) * b.ndim), b.reshape((1,) * a.ndim + b.shape), **kwargs)
 
 
-# ── indexing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── indexing ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def index(slices, shape):
-    """An index for the NumPy array inside. Integer arrays wrap around, as on the GPU, where nobody checks the range.
+    """An index for the NumPy array inside. Integer arrays wrap around, as on the GPU, where nobody
+    checks the range.
 
-    Stricter than CuPy in one point: a NumPy array as an index, which CuPy would copy over without a word, is refused.
+    Stricter than CuPy in one point: a NumPy array as an index, which CuPy would copy over without a
+    word, is refused.
     """
     parts = list(slices) if isinstance(slices, tuple) else [slices]
     parts = [np.asarray(plain(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p for p in parts]
@@ -147,7 +151,7 @@ def is_mask(part):
     return isinstance(part, np.ndarray) and part.dtype.kind == "b"
 
 
-# ── the array ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the array ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Flags:
@@ -183,7 +187,7 @@ class ndarray:
     mT = property(lambda self: boxed(self._host.mT, [self]))
     real = property(lambda self: boxed(self._host.real, [self]))
 
-    # ── conversions ──
+    # ── conversions ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def __cuda_array_interface__(self):
@@ -243,7 +247,7 @@ class ndarray:
     def __reduce__(self):
         return array, (self.get(),)
 
-    # ── a container ──
+    # ── a container ───────────────────────────────────────────────────────────────────────────────
 
     def __len__(self):
         if not self.ndim:
@@ -277,7 +281,7 @@ class ndarray:
     def dot(self, b, out=None):
         return boxed(self._host.dot(plain(b), plain(out)))
 
-    # ── NumPy hands its calls on to these two ──
+    # ── NumPy hands its calls on to these two ─────────────────────────────────────────────────────
 
     def __array_ufunc__(self, of, method, *inputs, **kwargs):
         inout = inputs

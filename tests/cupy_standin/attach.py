@@ -1,4 +1,5 @@
-"""What the stand-in's array gets from lists: operators, and the methods that CuPy's list has and NumPy can answer."""
+"""What the stand-in's array gets from lists: operators, and the methods that CuPy's list has and
+NumPy can answer."""
 
 import numpy as np
 
@@ -19,7 +20,8 @@ def defers(other):
 
 
 def operator(name, short):
-    """The operators of one ufunc, as core.pyx has them: its own kind directly, anything else through NumPy."""
+    """The operators of one ufunc, as core.pyx has them: its own kind directly, anything else
+    through NumPy."""
     own, numpys = getattr(module(), name), getattr(np, name)
 
     def op(self, other):

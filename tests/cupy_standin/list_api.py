@@ -1,4 +1,5 @@
-"""Write CuPy's public API to standard output: the text of tests/cupy_api.txt. Needs CuPy installed, and no GPU.
+"""Write CuPy's public API to standard output: the text of tests/cupy_api.txt. Needs CuPy installed,
+and no GPU.
 
 A line is a name; a function has its arguments behind it (`=` where there is a default), a ufunc the
 word `ufunc`, and `at` where it can add at repeated indices.
@@ -33,7 +34,8 @@ def arguments(thing):
 
 
 def from_docstring(thing):
-    """The same for what Cython compiled: it writes the signature into the docstring's first line."""
+    """The same for what Cython compiled: it writes the signature into the docstring's first
+    line."""
     first = (thing.__doc__ or "").split("\n")[0]
     found = re.match(r"[\w.]+\((.*)\)( -> .*)?$", first)
     if not callable(thing) or not found or "[" in found[1]:

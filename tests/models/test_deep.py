@@ -1,4 +1,5 @@
-"""DeepTransformer against the same arrangements in PyTorch, its own TransformerEncoderLayer where that has them."""
+"""DeepTransformer against the same arrangements in PyTorch, its own TransformerEncoderLayer where
+that has them."""
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_training_follows_pytorchs_for_50_steps(torch, arrangement):
         seen.append([loss.item() for loss in pair])
     seen = np.array(seen)
     assert np.abs(seen[:, 0] - seen[:, 1]).max() < 1e-7
-    assert seen[-5:, 0].mean() < 0.95 * seen[:5, 0].mean()     # it learned: equal losses say something
+    assert seen[-5:, 0].mean() < 0.95 * seen[:5, 0].mean()  # it learned: equal losses say something
 
 
 @pytest.mark.parametrize("arrangement", ["post", "pre"])
@@ -144,7 +145,7 @@ def test_admin_weighs_each_skip_by_what_came_before_it():
     assert len(omegas) == 2 * DEPTH
     for omega, skip in zip(omegas, (s for block in ours.blocks for s in (block.skip1, block.skip2))):
         assert skip.requires_grad and (skip.detach().numpy() == omega).all()
-    branch = ours.blocks[0].attention                          # the first branch is measured where ω = 1 does not reach
+    branch = ours.blocks[0].attention  # the first branch is measured where ω = 1 does not reach
     embedded = ours.char_embedding(x) + ours.pos_embedding(npf.arange(7))
     assert omegas[1] == pytest.approx((1 + branch(embedded).var().item()) ** 0.5, rel=1e-12)
 

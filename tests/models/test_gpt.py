@@ -1,4 +1,5 @@
-"""GPT against the GPT-2 of the transformers package: weights as they are published, gradients, training, sampling."""
+"""GPT against the GPT-2 of the transformers package: weights as they are published, gradients,
+training, sampling."""
 
 import json
 import math
@@ -20,7 +21,8 @@ SMALL = dict(vocab_size=31, context=11, n_layer=3, n_head=4, d_model=24)
 
 
 def gpt(seed=0, **options):
-    """A small GPT in float64 whose weights, norms included, are all random, and whose logits hang on what it reads."""
+    """A small GPT in float64 whose weights, norms included, are all random, and whose logits hang
+    on what it reads."""
     model = GPT(**{**SMALL, **options}).double()
     rng = np.random.default_rng(seed)
     model.load_state_dict({name: rng.normal(name.endswith("weight") and p.ndim == 1, 0.1 if p.ndim == 1 else 0.3, p.shape)
@@ -60,7 +62,8 @@ def folder(theirs, tmp_path_factory):
 
 @pytest.fixture
 def rewritten(folder, tmp_path):
-    """Write the weights, changed by a function, and perhaps the config, changed by another, to a new folder."""
+    """Write the weights, changed by a function, and perhaps the config, changed by another, to a
+    new folder."""
     numpy = pytest.importorskip("safetensors.numpy", reason="GPT-2's weights are safetensors files")
 
     def write(weights=lambda found: found, config=None):
@@ -75,7 +78,7 @@ def rewritten(folder, tmp_path):
     return write
 
 
-# ── the published weights ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the published weights ─────────────────────────────────────────────────────────────────────────
 
 
 def test_logits_loss_and_every_gradient_are_those_of_transformers(theirs, folder):
@@ -200,7 +203,7 @@ def test_files_that_cannot_be_read(folder, tmp_path):
             GPT.from_safetensors(tmp_path)
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-3)])
@@ -229,7 +232,7 @@ def test_training_follows_that_of_transformers_for_50_steps(transformers, dtype,
             adam.step()
         losses.append((loss.item(), expected.item()))
     losses = np.array(losses)
-    assert losses[-5:].mean() < 0.75 * losses[0].mean()        # it learned: equal losses say something
+    assert losses[-5:].mean() < 0.75 * losses[0].mean()  # it learned: equal losses say something
     assert np.abs(losses[:, 0] - losses[:, 1]).max() < tolerance
 
 
@@ -285,7 +288,7 @@ def test_what_a_model_refuses(call, kind, words):
         call()
 
 
-# ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the cache ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_cache_goes_on_where_it_was_in_value_and_gradient():
@@ -311,7 +314,8 @@ def test_cached_sampling_is_uncached_sampling(options, dtype):
     for seed in range(5):
         prompt = npf.tensor(tokens(3, 1 + 2 * seed, seed=seed))
         found = [model.generate(prompt, 10, **options, generator=npf.Generator(seed), use_cache=use_cache)
-                 for use_cache in (True, False)]           # 10 more than fit: the context is outgrown on the way
+                 # 10 more than fit: the context is outgrown on the way
+                 for use_cache in (True, False)]
         assert npf.equal(*found) and found[0].shape == (3, prompt.shape[1] + 10)
         assert npf.equal(found[0][:, :prompt.shape[1]], prompt) and found[0].dtype == npf.int64
         assert found[0].max() < 31 and not found[0].requires_grad
@@ -347,7 +351,7 @@ def test_sampling_turns_dropout_off_and_leaves_the_model_as_it_was():
     assert npf.equal(first, model.generate(x, 6)) and not npf.equal(first, model.generate(x, 6))
 
 
-# ── the draws ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the draws ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def plain_probabilities(row, temperature, top_k, top_p):
@@ -389,7 +393,8 @@ def test_ties_and_extremes():
     row = np.array([[1.0, 3.0, 3.0, 0.0, 3.0]])
     np.testing.assert_allclose(probabilities(row, top_k=2), [[0, 1 / 3, 1 / 3, 0, 1 / 3]])
     np.testing.assert_allclose(probabilities(row, top_p=0.5), [[0, 0.5, 0.5, 0, 0]])
-    assert probabilities(np.zeros((1, 4)), top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]]       # exactly reached is enough
+    # exactly reached is enough
+    assert probabilities(np.zeros((1, 4)), top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]]
     assert probabilities(row, temperature=0).tolist() == [[0, 1, 0, 0, 0]]
     np.testing.assert_allclose(probabilities(row, temperature=1e-310), [[0, 1 / 3, 1 / 3, 0, 1 / 3]])
     np.testing.assert_allclose(probabilities(np.array([[0.0, -np.inf, 1000.0]])), [[0, 0, 1]])
@@ -403,7 +408,7 @@ def test_tokens_come_as_often_as_their_probabilities_say():
     counts = np.bincount(drawn, minlength=31)
     assert 3 < (p > 0).sum() <= 9 and (counts[p == 0] == 0).all()
     chi2 = (np.square(counts - many * p)[p > 0] / (many * p[p > 0])).sum()
-    assert chi2 < 30                               # 8 degrees of freedom at most: 1 in 4,000 seeds is above 30
+    assert chi2 < 30  # 8 degrees of freedom at most: 1 in 4,000 seeds is above 30
 
 
 @pytest.mark.parametrize("options, kind, words", [

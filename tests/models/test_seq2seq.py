@@ -1,4 +1,5 @@
-"""The encoder-decoder against one written in PyTorch; its masks; greedy and beam decoding against plain searches."""
+"""The encoder-decoder against one written in PyTorch; its masks; greedy and beam decoding against
+plain searches."""
 
 import functools
 import itertools
@@ -39,7 +40,8 @@ def small_model(**options):
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
+    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and
+    zeros."""
     from models_torch import Seq2Seq
 
     torch.manual_seed(0)
@@ -53,7 +55,8 @@ def pair(torch):
 
 
 def sentences(rng, batch, words, lengths):
-    """Random words (batch, longest) with padding behind; the first row is full, the second as short as it can be."""
+    """Random words (batch, longest) with padding behind; the first row is full, the second as short
+    as it can be."""
     x = rng.integers(1, words, (batch, lengths[1]))
     ends = rng.integers(*lengths, batch)
     ends[:2] = lengths[1], lengths[0]
@@ -76,7 +79,7 @@ def smoothed_by_hand(torch, logp, target, smoothing):
     return torch.nn.functional.kl_div(logp, q, reduction="sum")
 
 
-# ── against PyTorch ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── against PyTorch ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_output_loss_and_gradients_are_pytorchs(torch):
@@ -109,7 +112,8 @@ def test_training_follows_pytorchs_for_50_steps(torch):
     losses, expected = [], []
     for _ in range(50):
         src = sentences(rng, 8, TARGET, (3, 6))
-        tgt = np.concatenate([np.ones((8, 1), dtype=src.dtype), src], 1)      # to copy, after a first word
+        # to copy, after a first word
+        tgt = np.concatenate([np.ones((8, 1), dtype=src.dtype), src], 1)
         given, wanted = tgt[:, :-1], tgt[:, 1:]
         x = ours(npf.tensor(src), npf.tensor(given), *masks_of(npf, src, given))
         loss = smoothing(ours.generator(x).flatten(0, 1), npf.tensor(wanted).flatten()) / int((wanted != PAD).sum())
@@ -126,7 +130,7 @@ def test_training_follows_pytorchs_for_50_steps(torch):
         other.step()
         warm_up.step()
         expected.append(loss.item())
-    assert np.mean(expected[-5:]) < 0.9 * expected[0]        # it learned: equal losses say something
+    assert np.mean(expected[-5:]) < 0.9 * expected[0]  # it learned: equal losses say something
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
@@ -158,7 +162,7 @@ def test_a_row_without_spread_has_a_finite_norm_and_gradient(torch):
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9)
 
 
-# ── masks and places ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── masks and places ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_masks():
@@ -227,7 +231,7 @@ def test_clones_are_equal_in_size_and_apart_in_memory():
     assert len({p.data_ptr() for p in model.parameters()}) == len(list(model.parameters()))
 
 
-# ── decoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── decoding ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def next_words(model, src, words):
@@ -322,7 +326,7 @@ def test_training_and_decoding_run_on_the_gpus_arrays(cupy):
     np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-12)
 
 
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_mistakes_are_worded():

@@ -1,4 +1,5 @@
-"""The Vision Transformer against one written in PyTorch, with the attention's maps and their gradients."""
+"""The Vision Transformer against one written in PyTorch, with the attention's maps and their
+gradients."""
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def torch():
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
+    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and
+    zeros."""
     from models_torch import ViT
 
     torch.manual_seed(0)

@@ -13,7 +13,8 @@ import npformer.nn.functional as F
 from npformer import nn
 from npformer.core.errors import DTypeError, ShapeError, ValueRangeError
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")        # PyTorch's, of its speed
+# PyTorch's, of its speed
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
 @given(dims=st.sampled_from([1, 2]), groups=st.integers(1, 3), kernel=st.sampled_from([1, 2, 3, (3,), (2, 3)]),

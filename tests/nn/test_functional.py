@@ -1,4 +1,5 @@
-"""nn.functional against PyTorch in float64: forward and gradients, hypothesis drawing shapes and options."""
+"""nn.functional against PyTorch in float64: forward and gradients, hypothesis drawing shapes and
+options."""
 
 import importlib
 import inspect
@@ -58,7 +59,7 @@ def test_argument_names_and_defaults_are_pytorchs():
                 assert defaults[n] == p.default, f"{name}({n})"
 
 
-# ── activations ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── activations ───────────────────────────────────────────────────────────────────────────────────
 
 PLAIN = ["relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardtanh", "gelu", "softplus",
          "logsigmoid", "softsign", "tanhshrink", "sigmoid", "tanh"]
@@ -136,7 +137,7 @@ def test_dropout():
     assert (first == F.dropout(x)).all()
 
 
-# ── normalisations ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── normalisations ────────────────────────────────────────────────────────────────────────────────
 
 
 @given(shape=shapes, last=st.integers(1, 4), seed=seeds, affine=st.sampled_from(["", "w", "wb", "b"]))
@@ -192,7 +193,7 @@ def test_normalize_and_cosine_similarity_of_zeros():
     agree(lambda lib, x: lib.nn.functional.cosine_similarity(x, lib.ones_like(x)), x)
 
 
-# ── lookup ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── lookup ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @given(shape=st.lists(sizes, max_size=3).map(tuple), rows=st.integers(2, 6), seed=seeds, data=st.data())
@@ -209,7 +210,7 @@ def test_one_hot():
     agree(lambda lib, i: lib.nn.functional.one_hot(i, 7), index[:, :0])
 
 
-# ── losses ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── losses ────────────────────────────────────────────────────────────────────────────────────────
 
 reductions = st.sampled_from(["mean", "sum", "none"])
 item_shapes = st.lists(sizes, max_size=3).map(tuple)
@@ -309,11 +310,12 @@ def test_binary_cross_entropy_with_logits_and_weights(shape, seed, reduction):
         real(seed, *shape), rng_of(seed + 1).random(shape))
 
 
-# ── attention ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── attention ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def some_mask(kind, seed, *shape):
-    """Bools with every row partly hidden, and one wholly, if there are several; or numbers to be added; or None."""
+    """Bools with every row partly hidden, and one wholly, if there are several; or numbers to be
+    added; or None."""
     if kind is None:
         return None
     seen = rng_of(seed).random(shape) < 0.6
@@ -440,7 +442,7 @@ def test_a_query_that_sees_nothing_gives_zeros_and_no_gradient():
     assert (y[0, 1] == 0).all() and (q.grad[0, 1] == 0).all() and npf.isfinite(k.grad).all()
 
 
-# ── images, padding, linear ──────────────────────────────────────────────────────────────────────────────────────────
+# ── images, padding, linear ───────────────────────────────────────────────────────────────────────
 
 
 @given(shape=st.lists(sizes, max_size=3).map(tuple), features=st.tuples(sizes, sizes), seed=seeds, bias=st.booleans())
@@ -496,7 +498,7 @@ def test_padding_of_integers_and_bools():
     agree(lambda lib, x: lib.nn.functional.pad(x, (1, 2), value=True), np.array([True, False]))
 
 
-# ── what a mistake is told ───────────────────────────────────────────────────────────────────────────────────────────
+# ── what a mistake is told ────────────────────────────────────────────────────────────────────────
 
 x23, x44, x1144 = npf.zeros(2, 3), npf.zeros(4, 4), npf.zeros(1, 1, 4, 4)
 MESSAGES = [
@@ -579,7 +581,7 @@ def test_a_loss_that_broadcasts_warns():
         F.mse_loss(npf.zeros(3, 1), npf.zeros(3))
 
 
-# ── nothing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── nothing ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_empty_tensors_give_what_pytorchs_give():

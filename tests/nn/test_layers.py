@@ -152,7 +152,7 @@ def test_dropout_follows_the_mode():
     assert (layer(x) == 0).any() and layer.eval()(x) is x
 
 
-# ── containers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── containers ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_sequential():
@@ -208,7 +208,7 @@ def test_parameter_list():
     assert values[0].shape == (5,) and "(0): Parameter of float32 (5,)" in repr(values)
 
 
-# ── starting values ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── starting values ───────────────────────────────────────────────────────────────────────────────
 
 
 @settings(max_examples=5)

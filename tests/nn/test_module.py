@@ -1,4 +1,5 @@
-"""nn.Module: names, state, hooks, what it tells about mistakes; PyTorch's module beside ours where both can speak."""
+"""nn.Module: names, state, hooks, what it tells about mistakes; PyTorch's module beside ours where
+both can speak."""
 
 import copy
 import gc
@@ -76,7 +77,7 @@ def test_lookup_by_path(both):
         mine.get_submodule("blocks.0.foo")
 
 
-# ── attributes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── attributes ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_assigning_before_init_says_so():
@@ -159,7 +160,7 @@ def test_a_module_without_forward():
         Empty()(1)
 
 
-# ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── state ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_state_dict_shares_memory_and_loading_writes_into_it(both):
@@ -271,7 +272,7 @@ def test_copies(both):
     assert not (mine.head.weight == 0).any()
 
 
-# ── where a node was made ────────────────────────────────────────────────────────────────────────────────────────────
+# ── where a node was made ─────────────────────────────────────────────────────────────────────────
 
 
 def test_steps_know_the_module(both):
@@ -313,7 +314,7 @@ def test_a_graph_keeps_no_module_alive():
         gc.enable()
 
 
-# ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── hooks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Two:

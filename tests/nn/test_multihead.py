@@ -17,7 +17,8 @@ B, T, S, C, H = 3, 5, 4, 6, 2
 
 
 def twins(make, seed=0):
-    """make(nn) here and in PyTorch, with the same random weights in float64; our state dict's order is theirs."""
+    """make(nn) here and in PyTorch, with the same random weights in float64; our state dict's order
+    is theirs."""
     theirs = make(torch.nn).double()
     rng = np.random.default_rng(seed)
     with torch.no_grad():
@@ -30,7 +31,8 @@ def twins(make, seed=0):
 
 
 def agree(mine, theirs, arrays, seed=0, **options):
-    """Assert the same outputs and, from a random upstream, the same gradient of every input and parameter."""
+    """Assert the same outputs and, from a random upstream, the same gradient of every input and
+    parameter."""
     pairs = [pair(a) for a in arrays]
     here, there = ({k: pair(v, False)[i] if isinstance(v, np.ndarray) else v for k, v in options.items()}
                    for i in (0, 1))
@@ -51,7 +53,8 @@ def agree(mine, theirs, arrays, seed=0, **options):
             same(m.grad, t.grad, what=f"the gradient of input {i}")
     for (name, p), q in zip(mine.named_parameters(), theirs.parameters()):
         assert (p.grad is None) == (q.grad is None), name
-        if q.grad is not None:                     # a bias of the keys moves no weight: its gradient is 0 but for noise
+        # a bias of the keys moves no weight: its gradient is 0 but for noise
+        if q.grad is not None:
             scale = max(q.grad.abs().max().item(), total_z.abs().item(), 1)
             np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-10 * scale, err_msg=name)
 
@@ -85,7 +88,7 @@ def test_multihead_attention(bias, add_bias_kv, add_zero_attn, kdim, vdim, batch
     heads = (B if batched else 1) * H
     mask = mask_of(attn, rng, *((heads, T, S) if per_head else (T, S)))
     hidden = None
-    if padding:                                    # of attn_mask's kind: PyTorch warns where they differ
+    if padding:  # of attn_mask's kind: PyTorch warns where they differ
         hidden = mask_of(attn or "bool", rng, *((B, S) if batched else (S,)))
     agree(mine, theirs, inputs, key_padding_mask=hidden, attn_mask=mask, need_weights=need_weights,
           average_attn_weights=average)
@@ -166,7 +169,7 @@ def test_initialisation_is_pytorchs_and_state_goes_both_ways(options):
     assert repr(mine) == repr(theirs).replace("NonDynamicallyQuantizable", "")
 
 
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("options, words", [

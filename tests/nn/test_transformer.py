@@ -1,4 +1,5 @@
-"""The Transformer's layers, stacks and whole against PyTorch's: outputs, gradients, states, training."""
+"""The Transformer's layers, stacks and whole against PyTorch's: outputs, gradients, states,
+training."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import npformer.nn.functional as F
 from npformer import nn, optim
 from npformer.core.errors import ShapeError, ValueRangeError
 
-# What PyTorch warns its own users of: which of its fast paths it cannot take, and masks of two kinds at once.
+# What PyTorch warns its own users of: which of its fast paths it cannot take, and masks of two
+# kinds at once.
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{words}")
               for words in ("enable_nested_tensor is True", "Support for mismatched")]
 torch.set_num_threads(1)
@@ -100,10 +102,11 @@ def test_evaluation_agrees_where_nothing_is_padded():
     mine, theirs = twins(lambda nn: nn.TransformerEncoder(nn.TransformerEncoderLayer(C, H, 7, batch_first=True), 2))
     hidden = np.zeros((B, T), bool)
     hidden[0, 3:] = hidden[2, 4:] = True
-    with torch.no_grad(), pytest.warns(UserWarning, match="nested"):           # PyTorch's own prototype
+    with torch.no_grad(), pytest.warns(UserWarning, match="nested"):  # PyTorch's own prototype
         expected = theirs.eval()(torch.tensor(x), src_key_padding_mask=torch.tensor(hidden)).numpy()
     found = mine.eval()(npf.tensor(x), src_key_padding_mask=npf.tensor(hidden)).detach().numpy()
-    kept = ~hidden[:, :expected.shape[1]]          # PyTorch cuts to the longest sequence, and has zeros where padded
+    # PyTorch cuts to the longest sequence, and has zeros where padded
+    kept = ~hidden[:, :expected.shape[1]]
     np.testing.assert_allclose(found[:, :expected.shape[1]][kept], expected[kept], rtol=1e-9, atol=1e-12)
 
 
@@ -117,7 +120,8 @@ def test_second_derivatives(norm_first):
         return [x.grad, memory.grad, *(p.grad for p in model.parameters())]
     mine, theirs = twins(lambda nn: layer(nn, "TransformerDecoderLayer", "gelu", norm_first=norm_first))
     x, memory = real(0, T, False), real(1, S, False)
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):   # the one of PyTorch's that can
+    # the one of PyTorch's that can
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         expected = penalty(torch, theirs, x, memory)
     for found, wanted in zip(penalty(npf, mine, x, memory), expected, strict=True):
         assert (found is None) == (wanted is None)
@@ -140,7 +144,7 @@ def test_a_layer_of_ones_own_in_a_stack_and_stacks_of_ones_own():
     assert npf.equal(whole(x, x), x + 64)
 
 
-# ── state, starting values, text ─────────────────────────────────────────────────────────────────────────────────────
+# ── state, starting values, text ──────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("options", [{}, dict(bias=False, norm_first=True), dict(activation="gelu", batch_first=True)])
@@ -218,7 +222,7 @@ def test_on_the_gpu_as_on_the_cpu(cupy):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class Copier:
@@ -274,7 +278,7 @@ def test_training_follows_pytorchs_for_50_adam_steps():
         np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-6, atol=1e-8, err_msg=name)
 
 
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("make, words", [

@@ -1,4 +1,5 @@
-"""nn.TransformerEncoder on padded sequences: batches, label smoothing, a schedule, and a checkpoint that is gone on from."""
+"""nn.TransformerEncoder on padded sequences: batches, label smoothing, a schedule, and a checkpoint
+that is gone on from."""
 
 import os
 

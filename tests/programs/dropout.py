@@ -1,4 +1,5 @@
-"""Dropout in training and evaluation, seeds, devices, and the switches that programs set at their top."""
+"""Dropout in training and evaluation, seeds, devices, and the switches that programs set at their
+top."""
 
 import random
 

@@ -1,4 +1,5 @@
-"""A small GPT with tied weights, two groups of weight decay, accumulated gradients, clipping, a warm-up, and sampling."""
+"""A small GPT with tied weights, two groups of weight decay, accumulated gradients, clipping, a
+warm-up, and sampling."""
 
 import inspect
 import math

@@ -1,4 +1,5 @@
-"""Looking inside: hooks on modules and on tensors, retained gradients, freezing, a moving average of the weights."""
+"""Looking inside: hooks on modules and on tensors, retained gradients, freezing, a moving average
+of the weights."""
 
 import copy
 from collections import OrderedDict, defaultdict

@@ -1,4 +1,5 @@
-"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache of keys and values."""
+"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache of
+keys and values."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
-"""Low-rank adapters: layers exchanged inside a model, weights frozen, merged, saved apart and loaded with strict=False."""
+"""Low-rank adapters: layers exchanged inside a model, weights frozen, merged, saved apart and
+loaded with strict=False."""
 
 import io
 

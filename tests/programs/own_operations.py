@@ -1,4 +1,5 @@
-"""Operations with a backward written by hand, gradients of gradients, and a straight-through estimator."""
+"""Operations with a backward written by hand, gradients of gradients, and a straight-through
+estimator."""
 
 import torch
 from torch import nn

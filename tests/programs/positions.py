@@ -1,4 +1,5 @@
-"""Positions in attention: ALiBi, relative embeddings in buckets, a sliding window, and sinusoids; with einsum."""
+"""Positions in attention: ALiBi, relative embeddings in buckets, a sliding window, and sinusoids;
+with einsum."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""nn.Transformer from end to end: masks from its own helper, tied output, teacher forcing, beam search."""
+"""nn.Transformer from end to end: masks from its own helper, tied output, teacher forcing, beam
+search."""
 
 import math
 

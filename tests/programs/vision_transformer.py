@@ -1,4 +1,5 @@
-"""A Vision Transformer whose attention map, and the gradient that reaches it, are kept by a hook."""
+"""A Vision Transformer whose attention map, and the gradient that reaches it, are kept by a
+hook."""
 
 import torch
 from torch import nn
