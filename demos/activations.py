@@ -7,8 +7,8 @@ import npformer as npf
 from npformer import plot
 from npformer.nn import functional as F
 
-NAMES = ("relu", "leaky_relu", "relu6", "hardtanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus",
-         "sigmoid", "logsigmoid", "tanh", "softsign", "tanhshrink")
+NAMES = ("relu", "leaky_relu", "relu6", "hardtanh", "gelu", "silu", "mish", "elu", "selu",
+         "celu", "softplus", "sigmoid", "logsigmoid", "tanh", "softsign", "tanhshrink")
 SHOWN = (-2.0, 0.0, 4.0)                           # three neurons' outputs, before the activation
 
 
@@ -22,14 +22,16 @@ def derivative(function, points):
 
 def finite_difference(function, points, h=1e-6):
     """(f(x + h) − f(x − h)) / 2h."""
-    above, below = function(npf.tensor(points + h)).numpy(), function(npf.tensor(points - h)).numpy()
+    above, below = function(npf.tensor(points
+                                       + h)).numpy(), function(npf.tensor(points - h)).numpy()
     return (above - below) / (2 * h)
 
 
 points = np.linspace(-5, 7, 402)  # so that none of them is on a kink, at −1, 0, 1 or 6
 picture = plot.figure(12, 10)
 worst = {}
-print(f"{'':12} " + "   ".join(f"f({x:g})".rjust(8) for x in SHOWN) + "   f' from    to         error")
+print(f"{'':12} " + "   ".join(f"f({x:g})".rjust(8) for x in SHOWN)
+      + "   f' from    to         error")
 for name, axes in zip(NAMES, picture.subplots(4, 4, sharex=True).flat):
     function = getattr(F, name)
     values, slope = function(npf.tensor(points)).numpy(), derivative(function, points)

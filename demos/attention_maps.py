@@ -65,7 +65,8 @@ def on_the_third(array):
 rows = {}
 for name, found in (("before", before), ("after", maps)):
     rows[name] = {"rollout": on_the_third(found.rollout() - np.eye(LENGTH) * 0.25)}
-    rows[name] |= {f"{part} of {m.where}": on_the_third(m.part(part)) for m in found for part in ("weights", "product")}
+    rows[name] |= {f"{part} of {m.where}": on_the_third(m.part(part)) for m in found
+                   for part in ("weights", "product")}
 print(f"share that lies {BACK} places back      before    after")
 for name in rows["after"]:
     print(f"    {name:30} {rows['before'][name]:7.1%} {rows['after'][name]:8.1%}")

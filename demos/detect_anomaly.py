@@ -59,7 +59,8 @@ while not said and len(losses) < 400:
 print(f"step {len(losses)}: the loss was {losses[-1]:.2f} the step before, and the next would be NaN\n{said}\n")
 
 point = npf.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
-root = message(lambda: npf.where(point.square().sum(-1) > 0, point.square().sum(-1).sqrt(), 0.0).sum().backward())
+root = message(lambda: npf.where(point.square().sum(-1) > 0, point.square().sum(-1).sqrt(),
+                                 0.0).sum().backward())
 print(f"{root}\n")
 
 q = npf.randn(2, 3, 4, requires_grad=True)
@@ -72,9 +73,10 @@ with npf.debug.detect_anomaly():  # the fused attention has an answer for such a
 picture = plot.figure(8, 4)
 axes = picture.add_subplot()
 axes.plot(largest, color=plot.COLOURS[0], label="largest logit")
-axes.axhline(LIMIT, color=plot.COLOURS[2], linestyle="--", label=f"{LIMIT:.1f}: above it exp is infinite in float32")
-axes.plot(len(largest) - 1, largest[-1], color=plot.COLOURS[2], marker="X", markersize=11, linestyle="none",
-          label="stopped here: exp and its line are named")
+axes.axhline(LIMIT, color=plot.COLOURS[2], linestyle="--",
+             label=f"{LIMIT:.1f}: above it exp is infinite in float32")
+axes.plot(len(largest) - 1, largest[-1], color=plot.COLOURS[2], marker="X", markersize=11,
+          linestyle="none", label="stopped here: exp and its line are named")
 axes.legend(frameon=False)
 plot.style(axes, "A softmax by hand, until its exp overflows", "step", "logit")
 plot.save(picture, "runs/demos/detect_anomaly.png")

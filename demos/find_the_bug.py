@@ -122,14 +122,16 @@ def look(function):
     the first of its steps."""
     trace = npf.debug.trace(training(function)[1])
     first = next(step for step in trace if step.op == function.__name__)
-    return [step.name for step in trace if not step.check()], first.jacobian("x", rows=(0, 0), columns=(0, 0))
+    return [step.name for step in trace if not step.check()], first.jacobian("x", rows=(0, 0),
+                                                                             columns=(0, 0))
 
 
 def draw(wrong, right):
     """Both Jacobians side by side."""
     picture = plot.figure(8, 4)
     most = np.abs(right - np.diag(right.diagonal())).max()
-    for axes, title, jacobian in zip(picture.subplots(1, 2), ("the rule that was written", "the right one"), (wrong, right)):
+    for axes, title, jacobian in zip(picture.subplots(1, 2), ("the rule that was written",
+                                                              "the right one"), (wrong, right)):
         axes.imshow(jacobian, cmap="PuOr", vmin=-most, vmax=most)
         axes.set_title(f"d(y)/d(x): {title}", fontsize=9)
         axes.set_axis_off()

@@ -48,7 +48,8 @@ print(f"    {loss.item():.4f}; that of a model that knows nothing is ln {V} = {m
 
 print("4 BACKWARD: dL/dw for every weight w, from the last operation to the first")
 loss.backward()
-gradients = [npf.cat([p.grad.flatten() for p in block.parameters()]).norm().item() for block in model.h]
+gradients = [npf.cat([p.grad.flatten() for p in block.parameters()]).norm().item()
+             for block in model.h]
 print("    ‖gradient‖ of h.0 to h.11:  " + " ".join(f"{g:.3f}" for g in gradients))
 before = [p.detach().clone() for p in model.parameters()]
 slopes = np.concatenate([p.grad.numpy().ravel() for p in model.parameters()])
@@ -76,7 +77,8 @@ print(f"    for one weight, W[{token}, 0]: {slope:.9f}; nudging it by ±0.00001 
 
 print(f"5 UPDATE: every weight steps against its gradient; Adam's first step is of {LR:g}, be it small or large")
 adam.step()
-steps = np.concatenate([(p - b).detach().numpy().ravel() for p, b in zip(model.parameters(), before)])
+steps = np.concatenate([(p - b).detach().numpy().ravel()
+                        for p, b in zip(model.parameters(), before)])
 print(f"    W[{token}, 0]: {old:.6f} -> {W[token, 0].item():.6f}")
 print(f"    the loss was {loss.item():.4f}; the slopes promise {loss.item() + slopes @ steps:.4f}; "
       f"it is {loss_now():.4f}")
@@ -97,7 +99,8 @@ left.set_ylim(0, 1.2 * max(sizes))
 plot.style(left, "2 forward: each block adds a little", "after how many blocks", "‖x‖")
 middle.plot(range(12), gradients, color=plot.COLOURS[1], marker="s")
 middle.set_ylim(0, 1.2 * max(gradients))
-plot.style(middle, "4 backward: each block gets its share", "block h.n", "‖gradient of its weights‖")
+plot.style(middle, "4 backward: each block gets its share", "block h.n",
+           "‖gradient of its weights‖")
 last.plot(curve, color=plot.COLOURS[2], linewidth=2)
 last.axhline(math.log(V), color="0.4", linestyle=":", label=f"ln {V}: knowing nothing")
 last.legend(frameon=False)

@@ -51,7 +51,8 @@ def verdicts(flow):
 def dead(flow):
     """The share of dead units in the last steps."""
     last = flow.records[-5:]
-    return float(np.mean([layer.dead / layer.units for record in last for layer in record.values() if layer.units]))
+    return float(np.mean([layer.dead / layer.units for record in last
+                          for layer in record.values() if layer.units]))
 
 
 for label, flow in flows.items():

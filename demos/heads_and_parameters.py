@@ -20,7 +20,8 @@ for heads in HEADS:
 picture = plot.figure(8, 4)
 axes = picture.add_subplot()
 at = range(len(HEADS))
-axes.plot(at, list(counts.values()), color=plot.COLOURS[0], marker="o", label="parameters: 4·C² + 4·C")
+axes.plot(at, list(counts.values()), color=plot.COLOURS[0], marker="o",
+          label="parameters: 4·C² + 4·C")
 axes.plot(at, list(weights.values()), color=plot.COLOURS[2], marker="s", linestyle="--",
           label="attention weights: H·T·T")
 axes.set_xticks(at, HEADS)

@@ -36,7 +36,8 @@ for size in SIZES:
     for name, norm in (("LayerNorm", layer_norm), ("BatchNorm", batch_norm)):
         seen = np.array([normed(norm, batch)[0] for batch in batches])
         moves[name].append(np.sqrt(seen.var(axis=0).mean()))
-print("one sample's normalised entries: standard deviation over", DRAWS, "draws of the rest of the batch")
+print("one sample's normalised entries: standard deviation over", DRAWS,
+      "draws of the rest of the batch")
 print("    batch     ", "".join(f"{size:>10}" for size in SIZES))
 for name, values in moves.items():
     print(f"    {name:10}", "".join(f"{v:10.4f}" for v in values))
@@ -76,12 +77,15 @@ except ValueError as error:
 picture = plot.figure(11, 4)
 panels = picture.subplots(1, 2)
 for i, name in enumerate(moves):
-    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=name)
+    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i],
+                linestyle=plot.STYLES[i], label=name)
     panels[0].plot(SIZES, moves[name], **look)
     panels[1].plot(PADDED, padding[name], **look)
 panels[0].set_xscale("log", base=2)
-plot.style(panels[0], "One sample among others", "batch size", "standard deviation of its normalised value")
-plot.style(panels[1], f"Sentences of {LENGTHS} words, padded", "padded to a length of", "change of real words' values")
+plot.style(panels[0], "One sample among others", "batch size",
+           "standard deviation of its normalised value")
+plot.style(panels[1], f"Sentences of {LENGTHS} words, padded", "padded to a length of",
+           "change of real words' values")
 for axes in panels:
     axes.legend(frameon=False)
 plot.save(picture, "runs/demos/layer_norm_or_batch_norm.png")

@@ -51,7 +51,8 @@ paths = [descend(lr) for lr in ON_PARABOLA]
 curves = [train(lr) for lr in ON_GPT]
 print(f"gradient descent on L(w) = w², from w = {START:g}; each step multiplies w by 1 − 2·lr")
 for kind, lr, path in zip(KINDS, ON_PARABOLA, paths):
-    print(f"    {kind:9} lr {lr:<6g} w: " + ", ".join(f"{w:.3g}" for w in path[:6]) + f" ... {path[-1]:.3g}")
+    print(f"    {kind:9} lr {lr:<6g} w: " + ", ".join(f"{w:.3g}" for w in path[:6])
+          + f" ... {path[-1]:.3g}")
 last = [curve[-10:].mean() for curve in curves]
 print(f"a GPT of 2 blocks on text, Adam, {STEPS} steps: loss at first, and the mean of the last 10")
 for kind, lr, curve, end in zip(KINDS, ON_GPT, curves, last):
@@ -63,10 +64,10 @@ w = np.linspace(-6, 6, 200)
 left.plot(w, CURVATURE / 2 * w * w, color="0.6", linewidth=1)
 for i, (kind, lr, path, curve) in enumerate(zip(KINDS, ON_PARABOLA, paths, curves)):
     path = path[np.abs(path) < 6]
-    left.plot(path, CURVATURE / 2 * path ** 2, color=plot.COLOURS[i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i],
-              label=f"{kind}: {lr:g}")
-    right.plot(plot.smooth(curve, max(1, STEPS // 60)), color=plot.COLOURS[i], linestyle=plot.STYLES[i], linewidth=2,
-               label=f"{kind}: {ON_GPT[i]:g}")
+    left.plot(path, CURVATURE / 2 * path ** 2, color=plot.COLOURS[i], marker=plot.MARKERS[i],
+              linestyle=plot.STYLES[i], label=f"{kind}: {lr:g}")
+    right.plot(plot.smooth(curve, max(1, STEPS // 60)), color=plot.COLOURS[i],
+               linestyle=plot.STYLES[i], linewidth=2, label=f"{kind}: {ON_GPT[i]:g}")
 right.set_ylim(0, 1.5 * curves[0][0])
 plot.style(left, "Gradient descent on a parabola, 20 steps", "w", "L(w) = w²")
 plot.style(right, "A GPT learning text", "step", "loss (nats per character)")

@@ -27,7 +27,8 @@ def reach(**masks):
     return found
 
 
-kinds = {"no mask": {}, "causal": dict(mask=causal, is_causal=True), "padding": dict(src_key_padding_mask=padding)}
+kinds = {"no mask": {}, "causal": dict(mask=causal, is_causal=True),
+         "padding": dict(src_key_padding_mask=padding)}
 reaches = {name: reach(**masks) for name, masks in kinds.items()}
 later = np.triu(np.ones((T, T), bool), 1)
 # (B, T, S): a real t, a padded s
@@ -54,11 +55,14 @@ print(f"padding replaced: real outputs change by {padding_change[kept].max():.3g
 
 picture = plot.figure(12, 4.6)
 for axes, (name, found) in zip(picture.subplots(1, 3), reaches.items()):
-    shown = axes.imshow(np.where(found[1] == 0, np.nan, np.log10(np.maximum(found[1], 1e-300))), cmap="cividis", vmin=-1, vmax=1)
-    plot.style(axes, {"no mask": "no mask", "causal": "causal mask", "padding": "padding mask"}.get(name, name),
+    shown = axes.imshow(np.where(found[1] == 0, np.nan, np.log10(np.maximum(found[1], 1e-300))),
+                        cmap="cividis", vmin=-1, vmax=1)
+    plot.style(axes, {"no mask": "no mask", "causal": "causal mask",
+                      "padding": "padding mask"}.get(name, name),
                "input s", "output t")
     axes.grid(False)
-picture.colorbar(shown, ax=picture.axes, label="log₁₀ |d out_t / d x_s|; white: exactly 0", fraction=0.02)
+picture.colorbar(shown, ax=picture.axes, label="log₁₀ |d out_t / d x_s|; white: exactly 0",
+                 fraction=0.02)
 picture.suptitle("What each output depends on. A padded place still reaches itself, through the skip", fontsize=11)
 plot.save(picture, "runs/demos/masks.png")
 

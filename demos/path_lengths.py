@@ -18,7 +18,8 @@ from npformer.nn import functional as F
 
 SMALL = "--small" in sys.argv
 DEPTH, STEPS = (4, 20) if SMALL else (12, 150)
-ARRANGEMENTS = {"pre": "pre-LN: x + F(norm(x))", "post": "post-LN: norm(x + F(x))", "deepnorm": "DeepNorm: norm(α·x + F(x))"}
+ARRANGEMENTS = {"pre": "pre-LN: x + F(norm(x))", "post": "post-LN: norm(x + F(x))",
+                "deepnorm": "DeepNorm: norm(α·x + F(x))"}
 
 text = npf.data.default_text()
 tokenizer = npf.data.CharTokenizer.of(text)
@@ -63,9 +64,11 @@ panels = picture.subplots(1, 2, sharey=True)
 for axes, when, title in zip(panels, (0, 1), ("Before training", f"After {STEPS} steps")):
     for i, (label, pair) in enumerate(found.items()):
         share = 100 * pair[when].norms / pair[when].norms.sum()
-        axes.plot(share, color=plot.COLOURS[i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=label)
+        axes.plot(share, color=plot.COLOURS[i], marker=plot.MARKERS[i],
+                  linestyle=plot.STYLES[i], label=label)
     ways = np.array(pair[0].paths) / sum(pair[0].paths)
-    axes.fill_between(np.arange(len(ways)), 100 * ways, color="grey", alpha=0.25, label="all ways through the model")
+    axes.fill_between(np.arange(len(ways)), 100 * ways, color="grey", alpha=0.25,
+                      label="all ways through the model")
     plot.style(axes, title, "branches on the way, k", "|g_k| / Σ|g_k| (%)" if when == 0 else "")
 panels[1].legend(frameon=False)
 path = f"runs/demos/path_lengths{'_small' if SMALL else ''}.png"

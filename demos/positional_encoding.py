@@ -22,7 +22,8 @@ def rotation(k):
     k·wᵢ))."""
     R = np.zeros((C, C))
     for i, angle in enumerate(k * w):
-        R[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        R[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[np.cos(angle), np.sin(angle)],
+                                               [-np.sin(angle), np.cos(angle)]]
     return R
 
 
@@ -81,13 +82,16 @@ panels[0].grid(False)
 for pair, colour, marker in zip((4, 8, 12), plot.COLOURS, plot.MARKERS):
     a = pos[:12, None] * w[pair]
     radius = 1 + pair / 8
-    panels[1].plot(radius * np.sin(a), radius * np.cos(a), color=colour, marker=marker, label=f"pair {pair}")
+    panels[1].plot(radius * np.sin(a), radius * np.cos(a), color=colour, marker=marker,
+                   label=f"pair {pair}")
 panels[1].set_aspect("equal")
 panels[1].legend(frameon=False)
-plot.style(panels[1], "A step turns each pair by its own angle", "sin (a radius for each pair)", "cos")
+plot.style(panels[1], "A step turns each pair by its own angle",
+           "sin (a radius for each pair)", "cos")
 for axes, (name, scores) in zip(panels[2:], maps.items()):
     axes.imshow(scores, cmap="cividis")
-    plot.style(axes, f"scores, {name}\n{found[name][0]:.0%} depends on query − key alone", "key", "query")
+    plot.style(axes, f"scores, {name}\n{found[name][0]:.0%} depends on query − key alone",
+               "key", "query")
     axes.grid(False)
 plot.save(picture, "runs/demos/positional_encoding.png")
 

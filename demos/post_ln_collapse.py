@@ -18,7 +18,8 @@ def layer(width, norm_first):
     """The seed's layer, and wider ones."""
     npf.manual_seed(0)
     heads = 1 if width % 2 else 2
-    made = nn.TransformerEncoderLayer(d_model=width, nhead=heads, batch_first=True, norm_first=norm_first)
+    made = nn.TransformerEncoderLayer(d_model=width, nhead=heads, batch_first=True,
+                                      norm_first=norm_first)
     return made.double().eval()
 
 
@@ -37,12 +38,14 @@ def measured(width, norm_first):
 
 npf.manual_seed(2)
 x = npf.randn(2, 8, 2, dtype=npf.float64)
-found = {name: {width: measured(width, norm_first) for width in WIDTHS} for norm_first, name in NAMES.items()}
+found = {name: {width: measured(width, norm_first) for width in WIDTHS}
+         for norm_first, name in NAMES.items()}
 for norm_first, name in NAMES.items():
     out, kept, d = found[name][2]
     print(f"{name}: TransformerEncoderLayer(d_model=2, nhead=2, batch_first=True), first half of a sequence")
     print("    in ", "  ".join(f"({a:+.4f}, {b:+.4f})" for a, b in x[0, :4].numpy()))
-    print("    out", "  ".join(f"({a:+.4f}, {b:+.4f})" for a, b in layer(2, norm_first)(x)[0, :4].detach().numpy()))
+    print("    out", "  ".join(f"({a:+.4f}, {b:+.4f})"
+                               for a, b in layer(2, norm_first)(x)[0, :4].detach().numpy()))
     print(f"    256 inputs: median of ||out| − 1| {np.median(np.abs(np.abs(out) - 1)):.1e}; "
           f"{kept:.0%} of the inputs can be read from the outputs")
 
@@ -56,7 +59,8 @@ for width in WIDTHS:
     ranks[width] = int((singular > 0.5).sum())
     print(f"    C = {width:2}: {ranks[width]:2} of {width:2} pass; the last singular values are",
           " ".join(f"{s:.1e}" for s in singular[-3:]))
-print("|dL/dx| per entry, for a random dL/dy\n    C             ", "".join(f"{width:>10}" for width in WIDTHS))
+print("|dL/dx| per entry, for a random dL/dy\n    C             ",
+      "".join(f"{width:>10}" for width in WIDTHS))
 for name, at in found.items():
     print(f"    {name.split()[0]:14}", "".join(f"{at[width][2]:10.1e}" for width in WIDTHS))
 
@@ -67,7 +71,8 @@ for i, (name, at) in enumerate(found.items()):
     panels[0].scatter(*at[2][0].T, s=70 - 58 * i, zorder=3 - i, **look)
     panels[2].plot(WIDTHS, [at[width][2] for width in WIDTHS], linestyle=plot.STYLES[i], **look)
 plot.style(panels[0], "Width 2: outputs of 256 inputs", "out₀", "out₁")
-panels[1].plot(WIDTHS, list(ranks.values()), color=plot.COLOURS[0], marker="o", label="directions that pass")
+panels[1].plot(WIDTHS, list(ranks.values()), color=plot.COLOURS[0], marker="o",
+               label="directions that pass")
 panels[1].plot(WIDTHS, WIDTHS, color="grey", linestyle=":", label="all C of them")
 plot.style(panels[1], "LayerNorm's Jacobian has rank C − 2", "width C", "rank")
 panels[2].set_yscale("log")

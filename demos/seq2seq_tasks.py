@@ -56,7 +56,8 @@ def text(row):
 def answers(model, sources):
     """What the model writes for each source, word by word."""
     src = numbers(sources)
-    return [text(row) for row in greedy_decode(model, src, padding_mask(src), 13, START, END, PAD).tolist()]
+    return [text(row) for row in greedy_decode(model, src, padding_mask(src), 13, START, END,
+                                               PAD).tolist()]
 
 
 def exact(model, examples):
@@ -114,15 +115,19 @@ def draw(results, path):
     for column, (task, (model, test, curve)) in enumerate(results.items()):
         steps, shares = zip(*curve)
         axes = grid[0, column]
-        axes.plot(steps, [100 * share for share in shares], color=plot.COLOURS[column], marker=plot.MARKERS[column])
+        axes.plot(steps, [100 * share for share in shares], color=plot.COLOURS[column],
+                  marker=plot.MARKERS[column])
         axes.set_ylim(-3, 105)
-        plot.style(axes, f"{task}: held-out answers", "training step", "exactly right (%)" if column == 0 else "")
+        plot.style(axes, f"{task}: held-out answers", "training step",
+                   "exactly right (%)" if column == 0 else "")
         source, target = max(test, key=lambda example: len(example[0]))
         axes = grid[1, column]
-        axes.imshow(cross_attention(model, source, target), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(cross_attention(model, source, target), cmap="viridis", vmin=0, vmax=1,
+                    aspect="auto")
         axes.set_xticks(range(len(source) + 2), ["<", *source, ">"])
         axes.set_yticks(range(len(target) + 1), [*target, ">"])
-        plot.style(axes, f"{task}: what each symbol is read from", "source", "written" if column == 0 else "")
+        plot.style(axes, f"{task}: what each symbol is read from", "source",
+                   "written" if column == 0 else "")
         axes.grid(False)
     plot.save(picture, path)
 
@@ -130,7 +135,8 @@ def draw(results, path):
 results = {}
 for task in ["copy"] if SMALL else TASKS:
     results[task] = model, test, curve = learn(task)
-    for (source, target), answer in zip(test[:3], answers(model, [source for source, _ in test[:3]])):
+    for (source, target), answer in zip(test[:3],
+                                        answers(model, [source for source, _ in test[:3]])):
         print(f"        {source:>10} -> {answer:10} {'right' if answer == target else 'wrong: ' + target}")
 name = "seq2seq_tasks_small" if SMALL else "seq2seq_tasks"
 draw(results, f"runs/demos/{name}.png")
@@ -139,4 +145,5 @@ print(f"runs/demos/{name}.png: below, copying is one diagonal, reversing the oth
 shares = {task: curve[-1][1] for task, (_, _, curve) in results.items()}
 if min(shares.values()) < 0.99:
     raise SystemExit(f"not learned: {shares}")
-print("Exactly right on examples never trained on: " + ", ".join(f"{t} {s:.1%}" for t, s in shares.items()))
+print("Exactly right on examples never trained on: "
+      + ", ".join(f"{t} {s:.1%}" for t, s in shares.items()))

@@ -16,7 +16,8 @@ for form in (True, False, "deleted"):
     F.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward()
     print(f"residual={form!r}")
     results.append({"label": f"residual={form!r}", "grad_norms": {
-        name: None if p.grad is None else p.grad.norm().item() for name, p in model.named_parameters()}})
+        name: None if p.grad is None else p.grad.norm().item()
+        for name, p in model.named_parameters()}})
     for name, p in model.named_parameters():
         if name.endswith("weight"):
             norm = "no gradient" if p.grad is None else f"{p.grad.norm().item():.6f}"

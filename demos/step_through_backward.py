@@ -32,7 +32,8 @@ for step in npf.backprop(loss_of(W, b)):
 p = np.exp(x.numpy() @ W.detach().numpy().T)
 p /= p.sum(axis=1, keepdims=True)
 dlogits = (p - np.eye(5)[target.numpy()]) / 3
-for name, found, true in [("dW", W.grad, dlogits.T @ x.numpy()), ("db", b.grad, dlogits.sum(axis=0))]:
+for name, found, true in [("dW", W.grad, dlogits.T @ x.numpy()),
+                          ("db", b.grad, dlogits.sum(axis=0))]:
     error = np.abs(found.numpy() - true).max()
     print(f"{name}: backward and paper differ by {error:.0e}")
     if error > 1e-14:

@@ -47,8 +47,8 @@ images, labels = digits.images[order] / 6 - 0.8, digits.target[order]    # of me
 test_x, test_y, train_x, train_y = images[:360], labels[:360], images[360:], labels[360:]
 
 npf.manual_seed(0)
-model = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48, depth=3, num_heads=4,
-                          mlp_ratio=2.0)
+model = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48,
+                          depth=3, num_heads=4, mlp_ratio=2.0)
 optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
 steps = EPOCHS * (len(train_x) // 64)
 schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 10, steps, decay="cosine")
@@ -81,7 +81,8 @@ def looked_at(images):
 def erased(images, scores, count=3):
     """Images with the `count` patches of the highest scores made blank."""
     patches = images.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 2, 2).copy()
-    np.put_along_axis(patches, np.argsort(-scores, axis=1)[:, :count, None, None], images.min(), axis=1)
+    np.put_along_axis(patches, np.argsort(-scores, axis=1)[:, :count, None, None],
+                      images.min(), axis=1)
     return patches.reshape(-1, 4, 4, 2, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
 
 
@@ -90,7 +91,8 @@ answers, attended, relevant = looked_at(test_x)
 left = {"nothing": accuracy(model, test_x, test_y)}
 for name, scores in (("the most relevant", relevant), ("random ones", rng.random(relevant.shape))):
     left[name] = accuracy(model, erased(test_x, scores), test_y)
-print("read right with 3 of 16 patches erased: " + ", ".join(f"{name} {share:.1%}" for name, share in left.items()))
+print("read right with 3 of 16 patches erased: "
+      + ", ".join(f"{name} {share:.1%}" for name, share in left.items()))
 
 shown = [int(np.flatnonzero(test_y == digit)[0]) for digit in (0, 2, 3, 4, 6, 7)]
 picture = plot.figure(1.6 * len(shown) + 0.6, 5.2)
@@ -106,7 +108,8 @@ for column, i in enumerate(shown):
     for axes in grid[:, column]:
         axes.set(xticks=[], yticks=[])
 picture.colorbar(map_of, ax=grid[1:, :], label="share of the largest patch", fraction=0.02)
-for axes, title in zip(grid[:, 0], ("image", "attention,\nlast block", "attention × gradient,\nall blocks")):
+for axes, title in zip(grid[:, 0],
+                       ("image", "attention,\nlast block", "attention × gradient,\nall blocks")):
     axes.set_ylabel(title)
 path = f"runs/demos/vit_digits{'_small' if SMALL else ''}.png"
 plot.save(picture, path)

@@ -33,7 +33,8 @@ class Recall(nn.Module):
     def forward(self, tokens):
         query = self.query.expand(len(tokens), 1, C)
         places = self.places(npf.arange(T)).expand(len(tokens), T, C)
-        y, self.seen = self.attention(query, places, self.tokens(tokens), average_attn_weights=False)
+        y, self.seen = self.attention(query, places, self.tokens(tokens),
+                                      average_attn_weights=False)
         return self.head(y).view(-1, 2, V)
 
 
@@ -67,7 +68,8 @@ for heads in HEADS:
     runs = [learn(heads, seed) for seed in range(STARTS)]
     best[heads] = max(runs, key=lambda run: run[0])
     count = sum(p.numel() for p in Recall(heads).parameters())
-    print(f"H = {heads}: {count:,} parameters; both tokens right in", " ".join(f"{run[0]:.0%}" for run in runs),
+    print(f"H = {heads}: {count:,} parameters; both tokens right in",
+          " ".join(f"{run[0]:.0%}" for run in runs),
           f"({STARTS} starts); the best one's heads look at")
     for row in best[heads][2]:
         print("   ", " ".join(f"{a:.2f}" for a in row))
@@ -83,7 +85,8 @@ for i, (heads, (right, losses, seen)) in enumerate(best.items()):
     maps[i].grid(False)
 loss_axes.set_ylim(0, 2.8)
 loss_axes.legend(frameon=False)
-plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}, best start", "step", "loss (nats per token)")
+plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}, best start", "step",
+           "loss (nats per token)")
 plot.save(picture, "runs/demos/why_heads.png")
 
 if best[1][0] > 0.8 or min(best[heads][0] for heads in HEADS[1:]) < 0.98:

@@ -17,7 +17,8 @@ from npformer.nn import functional as F
 V, T, C = 10, 12, 32
 BEFORE = [t - 1 if t % 3 else t + 2 for t in range(T)]
 STEPS = 400 if "--small" in sys.argv else 1000
-FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "qqq", "x itself": None}
+FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "qqq",
+         "x itself": None}
 
 
 class Previous(nn.Module):
@@ -67,7 +68,8 @@ for name, use in FORMS.items():
 picture = plot.figure(11, 7)
 loss_axes, *maps = picture.subplots(2, 3).ravel()
 for i, (name, (losses, right, seen)) in enumerate(results.items()):
-    loss_axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[i], linestyle=plot.STYLES[i % 4], label=name)
+    loss_axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[i],
+                   linestyle=plot.STYLES[i % 4], label=name)
     maps[i].imshow(seen, cmap="cividis", vmin=0, vmax=1)
     plot.style(maps[i], f"{name}: {right:.0%} right", "key", "query")
     maps[i].grid(False)

@@ -22,10 +22,12 @@ results, alike, norms, additions = {}, {}, {}, []
 print("                    positions' mean cosine       ‖gradient‖ of block 0's value         loss")
 print("                     after block 0 ... 5        before training  after training")
 for residual, label in LABELS.items():
-    config = train.Config(steps=STEPS, batch=8, context=32, d_model=32, d_ff=64, depth=DEPTH, residual=residual)
+    config = train.Config(steps=STEPS, batch=8, context=32, d_model=32, d_ff=64, depth=DEPTH,
+                          residual=residual)
     run, states = train.Run(config, text), []
     x, y = next(run.batches)
-    hooks = [block.register_forward_hook(lambda block, inputs, out, states=states: states.append(out.detach()))
+    hooks = [block.register_forward_hook(
+        lambda block, inputs, out, states=states: states.append(out.detach()))
              for block in run.model.blocks]
     loss = run.loss(x, y)
     for hook in hooks:
@@ -38,7 +40,8 @@ for residual, label in LABELS.items():
     run.model.zero_grad()
     losses = [run.advance()["loss"] for _ in range(STEPS)]
     norms[label].append(train.grad_norms(run.model))
-    results[label] = dict(label=label, depth=DEPTH, losses=losses, tail=np.mean(losses[-STEPS // 5:]))
+    results[label] = dict(label=label, depth=DEPTH, losses=losses,
+                          tail=np.mean(losses[-STEPS // 5:]))
     print(f"{label:14} ", " ".join(f"{c:.2f}" for c in alike[label]),
           f"   {norms[label][0][WEIGHT]:15.1e} {norms[label][1][WEIGHT]:15.1e}    ",
           f"{losses[0]:.2f} -> {results[label]['tail']:.2f}")

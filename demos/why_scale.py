@@ -30,10 +30,12 @@ for d_k, row in zip(WIDTHS, rows):
 
 picture = plot.figure(13, 4)
 panels = picture.subplots(1, 3)
-panels[0].plot(WIDTHS, [row["variance"] for row in rows], color=plot.COLOURS[0], marker="o", label="measured")
+panels[0].plot(WIDTHS, [row["variance"] for row in rows], color=plot.COLOURS[0], marker="o",
+               label="measured")
 panels[0].plot(WIDTHS, WIDTHS, color="grey", linestyle=":", label="d_k")
 for i, name in enumerate(("scaled", "unscaled")):
-    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=name)
+    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i],
+                linestyle=plot.STYLES[i], label=name)
     panels[1].plot(WIDTHS, [row[name][0] for row in rows], **look)
     panels[2].plot(WIDTHS, [row[name][1] for row in rows], **look)
 titles = ("Variance of q·k", "Largest attention weight", "Gradient that passes the softmax")

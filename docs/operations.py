@@ -37,8 +37,8 @@ def table():
             kind = "fused" if isinstance(op, Fused) else "primitive"
             arguments = f"*{op.variadic}" if op.variadic else ", ".join(op.names)
             options = "".join(f", {name}" for name in op.options)
-            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text", *clean(op.__doc__),
-                      "", f"dims: {dims(op)}", "```", ""]
+            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text",
+                      *clean(op.__doc__), "", f"dims: {dims(op)}", "```", ""]
     return "\n".join(lines)
 
 
@@ -48,7 +48,8 @@ def dims(op):
         return op.dims
     args, options = draw(op.examples[0], np.random.default_rng(0))
     node = SimpleNamespace(shapes=[getattr(a, "shape", ()) for a in args], options=options)
-    given = ", ".join([str(shape) for shape in node.shapes] + [f"{name}={value}" for name, value in options.items()])
+    given = ", ".join([str(shape) for shape in node.shapes]
+                      + [f"{name}={value}" for name, value in options.items()])
     return f"{op.dims_of(node)}    for {given}"
 
 

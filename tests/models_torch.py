@@ -14,7 +14,8 @@ class Heads(nn.Module):
         self.h, self.linears = h, nn.ModuleList([nn.Linear(c, c) for _ in range(4)])
 
     def forward(self, q, k, v, mask):
-        q, k, v = (f(x).unflatten(-1, (self.h, -1)).movedim(-2, 1) for f, x in zip(self.linears, (q, k, v)))
+        q, k, v = (f(x).unflatten(-1, (self.h, -1)).movedim(-2, 1)
+                   for f, x in zip(self.linears, (q, k, v)))
         scores = torch.einsum("bhtk,bhsk->bhts", q, k) / math.sqrt(q.shape[-1])
         self.attn = torch.softmax(scores + torch.where(mask[:, None], 0.0, -1e9), -1)
         y = torch.einsum("bhts,bhsk->bthk", self.attn, v)
@@ -28,7 +29,8 @@ class Norm(nn.Module):
 
     def forward(self, x):
         d = x - x.mean(-1, keepdim=True)
-        return self.a_2 * d / (torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1)) + 1e-6) + self.b_2
+        return self.a_2 * d / (torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1))
+                               + 1e-6) + self.b_2
 
 
 class Connected(nn.Module):
@@ -126,7 +128,8 @@ class ViTAttention(nn.Module):
         self.h, self.qkv, self.proj = h, nn.Linear(c, 3 * c), nn.Linear(c, c)
 
     def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.h, -1)).movedim(-2, 1) for part in self.qkv(x).chunk(3, -1))
+        q, k, v = (part.unflatten(-1, (self.h, -1)).movedim(-2, 1)
+                   for part in self.qkv(x).chunk(3, -1))
         self.map = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1)
         if self.map.requires_grad:
             self.map.retain_grad()

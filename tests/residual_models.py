@@ -46,13 +46,15 @@ def of_blocks(make, ends):
     def build():
         model = make().double()
         ids = npf.randint(0, 11, (2, 5))
-        branches = [block.get_submodule(end) for block in model.blocks for end in ends if hasattr(block, end)]
+        branches = [block.get_submodule(end) for block in model.blocks
+                    for end in ends if hasattr(block, end)]
         return Case(model, classified(model, ids), branches, first=model.blocks[0])
     return build
 
 
 def deep(arrangement):
-    return of_blocks(lambda: DeepTransformer(11, 5, 8, 2, 12, depth=3, arrangement=arrangement), ("out_proj", "ff2"))
+    return of_blocks(lambda: DeepTransformer(11, 5, 8, 2, 12, depth=3, arrangement=arrangement),
+                     ("out_proj", "ff2"))
 
 
 def tiny(**options):
@@ -69,37 +71,45 @@ def gpt():
 def vit():
     model = VisionTransformer(8, 4, 2, 11, 8, depth=2, num_heads=2).double()
     images = npf.randn(3, 2, 8, 8, dtype=npf.float64)
-    return Case(model, classified(model, images), [m for b in model.blocks for m in (b.attn, b.mlp)],
-                first=model.blocks[0])
+    return Case(model, classified(model, images),
+                [m for b in model.blocks for m in (b.attn, b.mlp)], first=model.blocks[0])
 
 
 def seq2seq(start):
     def build():
         model = make_model(9, 11, N=2, d_model=8, d_ff=12, h=2, dropout=0.0).double()
-        src, tgt = npf.tensor([[1, 5, 3, 0], [2, 8, 4, 6]]), npf.tensor([[1, 2, 9, 3, 0], [1, 7, 4, 10, 5]])
+        src, tgt = npf.tensor([[1, 5, 3, 0],
+                               [2, 8, 4, 6]]), npf.tensor([[1, 2, 9, 3, 0], [1, 7, 4, 10, 5]])
         labels = npf.randint(0, 11, (10,))
         branches = [m.dropout for m in model.modules() if isinstance(m, SublayerConnection)]
         return Case(model, lambda: F.nll_loss(model.generator(model(
-            src, tgt, padding_mask(src), target_mask(tgt))).reshape(-1, 11), labels), branches, source=getattr(model, start))
+            src, tgt, padding_mask(src), target_mask(tgt))).reshape(-1, 11), labels), branches,
+            source=getattr(model, start))
     return build
 
 
 def layers_of_pytorch(norm_first):
     def build():
-        encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True, norm_first=norm_first), 2)
+        encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True,
+                                                                   norm_first=norm_first), 2)
         model = nn.Sequential(nn.Linear(3, 8), encoder, nn.Linear(8, 11)).double()
         x = npf.randn(2, 5, 3, dtype=npf.float64)
-        return Case(model, classified(model, x), [m for b in encoder.layers for m in (b.dropout1, b.dropout2)],
+        return Case(model, classified(model, x),
+                    [m for b in encoder.layers for m in (b.dropout1, b.dropout2)],
                     source=model[0])
     return build
 
 
 CASES = {
-    "tiny": tiny(depth=3), "tiny, line deleted": tiny(depth=2, residual="deleted"), "tiny, no residual": tiny(residual=False),
-    "gpt": gpt, "vit": vit, "encoder": seq2seq("src_embed"), "decoder": seq2seq("tgt_embed"),
-    **{f"deep, {arrangement}": deep(arrangement) for arrangement in ("post", "pre", "admin", "deepnorm", "none")},
-    "pre-LN layers of nn": layers_of_pytorch(True), "post-LN layers of nn": layers_of_pytorch(False),
+    "tiny": tiny(depth=3), "tiny, line deleted": tiny(depth=2, residual="deleted"),
+    "tiny, no residual": tiny(residual=False), "gpt": gpt, "vit": vit,
+    "encoder": seq2seq("src_embed"), "decoder": seq2seq("tgt_embed"),
+    **{f"deep, {arrangement}": deep(arrangement)
+       for arrangement in ("post", "pre", "admin", "deepnorm", "none")},
+    "pre-LN layers of nn": layers_of_pytorch(True),
+    "post-LN layers of nn": layers_of_pytorch(False),
 }
-COUNTS = {"tiny": 6, "tiny, line deleted": 2, "tiny, no residual": 0, "gpt": 6, "vit": 4, "encoder": 10, "decoder": 10,
-          **{f"deep, {arrangement}": 6 for arrangement in ("post", "pre", "admin", "deepnorm")}, "deep, none": 0,
-          "pre-LN layers of nn": 4, "post-LN layers of nn": 4}
+COUNTS = {"tiny": 6, "tiny, line deleted": 2, "tiny, no residual": 0, "gpt": 6, "vit": 4,
+          "encoder": 10, "decoder": 10,
+          **{f"deep, {arrangement}": 6 for arrangement in ("post", "pre", "admin", "deepnorm")},
+          "deep, none": 0, "pre-LN layers of nn": 4, "post-LN layers of nn": 4}

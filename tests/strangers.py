@@ -26,7 +26,8 @@ class Cases(dict):
         forward, backward, _, draws = self[name]
         rng = np.random.default_rng(seed)
         inputs = [draw(rng) for draw in draws.values()]
-        return npf.verify.check_vjp(forward, partial(backward, slip=slip), inputs, names=list(draws), raises=False)
+        return npf.verify.check_vjp(forward, partial(backward, slip=slip), inputs,
+                                    names=list(draws), raises=False)
 
     def check_right(self, name):
         """The right backward passes, at several points."""

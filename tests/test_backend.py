@@ -53,7 +53,8 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
         assert found.dtype == expected.dtype and found.shape == expected.shape, what
         finite = expected[np.isfinite(expected)]
         scale = max(1.0, float(np.abs(finite).max(initial=0)))
-        np.testing.assert_allclose(found.get(), expected, rtol=rtol, atol=rtol * scale, err_msg=what)
+        np.testing.assert_allclose(found.get(), expected, rtol=rtol,
+                                   atol=rtol * scale, err_msg=what)
 
 
 # ── every operation ───────────────────────────────────────────────────────────────────────────────
@@ -62,7 +63,8 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
 def everything(op, args, options, upstream, us):
     """The value, the gradients, and the gradients of Σ u·gradient: so every rule and every
     definition has run."""
-    which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype") and a.dtype.kind == "f"]
+    which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype")
+             and a.dtype.kind == "f"]
     xs = [npf.Tensor.wrap(a).requires_grad_() if i in which else a for i, a in enumerate(args)]
     inputs = [xs[i] for i in which]
     g = npf.Tensor.wrap(upstream).requires_grad_()
@@ -71,7 +73,8 @@ def everything(op, args, options, upstream, us):
     first = tape.collect(y, g.array, inputs)
     graph = tape.collect(y, g, inputs, create_graph=True)
     total = sum((npf.Tensor.wrap(us[i]) * d).sum() for i, d in zip(which, graph))
-    second = tape.collect(total, None, [*inputs, g]) if getattr(total, "node", None) is not None else []
+    second = tape.collect(total, None,
+                          [*inputs, g]) if getattr(total, "node", None) is not None else []
     return [y, *first, *graph, *second]
 
 
@@ -107,7 +110,8 @@ def value_and_gradients(call, tensor):
     t = Tensors(tensor)
     results = call(t)
     parts = [r for r in (results if isinstance(results, tuple) else (results,))]
-    loss = sum((part.double() ** 2).sum() for r in parts for part in (r if isinstance(r, (tuple, list)) else [r])
+    loss = sum((part.double() ** 2).sum() for r in parts
+               for part in (r if isinstance(r, (tuple, list)) else [r])
                if isinstance(part, npf.Tensor) and part.requires_grad)
     if isinstance(loss, npf.Tensor):
         loss.backward()
@@ -128,22 +132,29 @@ def test_functions(cupy, name, call):
 
 
 MODULES = {
-    "Linear": (lambda: nn.Linear(4, 3), (2, 5, 4)), "Embedding": (lambda: nn.Embedding(6, 3, padding_idx=1), None),
-    "LayerNorm": (lambda: nn.LayerNorm(4), (2, 5, 4)), "RMSNorm": (lambda: nn.RMSNorm(4), (2, 5, 4)),
-    "BatchNorm1d": (lambda: nn.BatchNorm1d(4), (5, 4)), "Dropout": (lambda: nn.Dropout(0.4), (5, 4)),
-    "Sequential": (lambda: nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.2), nn.Linear(8, 2)), (3, 4)),
+    "Linear": (lambda: nn.Linear(4, 3), (2, 5, 4)),
+    "Embedding": (lambda: nn.Embedding(6, 3, padding_idx=1), None),
+    "LayerNorm": (lambda: nn.LayerNorm(4), (2, 5, 4)),
+    "RMSNorm": (lambda: nn.RMSNorm(4), (2, 5, 4)),
+    "BatchNorm1d": (lambda: nn.BatchNorm1d(4), (5, 4)),
+    "Dropout": (lambda: nn.Dropout(0.4), (5, 4)),
+    "Sequential": (lambda: nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.2),
+                                         nn.Linear(8, 2)), (3, 4)),
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_layers(cupy, name):
     make, shape = MODULES[name]
-    data = np.array([[1, 5, 1], [0, 2, 2]]) if shape is None else np.random.default_rng(1).standard_normal(shape)
+    data = np.array([[1, 5, 1],
+                     [0, 2,
+                      2]]) if shape is None else np.random.default_rng(1).standard_normal(shape)
     cpu = make().double()
     results = []
     for model in (cpu, copy.deepcopy(cpu).cuda()):
         npf.manual_seed(2)
-        x = npf.tensor(data, device=next(iter([*model.parameters(), *model.buffers()]), x_like(model is cpu)).device)
+        x = npf.tensor(data, device=next(iter([*model.parameters(), *model.buffers()]),
+                                         x_like(model is cpu)).device)
         x.requires_grad_(shape is not None)
         y = model(x)
         (y ** 2).sum().backward()
@@ -169,7 +180,8 @@ def steps_of_training(device, optimizer, count=6):
     losses = []
     for _ in range(count):
         ids = npf.tensor(rng.integers(0, 11, (3, 9)), device=device)
-        loss = F.cross_entropy(model(ids[:, :-1]).reshape(-1, 11), ids[:, 1:].reshape(-1), label_smoothing=0.1)
+        loss = F.cross_entropy(model(ids[:, :-1]).reshape(-1, 11), ids[:, 1:].reshape(-1),
+                               label_smoothing=0.1)
         opt.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -193,7 +205,8 @@ def test_training_gives_the_same_weights(cupy, optimizer):
 def test_a_run_of_npformer_train(cupy, tmp_path):
     from npformer import train
     text = "the quick brown fox jumps over the lazy dog. " * 40
-    config = train.Config(steps=3, batch=2, context=8, d_model=8, n_heads=2, d_ff=8, dtype="float64", report_every=2)
+    config = train.Config(steps=3, batch=2, context=8, d_model=8, n_heads=2, d_ff=8,
+                          dtype="float64", report_every=2)
 
     def losses(device):
         with npf.backend(device):

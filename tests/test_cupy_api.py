@@ -50,7 +50,8 @@ def listed(table, path, inside):
     """Whether a table of excuses has the place: its folder, its file, or a function or class around
     it."""
     name = str(path.relative_to(HOME))
-    return any(key in (name, name.partition("/")[0], *(f"{name}:{part}" for part in inside)) for key in table)
+    return any(key in (name, name.partition("/")[0], *(f"{name}:{part}" for part in inside))
+               for key in table)
 
 
 def places():
@@ -83,7 +84,8 @@ def keywords_fit(signature, call):
     and stays there."""
     names = {p.name for p in signature.parameters.values()}
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
-    return anything or all(k.arg is None or k.arg in names or k.arg == "like" for k in call.keywords)
+    return anything or all(k.arg is None or k.arg in names or k.arg == "like"
+                           for k in call.keywords)
 
 
 def test_every_function_of_numpys_is_cupys_too():
@@ -101,8 +103,10 @@ def test_every_argument_of_numpys_functions_is_cupys_too():
         name = numpys(node.func) if isinstance(node, ast.Call) else None
         entry = API.get(f"cupy.{name}")
         if entry and entry.signature:
-            assert keywords_fit(entry.signature, node), f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
-            positional = [p for p in entry.signature.parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+            assert keywords_fit(entry.signature,
+                                node), f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
+            positional = [p for p in entry.signature.parameters.values()
+                          if p.kind <= p.POSITIONAL_OR_KEYWORD]
             more = any(p.kind is p.VAR_POSITIONAL for p in entry.signature.parameters.values())
             assert more or len(node.args) <= len(positional), f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
 
@@ -125,16 +129,20 @@ def test_every_method_of_arrays_is_cupys_too():
             assert f"cupy.ndarray.{node.attr}" in API, f"{where} is not in CuPy's ndarray"
 
 
-@pytest.mark.parametrize("method", ["astype", "sum", "mean", "max", "min", "any", "all", "argmax", "argmin", "cumsum",
-                                    "squeeze", "transpose", "clip", "std", "var", "prod"])
+@pytest.mark.parametrize("method", ["astype", "sum", "mean", "max", "min", "any", "all", "argmax",
+                                    "argmin", "cumsum", "squeeze", "transpose", "clip", "std",
+                                    "var", "prod"])
 def test_every_argument_of_array_methods_is_cupys_too(method):
     """Where the call has arguments that only arrays know (axis, keepdims, dtype, where ...), they
     must be CuPy's."""
     signature = API[f"cupy.ndarray.{method}"].signature
     for path, node, _ in PLACES:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
-            if numpys(node.func) is None and {k.arg for k in node.keywords} & {"axis", "keepdims", "where", "initial"}:
-                assert keywords_fit(signature, node), f"{path}:{node.lineno}: cupy.ndarray.{method}{signature}"
+        if isinstance(node, ast.Call) and isinstance(node.func,
+                                                     ast.Attribute) and node.func.attr == method:
+            if numpys(node.func) is None and {k.arg for k in node.keywords} & {"axis", "keepdims",
+                                                                               "where", "initial"}:
+                assert keywords_fit(signature,
+                                    node), f"{path}:{node.lineno}: cupy.ndarray.{method}{signature}"
 
 
 # Where an array is made on the CPU, and why that is right. A file, or a name in a file.
@@ -150,7 +158,8 @@ MADE_ON_THE_CPU = {
 }
 
 
-MAKERS = {"asarray", "array", "ascontiguousarray", "zeros", "ones", "empty", "full", "arange", "eye", "linspace"}
+MAKERS = {"asarray", "array", "ascontiguousarray", "zeros", "ones", "empty", "full", "arange",
+          "eye", "linspace"}
 
 
 def test_nothing_lands_on_the_cpu_by_accident():
@@ -158,7 +167,8 @@ def test_nothing_lands_on_the_cpu_by_accident():
     CPU is meant."""
     for path, node, inside in PLACES:
         name = numpys(node.func) if isinstance(node, ast.Call) else None
-        if name in MAKERS and not any(k.arg == "like" for k in node.keywords) and not is_sample(path, inside):
+        if name in MAKERS and not any(k.arg == "like"
+                                      for k in node.keywords) and not is_sample(path, inside):
             excused = listed(MADE_ON_THE_CPU, path, inside)
             assert excused, f"{path}:{node.lineno}: np.{name} without like= is always on the CPU"
 
@@ -188,10 +198,12 @@ def test_the_list_is_what_cupy_says():
 
 def test_manners(cupy):
     x = cupy.asarray(np.arange(6.0).reshape(2, 3))
-    assert type(x).__module__ == "cupy" and isinstance(x, cupy.ndarray) and not isinstance(x, np.ndarray)
-    for refused in (lambda: np.asarray(x), lambda: x + np.ones(3), lambda: np.ones(3) * x, lambda: range(x[0, 0]),
-                    lambda: np.maximum(x, np.ones(3)), lambda: np.concatenate([x, np.ones((1, 3))]),
-                    lambda: x.sum(where=x > 1), lambda: np.clip(x, min=0.0), lambda: np.max(x, initial=0.0),
+    assert type(x).__module__ == "cupy" and isinstance(x, cupy.ndarray)
+    assert not isinstance(x, np.ndarray)
+    for refused in (lambda: np.asarray(x), lambda: x + np.ones(3), lambda: np.ones(3) * x,
+                    lambda: range(x[0, 0]), lambda: np.maximum(x, np.ones(3)),
+                    lambda: np.concatenate([x, np.ones((1, 3))]), lambda: x.sum(where=x > 1),
+                    lambda: np.clip(x, min=0.0), lambda: np.max(x, initial=0.0),
                     lambda: np.add.at(x, (cupy.array([0]), cupy.array([1])), 1.0),
                     lambda: np.zeros(2, like=x, device="cpu")):
         with pytest.raises(TypeError):
@@ -200,8 +212,10 @@ def test_manners(cupy):
         assert not hasattr(cupy, name)
     for scalar in (x.sum(), x[1, 2], x.max(), np.exp(x)[0, 0], x.argmax()):
         assert isinstance(scalar, cupy.ndarray) and scalar.shape == ()
-    assert np.exp(x).__class__ is np.zeros_like(x).__class__ is np.arange(3, like=x).__class__ is type(x)
-    assert (x * 2.0).dtype == (np.float64(2) + x).dtype == np.float64 and (x.astype("f4") * 2.5).dtype == np.float32
+    assert np.exp(x).__class__ is np.zeros_like(x).__class__ is np.arange(3,
+                                                                          like=x).__class__ is type(x)
+    assert (x * 2.0).dtype == (np.float64(2) + x).dtype == np.float64
+    assert (x.astype("f4") * 2.5).dtype == np.float32
     cupy.add.at(x, (cupy.array([0, 0]), cupy.array([1, 1])), 1.0)
     # an index that wraps around
     assert x.get()[0, 1] == 3.0 and float(x[cupy.array([5])][0, 0]) == 3.0

@@ -28,16 +28,20 @@ def no_driver():
 
 
 FAILURES = {
-    "not installed": (None, "CuPy was asked for and is not installed", "pip install 'npformer[cuda]'"),
-    "a folder of that name": (types.ModuleType("cupy"), "is not installed (module 'cupy' has no attribute 'cuda')",
+    "not installed": (None, "CuPy was asked for and is not installed",
+                      "pip install 'npformer[cuda]'"),
+    "a folder of that name": (types.ModuleType("cupy"),
+                              "is not installed (module 'cupy' has no attribute 'cuda')",
                               "pip install 'npformer[cuda]'"),
-    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver", "update the driver"),
-    "no device": (fake(lambda: 0), "the machine shows no CUDA device", "nvidia-smi and CUDA_VISIBLE_DEVICES"),
+    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver",
+                  "update the driver"),
+    "no device": (fake(lambda: 0), "the machine shows no CUDA device",
+                  "nvidia-smi and CUDA_VISIBLE_DEVICES"),
 }
 ASKING = {
-    "backend": lambda: npf.backend("cupy").__enter__(), "set_backend": lambda: npf.set_backend("cuda"),
-    "to": lambda: npf.ones(2).to("cuda"), "cuda": lambda: npf.ones(2).cuda(),
-    "device=": lambda: npf.zeros(2, device="cuda"),
+    "backend": lambda: npf.backend("cupy").__enter__(),
+    "set_backend": lambda: npf.set_backend("cuda"), "to": lambda: npf.ones(2).to("cuda"),
+    "cuda": lambda: npf.ones(2).cuda(), "device=": lambda: npf.zeros(2, device="cuda"),
     "tensor": lambda: npf.tensor([1.0], device="cuda:0"), "module": lambda: nn.Linear(2, 2).cuda(),
     "rand": lambda: npf.rand(2, device="cuda"),
 }
@@ -57,7 +61,8 @@ def test_asking_in_vain_fails_at_once_and_says_why(monkeypatch, why, how):
 
 @pytest.mark.parametrize("name", ["cuda:1", "tpu", "CUDA", "cpu:1", "gpu0", ""])
 def test_unknown_devices(name):
-    for ask in (lambda: npf.zeros(2, device=name), lambda: npf.device(name), lambda: npf.set_backend(name)):
+    for ask in (lambda: npf.zeros(2, device=name), lambda: npf.device(name),
+                lambda: npf.set_backend(name)):
         with pytest.raises(DeviceError, match=f"device {name!r} is not known.\n  Use 'cpu'"):
             ask()
 
@@ -112,7 +117,8 @@ def test_moving(cupy):
     assert x.device == "cpu" and not x.is_cuda and x.to("cpu") is x and x.cpu() is x
     there = npf.ones(1, dtype=npf.float64, device="cuda")
     for y in (x.to("cuda"), x.cuda(), x.to(npf.device("cuda:0")), x.to(device="cuda"), x.to(there)):
-        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray) and y.dtype == x.dtype
+        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray)
+        assert y.dtype == x.dtype
         np.testing.assert_array_equal(y.cpu().detach().numpy(), x.detach().numpy())
     back = (x.cuda() * 2).cpu()
     (back * npf.tensor(np.ones((2, 3)))).sum().backward()
@@ -123,13 +129,14 @@ def test_moving(cupy):
 
 
 def test_backend_is_where_new_tensors_live(cupy):
-    made = {"zeros": lambda: npf.zeros(2), "tensor": lambda: npf.tensor([1.0, 2.0]), "arange": lambda: npf.arange(3),
-            "rand": lambda: npf.rand(2), "eye": lambda: npf.eye(2), "full": lambda: npf.full((2,), 1.5),
-            "linspace": lambda: npf.linspace(0, 1, 3), "randint": lambda: npf.randint(0, 5, (2,)),
-            "empty": lambda: npf.empty(2),
+    made = {"zeros": lambda: npf.zeros(2), "tensor": lambda: npf.tensor([1.0, 2.0]),
+            "arange": lambda: npf.arange(3), "rand": lambda: npf.rand(2), "eye": lambda: npf.eye(2),
+            "full": lambda: npf.full((2,), 1.5), "linspace": lambda: npf.linspace(0, 1, 3),
+            "randint": lambda: npf.randint(0, 5, (2,)), "empty": lambda: npf.empty(2),
             "randperm": lambda: npf.randperm(4), "normal": lambda: npf.normal(0.0, 1.0, (2,)),
             "ones": lambda: npf.ones(2),
-            "Tensor": lambda: npf.Tensor([1.0]), "layer": lambda: nn.Linear(2, 2).weight, "multinomial":
+            "Tensor": lambda: npf.Tensor([1.0]), "layer": lambda: nn.Linear(2, 2).weight,
+            "multinomial":
             lambda: npf.multinomial(npf.ones(4), 2)}
     for name, make in made.items():
         with npf.backend("cupy"):
@@ -144,15 +151,17 @@ def test_backend_is_where_new_tensors_live(cupy):
     for make in (npf.zeros, npf.ones, npf.rand, npf.randn, npf.empty):
         assert make(2, device="cuda").device == "cuda" and make(2).device == "cpu"
     x = npf.ones(2, device="cuda")
-    assert npf.zeros_like(x).device == "cuda" and x.new_zeros(3).device == "cuda" and npf.tensor(x).device == "cuda"
+    assert npf.zeros_like(x).device == "cuda" and x.new_zeros(3).device == "cuda"
+    assert npf.tensor(x).device == "cuda"
 
 
 def test_one_seed_means_the_same_on_both(cupy):
     def draws(device):
         npf.manual_seed(3)
         x = npf.ones(50, device=device) / 3
-        return [npf.rand(5, device=device), npf.randn(4, device=device), npf.randint(0, 9, (6,), device=device),
-                npf.randperm(7, device=device), npf.bernoulli(x), F.dropout(x, 0.5), npf.multinomial(x, 4),
+        return [npf.rand(5, device=device), npf.randn(4, device=device),
+                npf.randint(0, 9, (6,), device=device), npf.randperm(7, device=device),
+                npf.bernoulli(x), F.dropout(x, 0.5), npf.multinomial(x, 4),
                 nn.init.normal_(npf.empty(3, device=device))]
 
     for a, b in zip(draws("cpu"), draws("cuda"), strict=True):
@@ -213,15 +222,19 @@ MIXTURES = {
     "cat": lambda c, g: npf.cat([c, g]),
     "where": lambda c, g: npf.where(c > 0, g, g), "linear": lambda c, g: F.linear(c, g),
     "maximum": lambda c, g: npf.maximum(g, c),
-    "einsum": lambda c, g: npf.einsum("ij,jk->ik", c, g), "layer_norm": lambda c, g: F.layer_norm(g, (3,), c[0], c[1]),
+    "einsum": lambda c, g: npf.einsum("ij,jk->ik", c, g),
+    "layer_norm": lambda c, g: F.layer_norm(g, (3,), c[0], c[1]),
     "attention": lambda c, g: F.scaled_dot_product_attention(g, g, c),
     "mask": lambda c, g: npf.masked_fill(g, c > 0, 0.0),
-    "embedding": lambda c, g: F.embedding(c.long(), g), "gather": lambda c, g: npf.gather(g, 0, c.long()),
-    "cross_entropy": lambda c, g: F.cross_entropy(g, c[0].long()), "index": lambda c, g: g[c[0].long()],
-    "index of the CPU": lambda c, g: c[g[0].long()], "mask index": lambda c, g: g[c > 0],
-    "in place": lambda c, g: g.add_(c),
-    "assignment": lambda c, g: g.__setitem__(0, c[0]), "NumPy array": lambda c, g: g * c.detach().numpy(),
-    "array on the left": lambda c, g: c.detach().numpy() * g, "numpy index": lambda c, g: g[np.array([0, 1])],
+    "embedding": lambda c, g: F.embedding(c.long(), g),
+    "gather": lambda c, g: npf.gather(g, 0, c.long()),
+    "cross_entropy": lambda c, g: F.cross_entropy(g, c[0].long()),
+    "index": lambda c, g: g[c[0].long()], "index of the CPU": lambda c, g: c[g[0].long()],
+    "mask index": lambda c, g: g[c > 0], "in place": lambda c, g: g.add_(c),
+    "assignment": lambda c, g: g.__setitem__(0, c[0]),
+    "NumPy array": lambda c, g: g * c.detach().numpy(),
+    "array on the left": lambda c, g: c.detach().numpy() * g,
+    "numpy index": lambda c, g: g[np.array([0, 1])],
     "upstream": lambda c, g: (g.clone().requires_grad_() * 2).backward(c),
     "0-d": lambda c, g: g * c.sum(), "0-d on the left": lambda c, g: c.sum() + g,
     "index_select": lambda c, g: npf.index_select(g, 0, c[0].long()),
@@ -251,8 +264,9 @@ def test_an_index_outside_is_an_error_there_too(cupy):
     """CuPy wraps around where NumPy raises: unnoticed, that would be a wrong number."""
     g = npf.ones(3, 3, device="cuda")
     far = npf.tensor([0, 3], device="cuda")
-    for read in (lambda: g[far], lambda: g[:, far], lambda: npf.gather(g, 0, far[None]), lambda: F.embedding(far, g),
-                 lambda: npf.index_select(g, 1, far), lambda: g[-4], lambda: g[far, far], lambda: g[[0, 3]]):
+    for read in (lambda: g[far], lambda: g[:, far], lambda: npf.gather(g, 0, far[None]),
+                 lambda: F.embedding(far, g), lambda: npf.index_select(g, 1, far), lambda: g[-4],
+                 lambda: g[far, far], lambda: g[[0, 3]]):
         with pytest.raises(IndexError):
             read()
 

@@ -98,7 +98,8 @@ def test_graph_is_freed_by_reference_count_alone(no_gc):
     y = attention_net(*inputs)
     leaves = alive() - before - len(inputs)
     assert leaves > 0
-    arrays = [weakref.ref(a) for a in (y.array, y.node.saved["xhat"], y.node.parents[0].kept[0]) if a is not None]
+    arrays = [weakref.ref(a) for a in (y.array, y.node.saved["xhat"], y.node.parents[0].kept[0])
+              if a is not None]
     node = weakref.ref(y.node)
     del y
     assert node() is None and all(a() is None for a in arrays)
@@ -225,7 +226,8 @@ def test_local_jacobian_of_a_step():
     assert jacobian.shape == (2, 3, 2, 3)
     y = step.saved["y"]
     for row in range(2):
-        np.testing.assert_allclose(jacobian[row, :, row], np.diag(y[row]) - np.outer(y[row], y[row]), atol=1e-12)
+        np.testing.assert_allclose(jacobian[row, :, row],
+                                   np.diag(y[row]) - np.outer(y[row], y[row]), atol=1e-12)
         np.testing.assert_array_equal(jacobian[row, :, 1 - row], 0)
     np.testing.assert_array_equal(step.jacobian(0), jacobian)
 

@@ -20,11 +20,12 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative
 # From the ground up. A name is a module, or a package with all that is in it; the longest name that
 # fits counts.
 FLOORS = (
-    "core.errors", "core.dtypes core.devices core.writes core.random_numbers core.threads core.source core.samples",
-    "core.facts core.numeric core.dims", "core.tape", "core.anomaly core.operation", "core.inside", "core.step core",
-    "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops", "ops.attention ops.loss",
-    "functions files", "tracked inplace interop", "tensors", "creation autograd cuda typing", "backends settings",
-    "tensorfile", "serialize", "",
+    "core.errors",
+    "core.dtypes core.devices core.writes core.random_numbers core.threads core.source core.samples",
+    "core.facts core.numeric core.dims", "core.tape", "core.anomaly core.operation", "core.inside",
+    "core.step core", "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops",
+    "ops.attention ops.loss", "functions files", "tracked inplace interop", "tensors",
+    "creation autograd cuda typing", "backends settings", "tensorfile", "serialize", "",
     "nn.functional", "nn.module nn.hooks nn.state nn.parameter nn.scope", "nn optim", "extras",
     "models data train plot utils", "verify debug", "cli __main__",
 )
@@ -51,7 +52,8 @@ def floor(name):
 def for_type_checkers(tree):
     """The nodes under `if TYPE_CHECKING`: no import there ever runs, so none can bind a lower floor
     to a higher one."""
-    blocks = (n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    blocks = (n for n in ast.walk(tree) if isinstance(n, ast.If)
+              and ast.unparse(n.test) == "TYPE_CHECKING")
     return {id(n) for block in blocks for statement in block.body for n in ast.walk(statement)}
 
 
@@ -61,17 +63,21 @@ def imports(path):
     here = module_name(path).split(".") if module_name(path) else []
     package = here if path.name == "__init__.py" else here[:-1]
     tree = TREES[path]
-    inside = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda))
+              for n in ast.walk(f)}
     never = for_type_checkers(tree)
     for node in ast.walk(tree):
         names = []
         if id(node) in never:
             continue
         if isinstance(node, ast.Import):
-            names = [a.name.removeprefix("npformer").strip(".") for a in node.names if a.name.startswith("npformer")]
-        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("npformer")):
+            names = [a.name.removeprefix("npformer").strip(".")
+                     for a in node.names if a.name.startswith("npformer")]
+        elif isinstance(node, ast.ImportFrom) and (node.level
+                                                   or (node.module or "").startswith("npformer")):
             up = package[:len(package) - node.level + 1] if node.level else []
-            base = ".".join(up + [p for p in (node.module or "").removeprefix("npformer").split(".") if p])
+            base = ".".join(up + [p for p in (node.module or "").removeprefix("npformer").split(".")
+                                  if p])
             for a in node.names:
                 whole = f"{base}.{a.name}".strip(".")
                 names.append(whole if whole in MODULES else base)
@@ -92,7 +98,8 @@ def test_imports_go_down(path):
 
 
 def test_imports_run_in_no_circle():
-    graph = {module_name(p): {t for _, t, at_load in imports(p) if at_load} - {module_name(p)} for p in FILES}
+    graph = {module_name(p): {t for _, t, at_load in imports(p) if at_load} - {module_name(p)}
+             for p in FILES}
     done = set()
 
     def visit(name, trail):
@@ -114,7 +121,8 @@ def test_nothing_below_knows_the_judge_or_the_viewers(path):
         return
     for line, target, at_load in imports(path):
         late = not at_load and module_name(path) == ""
-        assert late or target.split(".")[0] not in ("verify", "debug"), f"{path}:{line} imports {target}"
+        assert late or target.split(".")[0] not in ("verify",
+                                                    "debug"), f"{path}:{line} imports {target}"
 
 
 def test_every_folder_is_a_package():
@@ -131,10 +139,13 @@ def test_files_are_short(path):
     """A file is cut by its code: comments and docstrings are not held against it, nor, in ops/, the
     tables of formulas (rules, samples and facts, which are statements at the top of the file)."""
     text, tree = path.read_text().splitlines(), TREES[path]
-    formulas = {n for statement in tree.body if isinstance(statement, ast.Expr) and "ops" in path.parts
+    formulas = {n for statement in tree.body if isinstance(statement, ast.Expr)
+                and "ops" in path.parts
                 for n in range(statement.lineno, statement.end_lineno + 1)}
-    docs = {n for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and
-            ast.get_docstring(node) is not None for n in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    docs = {n for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and
+            ast.get_docstring(node) is not None for n in range(node.body[0].lineno,
+                                                               node.body[0].end_lineno + 1)}
     code = [line for n, line in enumerate(text, 1)
             if n not in formulas | docs and line.strip() and not line.strip().startswith("#")]
     assert len(code) <= 350, f"{path}: {len(code)} lines of code; cut it"
@@ -144,7 +155,8 @@ def lines_of_code(function, text):
     """A function's lines, without its docstring, blank lines and lines of comment."""
     doc = function.body[0] if ast.get_docstring(function) is not None else None
     skipped = range(doc.lineno, doc.end_lineno + 1) if doc else ()
-    lines = [text[n - 1].strip() for n in range(function.lineno, function.end_lineno + 1) if n not in skipped]
+    lines = [text[n - 1].strip() for n in range(function.lineno, function.end_lineno + 1)
+             if n not in skipped]
     return sum(1 for line in lines if line and not line.startswith("#"))
 
 
@@ -161,9 +173,11 @@ def test_no_assert_print_exec_in_the_library(path):
     # printing is what a command is for
     prints = module_name(path).split(".")[0] in ("cli", "__main__")
     for node in ast.walk(TREES[path]):
-        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert; raise an error that says more"
+        assert not isinstance(node,
+                              ast.Assert), f"{path}:{node.lineno}: assert; raise an error that says more"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("exec", "eval", "compile"), f"{path}:{node.lineno}: {node.func.id}"
+            assert node.func.id not in ("exec", "eval",
+                                        "compile"), f"{path}:{node.lineno}: {node.func.id}"
             assert prints or node.func.id != "print", f"{path}:{node.lineno}: print"
 
 
@@ -173,7 +187,8 @@ def test_no_assert_print_exec_in_the_library(path):
 def test_import_loads_numpy_and_the_standard_library_only():
     script = ("import sys, numpy; before = set(sys.modules); import npformer; "
               "print(*sorted(set(sys.modules) - before))")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True,
+                          text=True, check=True)
     loaded = done.stdout.split()
     # Cython's runtime comes with numpy.random
     tops = {n.partition(".")[0] for n in loaded if "cython" not in n}
@@ -188,7 +203,8 @@ def test_no_module_bears_the_name_of_a_public_function():
     for path in FILES:
         name = module_name(path)
         if name and "." not in name:
-            assert name not in ("tensor", "backend", "grad", "optim_step", "random"), f"{name} hides npf.{name}"
+            assert name not in ("tensor", "backend", "grad", "optim_step",
+                                "random"), f"{name} hides npf.{name}"
             found = getattr(npformer, name, None)
             assert found is None or type(found) is type(ast), f"npformer.{name} is both a module and {found!r}"
 
@@ -203,9 +219,12 @@ def names_compared(tree):
     for node in ast.walk(tree):
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else (
             [node.subject, *(p.value for case in node.cases for p in ast.walk(case.pattern)
-                             if isinstance(p, ast.MatchValue))] if isinstance(node, ast.Match) else [])
-        strings = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)} & names
-        asked = {n.attr for side in sides for n in ast.walk(side) if isinstance(n, ast.Attribute)} | {
+                             if isinstance(p, ast.MatchValue))]
+                             if isinstance(node, ast.Match) else [])
+        strings = {n.value for side in sides
+                   for n in ast.walk(side) if isinstance(n, ast.Constant)} & names
+        asked = {n.attr for side in sides
+                 for n in ast.walk(side) if isinstance(n, ast.Attribute)} | {
             n.id for side in sides for n in ast.walk(side) if isinstance(n, ast.Name)}
         if strings and asked & {"op", "name", "__name__", "formula"}:
             yield from ((node.lineno, name) for name in sorted(strings))
@@ -216,7 +235,10 @@ def tables_by_name(tree):
     tables to be kept in step."""
     names = set(operation.REGISTRY)
     for node in ast.walk(tree):
-        entries = node.keys if isinstance(node, ast.Dict) else node.elts if isinstance(node, (ast.Tuple, ast.Set)) else []
+        entries = node.keys if isinstance(node,
+                                          ast.Dict) else node.elts if isinstance(node,
+                                                                                 (ast.Tuple,
+                                                                                  ast.Set)) else []
         found = {n.value for n in entries if isinstance(n, ast.Constant)} & names
         if len(found) > 1:
             yield node.lineno, found
@@ -245,6 +267,7 @@ def test_nobody_outside_ops_compares_an_operations_name(path):
 
 def test_a_compared_name_is_noticed():
     assert list(names_compared(ast.parse("if node.op.name == 'relu': pass"))) == [(1, "relu")]
-    assert list(names_compared(ast.parse("if step.op in ('mul', 'div'): pass"))) == [(1, "div"), (1, "mul")]
+    assert list(names_compared(ast.parse("if step.op in ('mul', 'div'): pass"))) == [
+        (1, "div"), (1, "mul")]
     assert list(names_compared(ast.parse("match op:\n    case 'mul': pass"))) == [(1, "mul")]
     assert list(tables_by_name(ast.parse("T = {'mul': 1, 'div': 2}"))) == [(1, {"mul", "div"})]

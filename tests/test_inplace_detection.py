@@ -72,10 +72,12 @@ WAYS = [
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name)
 
 READERS = {  # what reads x's values, and what may be said to need it
-    "mul": lambda x: x * leaf(), "matmul": lambda x: x @ leaf(), "matmul-right": lambda x: leaf() @ x,
-    "pow": lambda x: x ** 2, "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
+    "mul": lambda x: x * leaf(), "matmul": lambda x: x @ leaf(),
+    "matmul-right": lambda x: leaf() @ x, "pow": lambda x: x ** 2,
+    "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
     "layer_norm": lambda x: F.layer_norm(leaf(), (3,), x[0]),
-    "attention": lambda x: F.scaled_dot_product_attention(leaf(), x, leaf()), "cat": lambda x: npf.cat([x * leaf(), x]),
+    "attention": lambda x: F.scaled_dot_product_attention(leaf(), x, leaf()),
+    "cat": lambda x: npf.cat([x * leaf(), x]),
     "einsum": lambda x: npf.einsum("ij,jk->ik", x, leaf()), "view": lambda x: x.T @ leaf(),
 }
 
@@ -110,12 +112,15 @@ def test_every_reader_notices(reader):
 
 
 OUTPUTS = {"exp": lambda x: x.exp(), "sqrt": lambda x: x.sqrt(), "tanh": lambda x: x.tanh(),
-           "sigmoid": lambda x: x.sigmoid(), "relu": lambda x: x.relu(), "softmax": lambda x: F.softmax(x, dim=-1),
-           "log_softmax": lambda x: F.log_softmax(x, dim=-1), "amax": lambda x: x.amax(1), "silu": lambda x: F.silu(x),
-           "layer_norm": lambda x: F.layer_norm(x, (3,)), "logsumexp": lambda x: x.logsumexp(1),
-           "gelu": lambda x: F.gelu(x), "rms_norm": lambda x: F.rms_norm(x, (3,)), "norm": lambda x: x.norm(dim=1),
-           "dropout": lambda x: F.dropout(x, 0.5), "prod": lambda x: x.prod(1), "cumsum": lambda x: x.cumsum(1),
-           "linear": lambda x: F.linear(x, leaf()), "attention": lambda x: F.scaled_dot_product_attention(x, x, x)}
+           "sigmoid": lambda x: x.sigmoid(), "relu": lambda x: x.relu(),
+           "softmax": lambda x: F.softmax(x, dim=-1),
+           "log_softmax": lambda x: F.log_softmax(x, dim=-1), "amax": lambda x: x.amax(1),
+           "silu": lambda x: F.silu(x), "layer_norm": lambda x: F.layer_norm(x, (3,)),
+           "logsumexp": lambda x: x.logsumexp(1), "gelu": lambda x: F.gelu(x),
+           "rms_norm": lambda x: F.rms_norm(x, (3,)), "norm": lambda x: x.norm(dim=1),
+           "dropout": lambda x: F.dropout(x, 0.5), "prod": lambda x: x.prod(1),
+           "cumsum": lambda x: x.cumsum(1), "linear": lambda x: F.linear(x, leaf()),
+           "attention": lambda x: F.scaled_dot_product_attention(x, x, x)}
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -170,8 +175,10 @@ def test_a_change_before_a_second_walk_is_noticed():
         y.backward()
 
 
-@pytest.mark.parametrize("optimizer", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
-                                       lambda p: optim.Adam(p), lambda p: optim.AdamW(p, amsgrad=True)])
+@pytest.mark.parametrize("optimizer", [lambda p: optim.SGD(p, lr=0.1),
+                                       lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+                                       lambda p: optim.Adam(p),
+                                       lambda p: optim.AdamW(p, amsgrad=True)])
 def test_an_optimizers_step_between_two_walks(optimizer):
     w = leaf()
     opt = optimizer([w])

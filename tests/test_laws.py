@@ -26,7 +26,8 @@ def drawn(op, k, dtype=np.float64, seed=0):
 
 
 def differentiable(op, args):
-    return [i for i, a in enumerate(args) if op.differentiable(i) and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
+    return [i for i, a in enumerate(args) if op.differentiable(i)
+            and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
 
 
 def boxed(args, which):
@@ -80,7 +81,8 @@ def check_second_order(op, k):
     us = [rng.standard_normal(args[i].shape) for i in which]
 
     def plain():
-        return float(sum((u * d).sum() for u, d in zip(us, first_order(op, args, options, upstream))))
+        return float(sum((u * d).sum()
+                         for u, d in zip(us, first_order(op, args, options, upstream))))
 
     xs, g = boxed(args, which), npf.Tensor.wrap(upstream).requires_grad_()
     chosen = [xs[i] for i in which]
@@ -120,13 +122,15 @@ def test_float32_stays_float32(op, k):
     sent = y.node.op.gradients(y.node, upstream)
     assert {d.dtype for d in sent if d is not None} == {np.dtype("float32")}
     for value in (y.node.saved or {}).values():
-        assert getattr(value, "dtype", None) != np.float64, "a float64 array is saved for a float32 operation"
+        assert getattr(value, "dtype",
+                       None) != np.float64, "a float64 array is saved for a float32 operation"
 
 
 @every_sample
 def test_boxes_and_arrays_give_the_same_value(op, k):
     args, options = drawn(op, k)
-    np.testing.assert_array_equal(op(*boxed(args, differentiable(op, args)), **options).array, op(*args, **options))
+    np.testing.assert_array_equal(op(*boxed(args, differentiable(op, args)), **options).array,
+                                  op(*args, **options))
 
 
 @every_sample
@@ -145,7 +149,8 @@ def test_non_contiguous_and_read_only_inputs(op, k):
     strided = np.repeat(upstream[..., None], 2, axis=-1)[..., 0]
     strided.flags.writeable = False
     np.testing.assert_allclose(op(*spread, **options), op(*args, **options), rtol=1e-12, atol=1e-13)
-    for d, e in zip(first_order(op, spread, options, strided), first_order(op, args, options, upstream)):
+    for d, e in zip(first_order(op, spread, options, strided),
+                    first_order(op, args, options, upstream)):
         np.testing.assert_allclose(d, e, rtol=1e-12, atol=1e-13)
 
 
@@ -155,7 +160,8 @@ def test_gradients_are_linear_in_upstream_and_zero_at_zero(op, k):
     rng = np.random.default_rng(5)
     g, h = rng.standard_normal((2, *np.shape(op(*args, **options))))
     both = first_order(op, args, options, 2 * g - 3 * h)
-    for one, other, d in zip(first_order(op, args, options, g), first_order(op, args, options, h), both):
+    for one, other, d in zip(first_order(op, args, options, g),
+                             first_order(op, args, options, h), both):
         np.testing.assert_allclose(d, 2 * one - 3 * other, rtol=1e-11, atol=1e-12)
     for d in first_order(op, args, options, 0 * g):
         assert not d.any()
@@ -180,9 +186,11 @@ def test_fused_is_its_definition(op, k):
 
 @pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=operation.REGISTRY)
 def test_docstring_states_every_gradient(op):
-    names = [op.variadic] if op.variadic else [n for i, n in enumerate(op.names) if op.differentiable(i)]
+    names = [op.variadic] if op.variadic else [n for i, n in enumerate(op.names)
+                                               if op.differentiable(i)]
     for name in names:
-        assert re.search(rf"\bd{name}\s+= ", op.__doc__), f"{op.name}: its docstring does not say d{name} = ..."
+        assert re.search(rf"\bd{name}\s+= ",
+                         op.__doc__), f"{op.name}: its docstring does not say d{name} = ..."
 
 
 @pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=operation.REGISTRY)
@@ -206,7 +214,8 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
         op = operation.primitive(doubled, dims="...")
         with pytest.raises(npf.GraphError, match="reads 'z', which is no argument or option"):
             op.vjps(x=lambda g, z: g)
-        with pytest.raises(npf.GraphError, match=r"rules for \['y'\], but its array arguments are \['x'\]"):
+        with pytest.raises(npf.GraphError,
+                           match=r"rules for \['y'\], but its array arguments are \['x'\]"):
             op.vjps(y=lambda g: g)
     finally:
         operation.REGISTRY.clear()
@@ -217,7 +226,8 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
 
 PLANTED = [pytest.param(op, i, id=f"{op.name}-{op.name_of(i)}")
            for op in operation.REGISTRY.values() for i in range(len(drawn(op, 0)[0]))
-           if i in {j for k in range(len(op.examples)) for j in differentiable(op, drawn(op, k)[0])}]
+           if i in {j for k in range(len(op.examples))
+                    for j in differentiable(op, drawn(op, k)[0])}]
 # Their gradients are zero, so a factor changes nothing: these get a gradient where there should be
 # none.
 FLAT = {"sign", "floor", "ceil", "round"}

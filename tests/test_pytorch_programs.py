@@ -80,8 +80,8 @@ def batches(torch, x, w):
     """nanoGPT's get_batch: integers of 0 dims as the ends of slices."""
     data = torch.arange(50)
     ix = torch.tensor([3, 20, 41])
-    return (torch.stack([data[i:i + 8] for i in ix]), torch.stack([data[i + 1:i + 1 + 8] for i in ix]),
-            sum(int(i) for i in ix))
+    return (torch.stack([data[i:i + 8] for i in ix]),
+            torch.stack([data[i + 1:i + 1 + 8] for i in ix]), sum(int(i) for i in ix))
 
 
 def cross_entropy_by_hand(torch, x, w):
@@ -108,7 +108,8 @@ def positions_to_one_hot(torch, x, w):
     """One-hot by scatter_, and by comparing."""
     target = torch.tensor([2, 0, 1])
     one_hot = torch.zeros(3, 4).scatter_(1, target.unsqueeze(1), 1.0)
-    return one_hot, (target[:, None] == torch.arange(4)).float(), (one_hot.bool() & ~one_hot.bool()).any()
+    return one_hot, (target[:, None]
+                     == torch.arange(4)).float(), (one_hot.bool() & ~one_hot.bool()).any()
 
 
 def memory_of_attention(torch, x, w):
@@ -116,11 +117,12 @@ def memory_of_attention(torch, x, w):
     flat = torch.cat([p.reshape(-1) for p in (x, w)])
     norm = torch.stack([p.norm() for p in (x, w)]).norm()
     clip = torch.clamp(1.0 / (norm + 1e-6), max=1.0)
-    return flat * clip, (flat.abs() > 0.97).float().mean().detach(), flat.std(), flat.var(unbiased=False)
+    return flat * clip, (flat.abs()
+                         > 0.97).float().mean().detach(), flat.std(), flat.var(unbiased=False)
 
 
 @pytest.mark.parametrize("program", [
-    causal_attention, additive_mask, sinusoids, layer_norm, rotary, top_k_filter, batches, cross_entropy_by_hand,
-    residual_stream, positions_to_one_hot, memory_of_attention])
+    causal_attention, additive_mask, sinusoids, layer_norm, rotary, top_k_filter, batches,
+    cross_entropy_by_hand, residual_stream, positions_to_one_hot, memory_of_attention])
 def test_program(program):
     agree(program, real(0, 2, 5, 4), real(1, 4, 12), rtol=1e-6 if program is sinusoids else 1e-9)

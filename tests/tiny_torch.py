@@ -36,7 +36,8 @@ class Block(nn.Module):
 class TinyTransformer(nn.Module):
     """Characters (B, T) -> logits (B, T, V)."""
 
-    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, residual=True):
+    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1,
+                 residual=True):
         super().__init__()
         self.char_embedding = nn.Embedding(vocab_size, d_model)
         self.pos_embedding = nn.Embedding(context, d_model)

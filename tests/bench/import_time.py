@@ -13,7 +13,8 @@ SCRIPT = "import time; t = time.perf_counter(); import {}; print(time.perf_count
 
 def seconds(module):
     """One import in an interpreter of its own."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(module)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(module)], capture_output=True,
+                          text=True, check=True)
     return float(done.stdout)
 
 

@@ -41,7 +41,8 @@ def ours(depth, state=None):
     optimizer = npf.optim.Adam(model.parameters(), lr=1e-3)
 
     def step(x, y):
-        loss = F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY), npf.as_tensor(y).view(-1))
+        loss = F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY),
+                               npf.as_tensor(y).view(-1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -62,7 +63,8 @@ def theirs(depth, state=None):
 
     def step(x, y):
         logits = model(torch.from_numpy(x))
-        loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCABULARY), torch.from_numpy(y).view(-1))
+        loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCABULARY),
+                                                 torch.from_numpy(y).view(-1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -134,7 +136,8 @@ def small_operation(rounds=300, inner=50):
     values = np.arange(1, 9, dtype=np.float32)
     results = {}
     pairs = {"npformer": (npf.tensor(values, requires_grad=True), npf.tensor(values), npf.ones(8)),
-             "PyTorch": (torch.tensor(values, requires_grad=True), torch.tensor(values), torch.ones(8))}
+             "PyTorch": (torch.tensor(values, requires_grad=True), torch.tensor(values),
+                         torch.ones(8))}
 
     def forward(x, w, g):
         x * w
@@ -160,7 +163,8 @@ def main():
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--depth", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="threads of each (1); 0: as they choose")
+    parser.add_argument("--threads", type=int, default=1,
+                        help="threads of each (1); 0: as they choose")
     options = parser.parse_args()
     if options.threads:
         set_threads(options.threads)

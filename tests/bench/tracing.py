@@ -41,7 +41,8 @@ def steps(way, count=40):
         with npf.debug.recording():
             step(x, y)
 
-    return statistics.median(timed(recorded if way == "recorded" else lambda: step(x, y)) for _ in range(count))
+    return statistics.median(timed(recorded if way == "recorded" else lambda: step(x, y))
+                             for _ in range(count))
 
 
 def in_turn(rounds):
@@ -49,7 +50,8 @@ def in_turn(rounds):
     found = {way: [] for way in ("plain", "after a trace", "recorded")}
     for k in range(rounds):
         for way in sorted(found, reverse=k % 2):
-            done = subprocess.run([sys.executable, __file__, "--way", way], capture_output=True, text=True, check=True)
+            done = subprocess.run([sys.executable, __file__, "--way", way], capture_output=True,
+                                  text=True, check=True)
             found[way].append(float(done.stdout))
     for way, times in found.items():
         ratios = [a / b for a, b in zip(times, found["plain"])]
@@ -63,7 +65,8 @@ def large():
 
     model = npf.models.GPT(VOCABULARY, context=64, n_layer=12, n_head=4, d_model=128)
     (x, y), = batches(1, 2)
-    loss = lambda: F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY), npf.as_tensor(y).view(-1))
+    loss = lambda: F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY),
+                                   npf.as_tensor(y).view(-1))
     loss().backward()
     print(f"  GPT, 12 layers: forward and backward {timed(lambda: loss().backward()):8.0f} ms,"
           f"  traced {timed(lambda: npf.debug.trace(loss)):8.0f} ms")

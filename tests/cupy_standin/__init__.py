@@ -47,7 +47,8 @@ def where(condition, x=None, y=None):
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     if not all(isinstance(a, ndarray) for a in tup):
         raise TypeError("Only cupy arrays can be concatenated")
-    return arrays.boxed(np.concatenate(arrays.plain(list(tup)), axis=axis, dtype=dtype, casting=casting))
+    return arrays.boxed(np.concatenate(arrays.plain(list(tup)), axis=axis, dtype=dtype,
+                                       casting=casting))
 
 
 def einsum(*operands, dtype=None, optimize=False):
@@ -84,7 +85,8 @@ cuda = types.SimpleNamespace(
     get_current_stream=Device,
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: 1, getDevice=lambda: 0, deviceSynchronize=lambda: None,
-        CUDARuntimeError=RuntimeError, runtimeGetVersion=lambda: 12090, driverGetVersion=lambda: 12090,
+        CUDARuntimeError=RuntimeError, runtimeGetVersion=lambda: 12090,
+        driverGetVersion=lambda: 12090,
         getDeviceProperties=lambda number: {"name": b"stand-in", "totalGlobalMem": 1 << 30},
         memGetInfo=lambda: (1 << 30, 1 << 30)),
 )
@@ -100,7 +102,8 @@ def look_up(space, numpys, name):
     found = getattr(numpys, name)
     if API[full].is_ufunc or isinstance(found, np.ufunc):
         return ufunc(name)
-    return found if isinstance(found, type) or not callable(found) else arrays.like_cupy(full, found)
+    return found if isinstance(found,
+                               type) or not callable(found) else arrays.like_cupy(full, found)
 
 
 class Space(types.ModuleType):

@@ -104,7 +104,8 @@ class ufunc:
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
         if self.name not in ("add", "multiply"):
             raise NotImplementedError(f"`cupy_{self.name}.reduce` is not supported yet")
-        return boxed(self.of.reduce(plain(array), axis=axis, dtype=dtype, out=plain(out), keepdims=keepdims))
+        return boxed(self.of.reduce(plain(array), axis=axis, dtype=dtype, out=plain(out),
+                                    keepdims=keepdims))
 
     def accumulate(self, array, axis=0, dtype=None, out=None):
         if self.name not in ("add", "multiply"):
@@ -115,7 +116,8 @@ class ufunc:
         raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: it loses digits, do not use it")
 
     def outer(self, a, b, **kwargs):
-        return self(a.reshape(a.shape + (1,) * b.ndim), b.reshape((1,) * a.ndim + b.shape), **kwargs)
+        return self(a.reshape(a.shape + (1,) * b.ndim),
+                    b.reshape((1,) * a.ndim + b.shape), **kwargs)
 
 
 # ── indexing ──────────────────────────────────────────────────────────────────────────────────────
@@ -129,7 +131,8 @@ def index(slices, shape):
     word, is refused.
     """
     parts = list(slices) if isinstance(slices, tuple) else [slices]
-    parts = [np.asarray(plain(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p for p in parts]
+    parts = [np.asarray(plain(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p
+             for p in parts]
     parts = [np.zeros(p.shape, np.int32) if isinstance(p, np.ndarray)
              and p.size == 0 and not is_mask(p) else p for p in parts]
     if [getattr(p, "dtype", None) for p in parts].count(np.bool_) > 1:
@@ -191,7 +194,8 @@ class ndarray:
 
     @property
     def __cuda_array_interface__(self):
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "version": 3}
+        return {"shape": self.shape, "typestr": self.dtype.str,
+                "data": (self.data.ptr, False), "version": 3}
 
     def __array__(self, dtype=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. "
@@ -226,7 +230,8 @@ class ndarray:
 
     def __bool__(self):
         if self.size == 0:
-            warnings.warn("The truth value of an empty array is ambiguous.", DeprecationWarning, stacklevel=2)
+            warnings.warn("The truth value of an empty array is ambiguous.",
+                          DeprecationWarning, stacklevel=2)
         return bool(self.get())
 
     def __repr__(self):
@@ -273,7 +278,8 @@ class ndarray:
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if casting is not None or subok is not None:
             raise TypeError("casting and subok are not supported yet")
-        return self if not copy and self.dtype == dtype else ndarray(self._host.astype(dtype, order=order))
+        return self if not copy and self.dtype == dtype else ndarray(
+            self._host.astype(dtype, order=order))
 
     def copy(self, order="C"):
         return ndarray(self._host.copy(order))

@@ -6,11 +6,12 @@ import numpy as np
 from .api import API
 from .arrays import boxed, like_cupy, module, ndarray
 
-COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "equal": "eq",
-               "not_equal": "ne"}
-ARITHMETIC = {"add": "add", "subtract": "sub", "multiply": "mul", "matmul": "matmul", "true_divide": "truediv",
-              "floor_divide": "floordiv", "remainder": "mod", "power": "pow", "left_shift": "lshift",
-              "right_shift": "rshift", "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"}
+COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
+               "equal": "eq", "not_equal": "ne"}
+ARITHMETIC = {"add": "add", "subtract": "sub", "multiply": "mul", "matmul": "matmul",
+              "true_divide": "truediv", "floor_divide": "floordiv", "remainder": "mod",
+              "power": "pow", "left_shift": "lshift", "right_shift": "rshift", "bitwise_and": "and",
+              "bitwise_or": "or", "bitwise_xor": "xor"}
 UNARY = {"negative": "neg", "positive": "pos", "absolute": "abs", "invert": "invert"}
 
 
@@ -33,7 +34,8 @@ def operator(name, short):
 
     setattr(ndarray, f"__{short}__", op)
     if name in ARITHMETIC:
-        setattr(ndarray, f"__r{short}__", lambda self, other: NotImplemented if defers(other) else numpys(other, self))
+        setattr(ndarray, f"__r{short}__",
+                lambda self, other: NotImplemented if defers(other) else numpys(other, self))
     if f"cupy.ndarray.__i{short}__" in API:
         setattr(ndarray, f"__i{short}__", lambda self, other: own(self, other, out=self))
 
@@ -47,7 +49,8 @@ def methods():
     """Every other method that CuPy's list has: NumPy's, behind CuPy's arguments."""
     for name in API:
         short = name.removeprefix("cupy.ndarray.")
-        if short != name and not short.startswith("__") and not hasattr(ndarray, short) and hasattr(np.ndarray, short):
+        if short != name and not short.startswith("__") and not hasattr(ndarray, short) and hasattr(
+            np.ndarray, short):
             method = getattr(np.ndarray, short)
             if callable(method) and not isinstance(method, property):
                 setattr(ndarray, short, like_cupy(name, method))
@@ -60,6 +63,7 @@ def finish():
     for name, short in UNARY.items():
         unary(name, short)
     methods()
-    missing = {n for n in vars(ndarray) if not n.startswith("_")} - {n.removeprefix("cupy.ndarray.") for n in API}
+    missing = {n for n in vars(ndarray)
+               if not n.startswith("_")} - {n.removeprefix("cupy.ndarray.") for n in API}
     if missing:
         raise TypeError(f"CuPy's ndarray has no {sorted(missing)}")

@@ -12,7 +12,8 @@ import sys
 import cupy
 
 COMMAND = "python tests/cupy_standin/list_api.py > tests/cupy_api.txt"
-SPACES = {"cupy": cupy, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random, "cupy.ndarray": cupy.ndarray}
+SPACES = {"cupy": cupy, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random,
+          "cupy.ndarray": cupy.ndarray}
 
 
 def arguments(thing):
@@ -40,7 +41,8 @@ def from_docstring(thing):
     found = re.match(r"[\w.]+\((.*)\)( -> .*)?$", first)
     if not callable(thing) or not found or "[" in found[1]:
         return ""
-    parts = [re.sub(r"=.*", "=", p.strip()).split(" ")[-1].lstrip("\\") for p in found[1].split(",")]
+    parts = [re.sub(r"=.*", "=", p.strip()).split(" ")[-1].lstrip("\\")
+             for p in found[1].split(",")]
     return f"({', '.join(p for p in parts if p and p != 'self')})"
 
 

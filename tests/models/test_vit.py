@@ -11,8 +11,8 @@ from npformer.models import VisionTransformer
 from npformer.models.vit import Attention, Mlp, PatchEmbed, relevance
 from npformer.nn import functional as F
 
-OPTIONS = dict(img_size=(6, 9), patch_size=3, in_chans=2, num_classes=5, embed_dim=12, depth=2, num_heads=3,
-               mlp_ratio=2.0)
+OPTIONS = dict(img_size=(6, 9), patch_size=3, in_chans=2, num_classes=5, embed_dim=12,
+               depth=2, num_heads=3, mlp_ratio=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def images(batch=4, seed=0):
 
 def close(mine, theirs, name=""):
     scale = theirs.abs().max().item()
-    np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-9, atol=1e-9 * scale + 1e-16,
-                               err_msg=name)
+    np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-9,
+                               atol=1e-9 * scale + 1e-16, err_msg=name)
 
 
 def test_logits_gradients_and_what_the_hook_keeps_are_pytorchs(torch):
@@ -71,7 +71,8 @@ def test_logits_gradients_and_what_the_hook_keeps_are_pytorchs(torch):
 
 def test_training_follows_pytorchs_for_50_steps(torch):
     ours, theirs = pair(torch)
-    mine, other = optim.AdamW(ours.parameters(), lr=3e-3), torch.optim.AdamW(theirs.parameters(), lr=3e-3)
+    mine, other = optim.AdamW(ours.parameters(),
+                              lr=3e-3), torch.optim.AdamW(theirs.parameters(), lr=3e-3)
     losses, expected = [], []
     for step in range(50):
         x, y = images(8, seed=step % 5)
@@ -92,8 +93,10 @@ def test_training_follows_pytorchs_for_50_steps(torch):
 def test_the_convolution_is_one_linear_layer_for_all_patches():
     layer = PatchEmbed((6, 9), 3, 2, 5).double()
     x = npf.tensor(images()[0])
-    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1) for i in (0, 3) for j in (0, 3, 6)], axis=1)
-    by_hand = patches @ layer.proj.weight.detach().numpy().reshape(5, -1).T + layer.proj.bias.detach().numpy()
+    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1) for i in (0, 3)
+                        for j in (0, 3, 6)], axis=1)
+    by_hand = patches @ layer.proj.weight.detach().numpy().reshape(5,
+                                                                   -1).T + layer.proj.bias.detach().numpy()
     np.testing.assert_allclose(layer(x).detach().numpy(), by_hand, rtol=1e-12, atol=1e-13)
 
 
@@ -156,7 +159,8 @@ def test_relevance_runs_on_the_gpus_arrays(cupy):
 
 def test_mistakes_are_worded():
     model = VisionTransformer(**OPTIONS)
-    with pytest.raises(ShapeError, match=r"x must be \(batch, channels, height, width\) = \(B, 2, 6, 9\)"):
+    with pytest.raises(ShapeError,
+                       match=r"x must be \(batch, channels, height, width\) = \(B, 2, 6, 9\)"):
         model(npf.zeros(2, 6, 9))
     with pytest.raises(ShapeError, match="PatchEmbed"):
         model(npf.zeros(1, 2, 9, 6))

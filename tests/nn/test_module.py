@@ -54,9 +54,11 @@ def both():
 def test_names_are_pytorchs(both):
     mine, theirs = both
     for method in ("named_parameters", "named_modules", "named_buffers", "named_children"):
-        assert [n for n, _ in getattr(mine, method)()] == [n for n, _ in getattr(theirs, method)()], method
+        assert [n for n, _ in getattr(mine, method)()] == [n for n, _ in getattr(theirs,
+                                                                                 method)()], method
         if method != "named_children":
-            names = [[n for n, _ in getattr(m, method)(prefix="p", remove_duplicate=False)] for m in both]
+            names = [[n for n, _ in getattr(m, method)(prefix="p", remove_duplicate=False)]
+                     for m in both]
             assert names[0] == names[1], method
     assert [n for n, _ in mine.named_parameters(recurse=False)] == []
     assert list(mine.state_dict()) == list(theirs.state_dict())
@@ -70,10 +72,12 @@ def test_names_are_pytorchs(both):
 
 def test_lookup_by_path(both):
     mine, _ = both
-    assert mine.get_submodule("blocks.1.norm") is mine.blocks[1].norm and mine.get_submodule("") is mine
+    assert mine.get_submodule("blocks.1.norm") is mine.blocks[1].norm
+    assert mine.get_submodule("") is mine
     assert mine.get_parameter("blocks.0.fc.bias") is mine.blocks[0].fc.bias
     assert mine.get_buffer("named.batch.running_var") is mine.named["batch"].running_var
-    with pytest.raises(AttributeError, match="'blocks.0.foo': blocks.0 has no 'foo'; it has fc, norm, dropout"):
+    with pytest.raises(AttributeError,
+                       match="'blocks.0.foo': blocks.0 has no 'foo'; it has fc, norm, dropout"):
         mine.get_submodule("blocks.0.foo")
 
 
@@ -126,7 +130,8 @@ def test_buffers():
     module.register_buffer("kept", npf.zeros(2))
     module.register_buffer("transient", npf.zeros(2), persistent=False)
     module.register_buffer("absent", None)
-    assert [n for n, _ in module.named_buffers()] == ["kept", "transient"] and list(module.state_dict()) == ["kept"]
+    assert [n for n, _ in module.named_buffers()] == ["kept", "transient"]
+    assert list(module.state_dict()) == ["kept"]
     module.kept = npf.ones(3)
     assert module.state_dict()["kept"].shape == (3,)
     del module.transient
@@ -135,14 +140,19 @@ def test_buffers():
 
 
 @pytest.mark.parametrize("call,message", [
-    (lambda m: m.register_buffer("a.b", None), "a name must be a string, not empty and without '.', got 'a.b'"),
-    (lambda m: m.register_parameter("", None), "a name must be a string, not empty and without '.', got ''"),
+    (lambda m: m.register_buffer("a.b", None),
+     "a name must be a string, not empty and without '.', got 'a.b'"),
+    (lambda m: m.register_parameter("", None),
+     "a name must be a string, not empty and without '.', got ''"),
     (lambda m: m.register_buffer("training", None), "attribute 'training' exists already"),
-    (lambda m: m.register_parameter("p", npf.zeros(2)), "it must be a Parameter or None, got float32 (2,)"),
+    (lambda m: m.register_parameter("p", npf.zeros(2)),
+     "it must be a Parameter or None, got float32 (2,)"),
     (lambda m: m.register_buffer("p", 3),
      "Module.p: it is registered as a Tensor, so it must be a Tensor or None, got 3"),
-    (lambda m: m.register_module("p", npf.zeros(2)), "so it must be a Module or None, got float32 (2,)"),
-    (lambda m: nn.Parameter([1.0]), "Parameter(data): data must be a Tensor, got [1.0]; use npf.tensor(data)"),
+    (lambda m: m.register_module("p", npf.zeros(2)),
+     "so it must be a Module or None, got float32 (2,)"),
+    (lambda m: nn.Parameter([1.0]),
+     "Parameter(data): data must be a Tensor, got [1.0]; use npf.tensor(data)"),
     (lambda m: nn.Parameter(npf.tensor([1])), "only floating tensors can need a gradient"),
     (lambda m: m.train("yes"), "train(mode): mode must be True or False, got 'yes'"),
     (lambda m: m.to(npf.int64), "Module.to(dtype): dtype must be floating, got int64"),
@@ -166,7 +176,8 @@ def test_a_module_without_forward():
 def test_state_dict_shares_memory_and_loading_writes_into_it(both):
     mine, theirs = both
     state = mine.state_dict()
-    assert state["head.weight"].array is mine.head.weight.array and not state["head.weight"].requires_grad
+    assert state["head.weight"].array is mine.head.weight.array
+    assert not state["head.weight"].requires_grad
     assert mine.state_dict(keep_vars=True)["head.weight"] is mine.head.weight
     before, weight = mine.head.weight.array, mine.head.weight
     with torch.no_grad():
@@ -178,12 +189,14 @@ def test_state_dict_shares_memory_and_loading_writes_into_it(both):
         same(mine.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("kind", ["npformer", "numpy", "torch", "half", "bfloat16", "double", "graph"])
+@pytest.mark.parametrize("kind",
+                         ["npformer", "numpy", "torch", "half", "bfloat16", "double", "graph"])
 def test_what_a_state_dict_may_hold(kind):
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     given = {"npformer": npf.tensor(values), "numpy": values, "torch": torch.tensor(values),
              "half": torch.tensor(values).half(), "bfloat16": torch.tensor(values).bfloat16(),
-             "double": values.astype(np.float64), "graph": torch.tensor(values, requires_grad=True)}[kind]
+             "double": values.astype(np.float64),
+             "graph": torch.tensor(values, requires_grad=True)}[kind]
     layer = nn.Linear(2, 3, bias=False)
     assert layer.load_state_dict({"weight": given}) == ([], [])
     assert layer.weight.dtype == npf.float32 and (layer.weight.detach().numpy() == values).all()
@@ -192,7 +205,8 @@ def test_what_a_state_dict_may_hold(kind):
 def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
     layer = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     before = copy.deepcopy(layer.state_dict())
-    wrong = {"0.weight": npf.ones(3, 2), "0.bias": npf.ones(4), "1.weight": npf.ones(2, 3), "2.weight": npf.ones(1)}
+    wrong = {"0.weight": npf.ones(3, 2), "0.bias": npf.ones(4), "1.weight": npf.ones(2, 3),
+             "2.weight": npf.ones(1)}
     with pytest.raises(npf.ShapeError) as caught:
         layer.load_state_dict(wrong)
     assert str(caught.value) == (
@@ -201,7 +215,8 @@ def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
         "  missing: 1.bias (2,)\n"
         "  unexpected: 2.weight")
     del wrong["0.bias"]
-    with pytest.raises(npf.ShapeError, match="With strict=False, names that do not match are left alone"):
+    with pytest.raises(npf.ShapeError,
+                       match="With strict=False, names that do not match are left alone"):
         layer.load_state_dict(wrong)
     assert all((before[n] == v).all() for n, v in layer.state_dict().items())
     keys = layer.load_state_dict(wrong, strict=False)
@@ -228,10 +243,12 @@ def test_conversions(both):
     mine(npf.tensor([1, 2, 3])).sum().backward()
     weight = mine.head.weight
     assert mine.double() is mine and mine.head.weight is weight and mine.embedding.weight is weight
-    assert {p.dtype for p in mine.parameters()} == {npf.float64} == {p.grad.dtype for p in mine.parameters()}
+    assert {p.dtype for p in mine.parameters()} == {npf.float64} == {p.grad.dtype
+                                                                     for p in mine.parameters()}
     assert mine.named["batch"].num_batches_tracked.dtype == npf.int64
     assert mine(npf.tensor([1, 2, 3])).dtype == npf.float64
-    assert mine.half().head.weight.dtype == npf.float16 and mine.float().head.weight.dtype == npf.float32
+    assert mine.half().head.weight.dtype == npf.float16
+    assert mine.float().head.weight.dtype == npf.float32
     assert mine.to(npf.zeros(1, dtype=npf.float64)).head.weight.dtype == npf.float64
     assert mine.to("cpu", npf.float32).head.weight.dtype == npf.float32 and mine.cpu() is mine
     assert mine.type(npf.float64).head.weight.dtype == npf.float64
@@ -261,7 +278,8 @@ def test_apply_goes_from_the_leaves_up(both):
 
 def test_copies(both):
     mine, _ = both
-    for other in (copy.deepcopy(mine), pickle.loads(pickle.dumps(nn.Sequential(mine.head, mine.blocks[0].norm)))):
+    for other in (copy.deepcopy(mine),
+                  pickle.loads(pickle.dumps(nn.Sequential(mine.head, mine.blocks[0].norm)))):
         assert all(p.requires_grad for p in other.parameters())
         assert not any(p is q for p in other.parameters() for q in mine.parameters())
     other = copy.deepcopy(mine)
@@ -343,7 +361,8 @@ def saw(log, name):
     """A hook that notes its name and the sums of what it was given."""
     def hook(module, *given):
         log.append((name, type(module).__name__, [
-            [None if t is None or isinstance(t, (str, float)) else round(t.sum().item(), 9) for t in g]
+            [None if t is None or isinstance(t, (str, float))
+             else round(t.sum().item(), 9) for t in g]
             if isinstance(g, tuple) else g for g in given]))
     return hook
 
@@ -368,8 +387,10 @@ def changing(module, log, lib):
 
 
 def with_keywords(module, log, lib):
-    module.register_forward_pre_hook(lambda m, args, kw: (args, {"scale": kw["scale"] + 1}), with_kwargs=True)
-    module.register_forward_hook(lambda m, args, kw, y: log.append(kw) or (y[0] * kw["scale"], y[1]), with_kwargs=True)
+    module.register_forward_pre_hook(lambda m, args, kw: (args, {"scale": kw["scale"] + 1}),
+                                     with_kwargs=True)
+    module.register_forward_hook(lambda m, args, kw, y: log.append(kw)
+                                 or (y[0] * kw["scale"], y[1]), with_kwargs=True)
 
 
 @pytest.mark.parametrize("register", [all_kinds, changing, with_keywords])
@@ -419,7 +440,8 @@ def test_a_hook_that_answers_too_little():
     module = Two(nn)
     module.register_full_backward_hook(lambda m, grads, up: (grads[0],))
     y, z = module(npf.ones(2, requires_grad=True), npf.ones(2, requires_grad=True))
-    with pytest.raises(npf.ShapeError, match="TwoWays: a full backward hook must return None or as many gradients"):
+    with pytest.raises(npf.ShapeError,
+                       match="TwoWays: a full backward hook must return None or as many gradients"):
         (y + z).sum().backward()
 
 
@@ -437,7 +459,8 @@ def test_a_model_trains_as_pytorchs(both):
     mine, theirs = (m.double() for m in both)
     target = np.array([1, 4, 6, 2, 0])
     for lib, m in ((npf, mine), (torch, theirs)):
-        lib.nn.functional.cross_entropy(m(lib.tensor(target)), lib.tensor((target + 1) % 7)).backward()
+        lib.nn.functional.cross_entropy(m(lib.tensor(target)),
+                                        lib.tensor((target + 1) % 7)).backward()
     for (name, p), q in zip(mine.named_parameters(), theirs.parameters()):
         same(p.grad, q.grad, what=name)
     same(mine.named["batch"].running_var, theirs.named["batch"].running_var)
