@@ -45,7 +45,8 @@ for name, axes in zip(NAMES, picture.subplots(4, 4, sharex=True).flat):
     both = np.clip([values, slope], -3, 4)
     axes.set_ylim(both.min() - 0.3, both.max() + 0.3)
 picture.axes[0].legend(frameon=False)
-picture.suptitle("Activations (solid) and their derivatives (dashed). Where f' is 0, no gradient comes through",
+picture.suptitle("Activations (solid) and their derivatives (dashed). Where f' is 0, "
+                 "no gradient comes through",
                  fontsize=13)
 plot.save(picture, "runs/demos/activations.png")
 

@@ -79,4 +79,5 @@ if best < 0.8 or rows["before"]["weights of blocks.0"] > 0.3:
     raise SystemExit(f"attention should have learned to look {BACK} back")
 if rows["after"]["rollout"] < 2 * rows["before"]["rollout"]:
     raise SystemExit("rollout should show it as well")
-print(f"Attention looks {BACK} back. Pictures: runs/demos/attention_weights{tail}.png, attention_products{tail}.png")
+print(f"Attention looks {BACK} back. Pictures: runs/demos/attention_weights{tail}.png, "
+      f"attention_products{tail}.png")

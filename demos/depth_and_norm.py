@@ -91,7 +91,8 @@ for title, number in zip(titles, numbers):
         print(f"    {depth:5}   ", "".join(f"{number(*seen[depth, a]):>15}" for a in ARRANGEMENTS))
 
 losses, tail = {}, {}
-print(f"loss after {STEPS} steps, mean of the last fifth ({unigram:.3f} is counting characters)\n    depth   ",
+print(f"loss after {STEPS} steps, mean of the last fifth ({unigram:.3f} is counting characters)\n"
+      "    depth   ",
       "".join(f"{a:>15}" for a in ARRANGEMENTS))
 for depth in TRAINED:
     for a in ARRANGEMENTS:
@@ -141,5 +142,7 @@ for a in ("pre", "deepnorm") + (("admin",) if SMALL else ()):
 if seen[deepest, "post"][1] < 3 * seen[deepest,
                                        "pre"][1] or seen[deepest,
                                                          "deepnorm"][1] > seen[deepest, "pre"][1]:
-    raise SystemExit("the output of post-LN should move more than pre-LN's, and that of DeepNorm less")
-print("Deep post-LN and no residual at all end at counting characters; pre-LN and DeepNorm learn at every depth.")
+    raise SystemExit("the output of post-LN should move more than pre-LN's, "
+                     "and that of DeepNorm less")
+print("Deep post-LN and no residual at all end at counting characters; "
+      "pre-LN and DeepNorm learn at every depth.")

@@ -56,7 +56,8 @@ while not said and len(losses) < 400:
         optimizer.step()
         losses.append(loss.item())
     largest.append(model.logits.amax().item())
-print(f"step {len(losses)}: the loss was {losses[-1]:.2f} the step before, and the next would be NaN\n{said}\n")
+print(f"step {len(losses)}: the loss was {losses[-1]:.2f} the step before, and the next would "
+      f"be NaN\n{said}\n")
 
 point = npf.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
 root = message(lambda: npf.where(point.square().sum(-1) > 0, point.square().sum(-1).sqrt(),

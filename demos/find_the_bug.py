@@ -148,5 +148,6 @@ if __name__ == "__main__":
         raise SystemExit(f"not the steps that are wrong: {wrong}, {none}")
     if losses[0] < losses[-1]:
         raise SystemExit("the mistake did no harm")
-    print("It trains with the mistake, but worse; and each of the five steps that it is in was found.\n"
+    print("It trains with the mistake, but worse; and each of the five steps that it "
+          "is in was found.\n"
           "Picture: runs/demos/find_the_bug.png")

@@ -19,13 +19,15 @@ npf.manual_seed(0)
 model = GPT(vocab_size=V, context=T, n_layer=12, n_head=4, d_model=C).double()
 adam = optim.Adam(model.parameters(), lr=LR)
 W = model.wte.weight
-print(f"    {sum(p.numel() for p in model.parameters()):,} numbers in 12 blocks; the table W of the tokens' vectors, "
+print(f"    {sum(p.numel() for p in model.parameters()):,} numbers in 12 blocks; "
+      "the table W of the tokens' vectors, "
       f"{tuple(W.shape)}: mean {W.mean().item():.4f}, std {W.std().item():.4f}")
 
 text = npf.randint(0, V, (B, T + 1))
 ids, target = text[:, :-1], text[:, 1:]            # for each token, the one after it
 
-print(f"2 FORWARD: numbers run through the blocks, {B} sequences of {T} tokens, each token {C} numbers")
+print(f"2 FORWARD: numbers run through the blocks, {B} sequences of {T} tokens, "
+      f"each token {C} numbers")
 places = npf.arange(T)
 x = model.wte(ids) + model.wpe(places)
 sizes = [x.norm().item()]
@@ -73,9 +75,11 @@ def nudged(h):
 
 
 measured = (nudged(1e-5) - nudged(-1e-5)) / 2e-5
-print(f"    for one weight, W[{token}, 0]: {slope:.9f}; nudging it by ±0.00001 and looking: {measured:.9f}")
+print(f"    for one weight, W[{token}, 0]: {slope:.9f}; nudging it by ±0.00001 and looking: "
+      f"{measured:.9f}")
 
-print(f"5 UPDATE: every weight steps against its gradient; Adam's first step is of {LR:g}, be it small or large")
+print(f"5 UPDATE: every weight steps against its gradient; Adam's first step is of {LR:g}, "
+      "be it small or large")
 adam.step()
 steps = np.concatenate([(p - b).detach().numpy().ravel()
                         for p, b in zip(model.parameters(), before)])

@@ -82,7 +82,8 @@ written, fast = sampled(CONTEXT - 1, use_cache=True)
 again, slow = sampled(CONTEXT - 1, use_cache=False)
 longer, _ = sampled(CONTEXT if SMALL else 400, use_cache=True)
 print("── it writes ──\n" + longer.strip("\n") + "\n───────────────")
-print(f"the first {CONTEXT - 1} characters: {fast:.2f} s with the cache of keys and values, {slow:.2f} s without it")
+print(f"the first {CONTEXT - 1} characters: {fast:.2f} s with the cache of keys and values, "
+      f"{slow:.2f} s without it")
 
 picture = plot.figure()
 axes = picture.add_subplot()
@@ -100,4 +101,5 @@ if written != again:
     raise SystemExit("the cache changes what is written")
 if not seen[-1][1] < (0.8 * np.log(V) if SMALL else bars["counting pairs"]):
     raise SystemExit(f"a held-out loss of {seen[-1][1]:.3f}: it learned too little")
-print("It learned more than pairs of characters, and the cache changes nothing but the time.   runs/demos/gpt_text.png")
+print("It learned more than pairs of characters, and the cache changes nothing but the time.   "
+      "runs/demos/gpt_text.png")

@@ -34,4 +34,5 @@ if set(counts.values()) != {4 * C * C + 4 * C}:
     raise SystemExit(f"the number of parameters depends on the heads: {counts}")
 if weights != {heads: heads * T * T for heads in HEADS}:
     raise SystemExit(f"each head should have T·T weights of its own: {weights}")
-print("Parameters do not depend on the number of heads. Only the attention weights, which are no parameters, grow.")
+print("Parameters do not depend on the number of heads. Only the attention weights, which are no "
+      "parameters, grow.")

@@ -51,7 +51,8 @@ plot.save(picture, path)
 median = {key: (float(np.median(found.values)), float(np.median(found.branches)))
           for key, found in spectra.items()}
 deep, shallow = median["pre", max(DEPTHS)], median["pre", 1]
-print(f"pre-LN, median of the directions: with the skips {shallow[0]:.2f} after 1 block and {deep[0]:.2f} after {max(DEPTHS)}; "
+print(f"pre-LN, median of the directions: with the skips {shallow[0]:.2f} after 1 block and "
+      f"{deep[0]:.2f} after {max(DEPTHS)}; "
       f"skips cut {shallow[1]:.2g} and {deep[1]:.2g}")
 if not 0.2 < deep[0] < 5:
     raise SystemExit("with the skips a gradient should keep its size")

@@ -93,7 +93,9 @@ plot.save(picture, "runs/demos/layer_norm_or_batch_norm.png")
 if max(moves["LayerNorm"]) > 1e-12 or max(padding["LayerNorm"]) > 0 or leaks["LayerNorm"] > 0:
     raise SystemExit("LayerNorm depends on the rest of the batch")
 if not (moves["BatchNorm"][0] > 0.5 > 0.2 > moves["BatchNorm"][-1] > 0):
-    raise SystemExit("BatchNorm should depend on the rest of the batch, the more so the smaller it is")
+    raise SystemExit("BatchNorm should depend on the rest of the batch, "
+                     "the more so the smaller it is")
 if min(padding["BatchNorm"][1:]) < 0.1 or leaks["BatchNorm"] < 1e-3 or alone:
     raise SystemExit("BatchNorm should see padding, and mix samples")
-print("LayerNorm: exactly nothing from outside the word. BatchNorm: noise in small batches, and padding as data.")
+print("LayerNorm: exactly nothing from outside the word. BatchNorm: noise in small batches, "
+      "and padding as data.")

@@ -83,4 +83,5 @@ if not good < 1e-3 < slow < START < wild:
     raise SystemExit(f"20 steps end at {slow}, {good} and {wild}")
 if not (last[1] < 0.8 * last[0] and last[1] < last[2] - 0.2):
     raise SystemExit(f"the right learning rate is not the best one: {last}")
-print("Too low crawls, too high jumps about or away, right arrives.   runs/demos/learning_rates.png")
+print("Too low crawls, too high jumps about or away, right arrives.   "
+      "runs/demos/learning_rates.png")

@@ -49,9 +49,11 @@ after = (npf.arange(T) >= 6).expand(B, T)
 causal_change, free_change = change(after, **kinds["causal"]), change(after)
 padding_change = change(padding, **kinds["padding"])
 kept = ~padding.numpy()
-print(f"inputs 6 to 9 replaced: outputs 0 to 5 change by {causal_change[:, :6].max():.3g} under the causal mask, "
+print(f"inputs 6 to 9 replaced: outputs 0 to 5 change by {causal_change[:, :6].max():.3g} under "
+      "the causal mask, "
       f"by {free_change[:, :6].max():.3g} without it")
-print(f"padding replaced: real outputs change by {padding_change[kept].max():.3g} under the padding mask")
+print(f"padding replaced: real outputs change by {padding_change[kept].max():.3g} under "
+      "the padding mask")
 
 picture = plot.figure(12, 4.6)
 for axes, (name, found) in zip(picture.subplots(1, 3), reaches.items()):
@@ -63,7 +65,8 @@ for axes, (name, found) in zip(picture.subplots(1, 3), reaches.items()):
     axes.grid(False)
 picture.colorbar(shown, ax=picture.axes, label="log₁₀ |d out_t / d x_s|; white: exactly 0",
                  fraction=0.02)
-picture.suptitle("What each output depends on. A padded place still reaches itself, through the skip", fontsize=11)
+picture.suptitle("What each output depends on. A padded place still reaches itself, "
+                 "through the skip", fontsize=11)
 plot.save(picture, "runs/demos/masks.png")
 
 if reaches["causal"][:, later].any() or causal_change[:, :6].any():

@@ -81,4 +81,5 @@ if max(pre) > DEPTH * 0.6:
     raise SystemExit("in pre-LN the gradient should come by short ways")
 if min(post) < 1.5 * max(pre) or deep[0] > pre[0]:
     raise SystemExit("post-LN's ways should be the longest, DeepNorm's the shortest")
-print(f"The parts add up to the gradient. Under pre-LN and DeepNorm it comes by short ways. Picture: {path}")
+print("The parts add up to the gradient. Under pre-LN and DeepNorm it comes by short ways. "
+      f"Picture: {path}")

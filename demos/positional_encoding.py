@@ -28,7 +28,8 @@ def rotation(k):
 
 
 errors = [np.abs(PE[:LENGTH - k] @ rotation(k).T - PE[k:]).max() for k in range(LENGTH)]
-print(f"max |R(k)·PE(pos) − PE(pos + k)| over all {LENGTH * (LENGTH + 1) // 2} pairs: {max(errors):.1e}")
+print(f"max |R(k)·PE(pos) − PE(pos + k)| over all {LENGTH * (LENGTH + 1) // 2} pairs: "
+      f"{max(errors):.1e}")
 
 
 def share(scores):
@@ -68,7 +69,8 @@ for _ in range(STEPS):
     optimizer.step()
 maps["M trained"] = scores_of(W_q, W_k).detach().numpy()
 found = {}
-print(f"{'':12} depends on query − key alone   looks {SHIFT} back: positions 0 to {LENGTH // 2 - 1}   the others")
+print(f"{'':12} depends on query − key alone   looks {SHIFT} back: "
+      f"positions 0 to {LENGTH // 2 - 1}   the others")
 for name, scores in maps.items():
     looks = scores.argmax(axis=1) == pos - SHIFT
     found[name] = share(scores), looks[SHIFT:LENGTH // 2].mean(), looks[LENGTH // 2:].mean()
@@ -101,4 +103,5 @@ if not (min(found["M = 1"][0], found[USEFUL][0]) > 1 - 1e-12 and found["M random
     raise SystemExit("M = 1 and M = R should keep the relative position, and a random M should not")
 if found[USEFUL][1:] != (1, 1) or found["M random"][1] > 0.1 or found["M trained"][1] < 0.95:
     raise SystemExit(f"some M does not look where it should: {found}")
-print("A shift is a rotation. A random W_qᵀ·W_k hides it, a rotation uses it, training finds it where it looked.")
+print("A shift is a rotation. A random W_qᵀ·W_k hides it, a rotation uses it, training finds it "
+      "where it looked.")

@@ -42,7 +42,8 @@ found = {name: {width: measured(width, norm_first) for width in WIDTHS}
          for norm_first, name in NAMES.items()}
 for norm_first, name in NAMES.items():
     out, kept, d = found[name][2]
-    print(f"{name}: TransformerEncoderLayer(d_model=2, nhead=2, batch_first=True), first half of a sequence")
+    print(f"{name}: TransformerEncoderLayer(d_model=2, nhead=2, batch_first=True), "
+          "first half of a sequence")
     print("    in ", "  ".join(f"({a:+.4f}, {b:+.4f})" for a, b in x[0, :4].numpy()))
     print("    out", "  ".join(f"({a:+.4f}, {b:+.4f})"
                                for a, b in layer(2, norm_first)(x)[0, :4].detach().numpy()))
@@ -51,7 +52,8 @@ for norm_first, name in NAMES.items():
 
 # Why: the Jacobian of LayerNorm lets C − 2 directions through.
 ranks = {}
-print("LayerNorm's Jacobian, in units of r = 1/√(σ² + eps): a direction passes with 1, or is taken out")
+print("LayerNorm's Jacobian, in units of r = 1/√(σ² + eps): "
+      "a direction passes with 1, or is taken out")
 for width in WIDTHS:
     at = npf.randn(width, dtype=npf.float64) * 3
     J = npf.autograd.jacobian(nn.LayerNorm(width).double(), at).numpy()
@@ -88,4 +90,5 @@ if ranks != {width: width - 2 for width in WIDTHS}:
     raise SystemExit(f"LayerNorm should take out two directions and no more: {ranks}")
 if np.median(np.abs(np.abs(pre) - 1)) < 0.1 or pre_kept < post_kept + 0.3 or pre_d < 1e3 * post_d:
     raise SystemExit("pre-LN should neither collapse nor lose its gradient")
-print("Width 2 leaves LayerNorm one bit a token. Inside the branch it does no harm: the skip goes round it.")
+print("Width 2 leaves LayerNorm one bit a token. Inside the branch it does no harm: "
+      "the skip goes round it.")

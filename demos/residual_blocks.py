@@ -40,7 +40,8 @@ rows = {"dL/dX_Din": came, "· dC/dB · dB/dX_Aout": record.through_branch,
         "dL/dX_Aout, paper": paper}
 for name, row in rows.items():
     print(f"{name:22}", "  ".join(f"{v:+.6f}" for v in row[0]))
-print(f"what the branch adds is {np.linalg.norm(record.through_branch) / np.linalg.norm(came):.2f} x what came; "
+print("what the branch adds is "
+      f"{np.linalg.norm(record.through_branch) / np.linalg.norm(came):.2f} x what came; "
       f"the identity holds to {record.error:.0e}")
 
 picture = plot.figure(9, 4)

@@ -27,7 +27,8 @@ norms = {}
 for skip in (True, False):
     d, = npf.autograd.grad(loss_of(x, skip), x)
     norms[skip] = d.norm().item()
-print(f"|dL/dx| below {DEPTH} layers: with the skip {norms[True]:.2g}, without it {norms[False]:.2g}")
+print(f"|dL/dx| below {DEPTH} layers: with the skip {norms[True]:.2g}, "
+      f"without it {norms[False]:.2g}")
 
 if len(records) != DEPTH or max(r.error for r in records) > 1e-12:
     raise SystemExit("the identity does not hold")

@@ -95,7 +95,8 @@ def learn(task):
         schedule.step()
         if step % (steps // 10) == 0:
             curve.append((step, exact(model, test if step == steps else test[:200])))
-            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   exactly right on held-out "
+            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   exactly "
+                  "right on held-out "
                   f"{curve[-1][1]:.1%}", flush=True)
     return model, test, curve
 
@@ -137,10 +138,12 @@ for task in ["copy"] if SMALL else TASKS:
     results[task] = model, test, curve = learn(task)
     for (source, target), answer in zip(test[:3],
                                         answers(model, [source for source, _ in test[:3]])):
-        print(f"        {source:>10} -> {answer:10} {'right' if answer == target else 'wrong: ' + target}")
+        print(f"        {source:>10} -> {answer:10} "
+              f"{'right' if answer == target else 'wrong: ' + target}")
 name = "seq2seq_tasks_small" if SMALL else "seq2seq_tasks"
 draw(results, f"runs/demos/{name}.png")
-print(f"runs/demos/{name}.png: below, copying is one diagonal, reversing the other; adding reads two places at once")
+print(f"runs/demos/{name}.png: below, copying is one diagonal, reversing the other; "
+      "adding reads two places at once")
 
 shares = {task: curve[-1][1] for task, (_, _, curve) in results.items()}
 if min(shares.values()) < 0.99:

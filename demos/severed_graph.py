@@ -27,5 +27,6 @@ for form in (True, False, "deleted"):
 plot.plot_grad_norms(results, "runs/demos/severed_graph.png")
 if without != {True: set(), False: set(), "deleted": CUT}:
     raise SystemExit(f"not the layers that should be cut off: {without}")
-print("Only the deleted line severs the graph, and it cuts off exactly query, key, value and out_proj.\n"
+print("Only the deleted line severs the graph, and it cuts off exactly query, key, "
+      "value and out_proj.\n"
       "Picture: runs/demos/severed_graph.png")

@@ -22,7 +22,8 @@ def loss_of(W, b):
 by_hand = {}
 for step in npf.backprop(loss_of(W, b)):
     print(f"{step.op}, made at line {step.source[1]}:   {step.formula}")
-    print(f"    came: dL/d(output), shape {step.upstream.shape}, norm {np.linalg.norm(step.upstream):.4f}")
+    print(f"    came: dL/d(output), shape {step.upstream.shape}, "
+          f"norm {np.linalg.norm(step.upstream):.4f}")
     for name, d in step.gradients.items():
         print(f"    sends d{name}, shape {d.shape}, norm {np.linalg.norm(d):.4f}")
         by_hand[step.op, name] = d

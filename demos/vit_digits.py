@@ -117,7 +117,9 @@ print(f"{path}: bright patches were looked at (middle row), and spoke for the an
       "the white line is the digit")
 
 if curve[-1] < TO_REACH:
-    raise SystemExit(f"only {curve[-1]:.1%} of the held-out images are read right, not {TO_REACH:.0%}")
+    raise SystemExit(f"only {curve[-1]:.1%} of the held-out images are read right, "
+                     f"not {TO_REACH:.0%}")
 if left["the most relevant"] > left["random ones"]:
     raise SystemExit("the patches called relevant matter less than random ones")
-print(f"{curve[-1]:.1%} of 360 images never trained on are read right, and the relevant patches are those that matter.")
+print(f"{curve[-1]:.1%} of 360 images never trained on are read right, and the relevant patches "
+      "are those that matter.")

@@ -91,4 +91,5 @@ plot.save(picture, "runs/demos/why_heads.png")
 
 if best[1][0] > 0.8 or min(best[heads][0] for heads in HEADS[1:]) < 0.98:
     raise SystemExit("one head should mix the two tokens up, and two should not")
-print("Same parameters: one head cannot say which token stood where, from any start. Two can, if they start apart.")
+print("Same parameters: one head cannot say which token stood where, from any start. "
+      "Two can, if they start apart.")

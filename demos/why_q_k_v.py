@@ -62,7 +62,8 @@ for name, use in FORMS.items():
     right = (model(tokens).argmax(dim=-1) == tokens[:, BEFORE]).numpy().mean()
     results[name] = losses, right, model.weights.detach().numpy().mean(axis=0)
     count = sum(p.numel() for p in model.project.parameters())
-    print(f"    {name:10} {count:6,} parameters in the projections, loss {np.mean(losses[-50:]):.3f}, "
+    print(f"    {name:10} {count:6,} parameters in the projections, "
+          f"loss {np.mean(losses[-50:]):.3f}, "
           f"right {right:.1%}")
 
 picture = plot.figure(11, 7)
@@ -81,4 +82,5 @@ if results["Q, K, V"][1] < 0.98:
     raise SystemExit("with three projections this should be learned")
 if max(results[name][1] for name in ("Q = K, V", "Q = K = V", "x itself")) > 0.75:
     raise SystemExit("with one projection for query and key this should not be learned")
-print("Query and key must differ, or no score can say who comes before whom. Here V may be K: the room is wide enough.")
+print("Query and key must differ, or no score can say who comes before whom. Here V may be K: "
+      "the room is wide enough.")

@@ -46,7 +46,8 @@ for residual, label in LABELS.items():
           f"   {norms[label][0][WEIGHT]:15.1e} {norms[label][1][WEIGHT]:15.1e}    ",
           f"{losses[0]:.2f} -> {results[label]['tail']:.2f}")
 worst = max(r.error for r in additions)
-print(f"at the {len(additions)} additions dL/dx = dL/dy·(1 + dF/dx) holds to {worst:.0e} in float32")
+print(f"at the {len(additions)} additions dL/dx = dL/dy·(1 + dF/dx) holds to "
+      f"{worst:.0e} in float32")
 
 picture = plot.figure(11, 4)
 loss_axes, alike_axes = picture.subplots(1, 2)

@@ -26,7 +26,8 @@ print("           variance     largest weight        |d softmax| reaching the sc
 print("    d_k      of q·k   unscaled   scaled       unscaled     scaled")
 for d_k, row in zip(WIDTHS, rows):
     (top, grad), (top_scaled, grad_scaled) = row["unscaled"], row["scaled"]
-    print(f"    {d_k:4} {row['variance']:10.1f} {top:10.3f} {top_scaled:8.3f} {grad:14.1e} {grad_scaled:10.1e}")
+    print(f"    {d_k:4} {row['variance']:10.1f} {top:10.3f} {top_scaled:8.3f} {grad:14.1e} "
+          f"{grad_scaled:10.1e}")
 
 picture = plot.figure(13, 4)
 panels = picture.subplots(1, 3)
@@ -54,4 +55,5 @@ if max(scaled) > 2 * min(scaled) or rows[-1]["scaled"][0] > 0.5:
     raise SystemExit("with the scale, width should not matter")
 if rows[-1]["unscaled"][0] < 0.9 or rows[-1]["unscaled"][1] > 1e-2 * scaled[-1]:
     raise SystemExit("without the scale, the softmax should saturate and the gradient vanish")
-print("With 1/√d_k all widths behave alike; without it, the widest head attends to one key and cannot learn otherwise.")
+print("With 1/√d_k all widths behave alike; without it, the widest head attends to one key and "
+      "cannot learn otherwise.")

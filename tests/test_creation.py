@@ -244,7 +244,8 @@ def test_the_examples_in_the_docstring_run():
 
 
 def test_tools_load_on_first_use():
-    script = ("import sys, npformer as npf; assert 'npformer.verify' not in sys.modules; npf.gradcheck; npf.debug; "
+    script = ("import sys, npformer as npf; assert 'npformer.verify' not in sys.modules; "
+              "npf.gradcheck; npf.debug; "
               "assert 'npformer.verify' in sys.modules and 'npformer.debug' in sys.modules")
     subprocess.run([sys.executable, "-c", script], check=True)
     with pytest.raises(AttributeError, match="module 'npformer' has no attribute 'nonsense'"):

@@ -33,11 +33,13 @@ CPU_ONLY = {
     "core/inside.py:held": "the same",
     "core/inside.py:one_held": "the same",
     "core/inside.py:spread": "the same",
-    "core/numeric.py": "finite differences are taken on the CPU: who asks for them brings every array there",
+    "core/numeric.py": "finite differences are taken on the CPU: "
+                       "who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",
     "ops/erf.py:polynomials": "the coefficients are fitted once, as Python floats",
     "core/arrays.py:checksum": "only NumPy's memory can be written behind our back",
-    "core/arrays.py:Generator": "draws are made on the CPU, so that a seed means the same everywhere",
+    "core/arrays.py:Generator": "draws are made on the CPU, so that a seed means "
+                                "the same everywhere",
 }
 # Names of NumPy's that are no array functions.
 NO_ARRAY_FUNCTION = {
@@ -114,7 +116,8 @@ def test_every_argument_of_numpys_functions_is_cupys_too():
 METHODS = {name for name in dir(np.ndarray) if not name.startswith("_")}
 # Methods of NumPy's arrays alone, used where the device was asked for.
 CPU_METHODS = {
-    "nn/functional/attention.py:causal_mask": "a mask in NumPy is made read-only; CuPy has no such flag",
+    "nn/functional/attention.py:causal_mask": "a mask in NumPy is made read-only; "
+                                              "CuPy has no such flag",
     "tensors.py:data_ptr": "the address has another name on each device",
 }
 

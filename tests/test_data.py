@@ -77,7 +77,8 @@ def test_tokenizer_goes_there_and_back_and_through_json():
 
 def test_tokenizer_names_the_unknown_character():
     with pytest.raises(InputError,
-                       match=r"the character 'x' \(place 2\) is not in the vocabulary.\n  unknown: 'xyz'"):
+                       match=r"the character 'x' \(place 2\) is not in the vocabulary.\n"
+                             r"  unknown: 'xyz'"):
         CharTokenizer("ab").encode("abxyzx")
     with pytest.raises(InputError, match="stands there twice"):
         CharTokenizer("aba")

@@ -24,7 +24,8 @@ def fake(count):
 
 
 def no_driver():
-    raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+    raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for "
+                       "CUDA runtime version")
 
 
 FAILURES = {
@@ -98,13 +99,17 @@ def test_without_asking_nothing_imports_cupy(tmp_path):
     (tmp_path / "cupy.py").write_text("raise SystemExit('cupy was imported')")
     done = python("import numpy as np, npformer as npf\n"
                   "from npformer import nn, optim\n"
-                  "model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4), nn.Linear(4, 1))\n"
+                  "model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4), "
+                  "nn.Linear(4, 1))\n"
                   "opt = optim.Adam(model.parameters())\n"
                   "x = npf.randn(5, 3)\n"
                   "for _ in range(3):\n"
-                  "    loss = (model(x) ** 2).mean(); opt.zero_grad(); loss.backward(); opt.step()\n"
-                  "npf.gradcheck(lambda x: x.tanh(), npf.randn(3, dtype=npf.float64, requires_grad=True))\n"
-                  "x.cpu(), x.to('cpu'), np.asarray(x), x[x > 0], repr(x), npf.models.TinyTransformer\n"
+                  "    loss = (model(x) ** 2).mean(); opt.zero_grad(); "
+                  "loss.backward(); opt.step()\n"
+                  "npf.gradcheck(lambda x: x.tanh(), npf.randn(3, dtype=npf.float64, "
+                  "requires_grad=True))\n"
+                  "x.cpu(), x.to('cpu'), np.asarray(x), x[x > 0], repr(x), "
+                  "npf.models.TinyTransformer\n"
                   "print('fine')", PYTHONPATH=str(tmp_path))
     assert done.stdout.strip() == "fine", done.stderr
 

@@ -21,7 +21,8 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative
 # fits counts.
 FLOORS = (
     "core.errors",
-    "core.dtypes core.devices core.writes core.random_numbers core.threads core.source core.samples",
+    "core.dtypes core.devices core.writes core.random_numbers core.threads "
+    "core.source core.samples",
     "core.facts core.numeric core.dims", "core.tape", "core.anomaly core.operation", "core.inside",
     "core.step core", "ops.shape ops.erf", "ops.elementwise", "ops.composites", "ops",
     "ops.attention ops.loss", "functions files", "tracked inplace interop", "tensors",

@@ -73,7 +73,8 @@ def test_hook_of_the_wrong_shape_is_refused():
     x = leaf(3)
     x.register_hook(lambda g: npf.ones(2, dtype=npf.float64))
     with pytest.raises(ShapeError,
-                       match="a tensor's hook: must return None or a Tensor of the gradient's shape"):
+                       match="a tensor's hook: must return None or a Tensor of the "
+                             "gradient's shape"):
         x.sum().backward()
 
 

@@ -112,7 +112,8 @@ def test_the_docs_have_its_line(added):
 
 def test_saying_nothing_of_the_dims_is_an_error_at_import(tmp_path):
     file = tmp_path / "silent.py"
-    file.write_text("import npformer\nfrom npformer.core.operation import primitive\n\n\n@primitive\ndef rolled(x):\n"
+    file.write_text("import npformer\nfrom npformer.core.operation import primitive\n\n\n"
+                    "@primitive\ndef rolled(x):\n"
                     '    """x rolled.    dx = g rolled back"""\n    return x\n')
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1

@@ -235,7 +235,8 @@ DAMAGED = {
     "offsets before the start": (file_of(dict(a=A | dict(data_offsets=[-24, 0]), b=B)),
                                  "no integers >= 0"),
     "offsets beyond the end": (file_of(dict(a=A, b=B | dict(data_offsets=[2 ** 50, 2 ** 50 + 8]))),
-                               "begins at byte 1125899906842624, and the array before it ends at 24"),
+                               "begins at byte 1125899906842624, and the array "
+                               "before it ends at 24"),
     "arrays that overlap": (file_of(dict(a=A, b=B | dict(data_offsets=[16, 24]))),
                             "begins at byte 16"),
     "a gap between arrays": (file_of(dict(a=A, b=B | dict(data_offsets=[28, 36])), BODY + b"1234"),
@@ -258,7 +259,8 @@ def test_a_damaged_file_is_refused_with_one_clear_message(content, words, tmp_pa
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError,
-                       match=f"safetensors is truncated, damaged, or no safetensors file: .*{words}"):
+                       match="safetensors is truncated, damaged, or no safetensors file: "
+                             f".*{words}"):
         npf.load(path)
 
 
@@ -332,7 +334,8 @@ def test_a_byte_that_is_no_bool_becomes_one():
 
 @pytest.mark.parametrize("obj, words", [
     (nn.Linear(2, 3),
-     "obj is a npformer.nn.layers.basic.Linear, which a file cannot hold(.|\n)*Save its state_dict()"),
+     "obj is a npformer.nn.layers.basic.Linear, which a file cannot hold(.|\n"
+     ")*Save its state_dict()"),
     ({"a": {1, 2}}, "a is a set, which a file cannot hold"),
     ({"a": [1, {"b": 1j}]}, "a.1.b is a complex"),
     ({(1, 2): 3}, r"obj has the key \(1, 2\)"),

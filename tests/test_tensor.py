@@ -620,7 +620,8 @@ def test_large_tensors_print_short():
 
 @pytest.mark.parametrize("call, kind, text", [
     (lambda x: x + npf.ones(4), npf.ShapeError,
-     "add(a, b): the shapes do not broadcast: from the last dim on, sizes must be equal, or one of them 1\n"
+     "add(a, b): the shapes do not broadcast: from the last dim on, sizes must be equal, "
+     "or one of them 1\n"
      "  a float32 (2, 3)\n  b float32 (4,)"),
     (lambda x: x.reshape(4, -1), npf.ShapeError, """reshape(input, shape): 6 entries do not fit into shape (4, -1)
   input float32 (2, 3)"""),

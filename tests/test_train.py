@@ -222,7 +222,8 @@ def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path)
     for length in (0, 5, 100, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
         with pytest.raises(InputError,
-                           match="is truncated, damaged, or no safetensors file(.|\\n)*without --resume"):
+                           match="is truncated, damaged, or no safetensors file(.|\\n"
+                                 ")*without --resume"):
             Run.load(str(path))
     for place in (len(good) - 7, len(good) // 2):
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1:])

@@ -27,7 +27,8 @@ def main(rounds=15):
     alone, both = (statistics.median(t) for t in times.values())
     print(f"import numpy     {alone * 1e3:7.1f} ms")
     print(f"import npformer  {both * 1e3:7.1f} ms")
-    print(f"beyond NumPy's   {(both - alone) * 1e3:7.1f} ms   (median of {rounds}, interleaved; must be below 150)")
+    print(f"beyond NumPy's   {(both - alone) * 1e3:7.1f} ms   (median of {rounds}, interleaved; "
+          "must be below 150)")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def main():
                     5)
         away = best(partial(torch.autograd.gradcheck, there, (tx, *parameters),
                             fast_mode=mode == "quick"), runs)
-        print(f"  {mode:5}  npformer {1000 * here:7.1f} ms   PyTorch {1000 * away:7.1f} ms   {away / here:5.1f} x faster")
+        print(f"  {mode:5}  npformer {1000 * here:7.1f} ms   PyTorch {1000 * away:7.1f} ms   "
+              f"{away / here:5.1f} x faster")
 
 
 if __name__ == "__main__":

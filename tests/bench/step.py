@@ -100,7 +100,8 @@ def time_steps(options):
             if k >= options.warmup:
                 times[name].append(time.perf_counter() - start)
         if abs(losses[0] - losses[1]) > 2e-3:
-            raise SystemExit(f"step {k}: the losses differ ({losses[0]:.6f}, {losses[1]:.6f}): not the same training")
+            raise SystemExit(f"step {k}: the losses differ ({losses[0]:.6f}, {losses[1]:.6f}): "
+                             "not the same training")
     return times
 
 
@@ -171,16 +172,20 @@ def main():
     times = time_steps(options)
     mid = {name: statistics.median(t) for name, t in times.items()}
     ratios = sorted(a / b for a, b in zip(times["npformer"], times["PyTorch"]))
-    print(f"One training step: TinyTransformer, depth {options.depth}, batch {options.batch} x {CONTEXT}, float32")
+    print(f"One training step: TinyTransformer, depth {options.depth}, batch {options.batch} x "
+          f"{CONTEXT}, float32")
     for name in ENGINES:
         peak, beyond = peak_memory(name, options)
-        print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak memory {peak:6.0f} MB, "
+        print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak "
+              f"memory {peak:6.0f} MB, "
               f"{beyond:.0f} MB of it for the steps")
     print(f"  ratio     {statistics.median(ratios):8.2f} npformer / PyTorch (median of pairs; "
-          f"quartiles {ratios[len(ratios) // 4]:.2f} to {ratios[3 * len(ratios) // 4]:.2f}); must be below 1.5")
+          f"quartiles {ratios[len(ratios) // 4]:.2f} to {ratios[3 * len(ratios) // 4]:.2f}); "
+          "must be below 1.5")
     print("One small operation, x·w on 8 numbers:")
     for what, found in small_operation().items():
-        print(f"  {what:21s} npformer {found['npformer']:6.2f} µs   PyTorch {found['PyTorch']:6.2f} µs   "
+        print(f"  {what:21s} npformer {found['npformer']:6.2f} µs   PyTorch "
+              f"{found['PyTorch']:6.2f} µs   "
               f"ratio {found['npformer'] / found['PyTorch']:.2f}")
 
 

@@ -55,7 +55,8 @@ def in_turn(rounds):
             found[way].append(float(done.stdout))
     for way, times in found.items():
         ratios = [a / b for a, b in zip(times, found["plain"])]
-        print(f"  one training step, {way:14} {statistics.median(times):8.2f} ms   ratio {statistics.median(ratios):.2f}")
+        print(f"  one training step, {way:14} {statistics.median(times):8.2f} ms   ratio "
+              f"{statistics.median(ratios):.2f}")
 
 
 def large():

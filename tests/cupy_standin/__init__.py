@@ -98,7 +98,8 @@ def look_up(space, numpys, name):
     if full not in API:
         raise AttributeError(f"module {space!r} has no attribute {name!r}")
     if not hasattr(numpys, name):
-        raise NotImplementedError(f"the stand-in does not know {full}, which CuPy has and NumPy has not")
+        raise NotImplementedError(f"the stand-in does not know {full}, which CuPy has "
+                                  "and NumPy has not")
     found = getattr(numpys, name)
     if API[full].is_ufunc or isinstance(found, np.ufunc):
         return ufunc(name)

@@ -98,7 +98,8 @@ class ufunc:
         if not self.entry.has_at:
             raise NotImplementedError(f"`cupy_{self.name}.at` is not supported yet")
         if a.dtype not in AT_DTYPES:
-            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} as data type")
+            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} as data "
+                            "type")
         self.of.at(a._host, index(indices, a.shape), plain(b))
 
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
@@ -113,7 +114,8 @@ class ufunc:
         return boxed(self.of.accumulate(plain(array), axis=axis, dtype=dtype, out=plain(out)))
 
     def reduceat(self, array, indices, axis=0, dtype=None, out=None):
-        raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: it loses digits, do not use it")
+        raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: "
+                                  "it loses digits, do not use it")
 
     def outer(self, a, b, **kwargs):
         return self(a.reshape(a.shape + (1,) * b.ndim),

@@ -47,7 +47,8 @@ def from_docstring(thing):
 
 
 def main():
-    print(f"# CuPy {cupy.__version__}'s public names, with their arguments. To write it anew: {COMMAND}")
+    print(f"# CuPy {cupy.__version__}'s public names, with their arguments. "
+          f"To write it anew: {COMMAND}")
     for space, module in SPACES.items():
         for name in sorted(dir(module)):
             if name.startswith("_") and not (module is cupy.ndarray and name.startswith("__")):

@@ -178,7 +178,8 @@ def without(*names):
     (lambda w: w | {"transformer.h.0.attn.c_attn.weight": np.zeros((72, 24)),
                     "transformer.h.2.ln_1.bias": np.zeros(1)},
      {}, ShapeError,
-     ["size mismatch for h.0.attn.c_attn.weight: the state_dict has (72, 24), the module has (24, 72)",
+     ["size mismatch for h.0.attn.c_attn.weight: the state_dict has (72, 24), "
+      "the module has (24, 72)",
                       "size mismatch for h.2.ln_1.bias"]),
     (lambda w: w | {"transformer.h.0.extra": np.zeros(2)}, {}, ShapeError,
      ["unexpected: h.0.extra"]),

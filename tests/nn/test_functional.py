@@ -543,7 +543,8 @@ def test_padding_of_integers_and_bools():
 x23, x44, x1144 = npf.zeros(2, 3), npf.zeros(4, 4), npf.zeros(1, 1, 4, 4)
 MESSAGES = [
     (lambda: F.linear(npf.zeros(2, 7, 64), npf.zeros(10, 32)), npf.ShapeError,
-     "linear(input, weight): input's last dim must equal weight's second\n  input float32 (2, 7, 64)\n"
+     "linear(input, weight): input's last dim must equal weight's second\n"
+     "  input float32 (2, 7, 64)\n"
      "  weight float32 (10, 32)\n  weight is (out_features, in_features)."),
     (lambda: F.layer_norm(npf.zeros(2, 7, 64), (32,)), npf.ShapeError,
      "layer_norm(input, normalized_shape=(32,)): input's last dims must be normalized_shape\n"
@@ -553,25 +554,31 @@ MESSAGES = [
      "  input float32 (2, 5, 7)\n  target int64 (2, 5)\n"
      "  The classes must be dim 1. For (B, T, V) logits: input.view(-1, V) and target.view(-1)."),
     (lambda: F.cross_entropy(x23, npf.tensor([0, 5])), npf.IndexRangeError,
-     "cross_entropy(logits, target): label 5 is out of range: it must be from 0 to 2, or ignore_index (-100)"),
+     "cross_entropy(logits, target): label 5 is out of range: it must be from 0 to 2, "
+     "or ignore_index (-100)"),
     (lambda: F.cross_entropy(x23, npf.tensor([0.0, 1.0])), npf.DTypeError,
-     "cross_entropy(input, target): target must hold class indices (integers), or probabilities of input's shape\n"
+     "cross_entropy(input, target): target must hold class indices (integers), or probabilities "
+     "of input's shape\n"
      "  input float32 (2, 3)\n  target float32 (2,)\n  Use target.long() for class indices."),
     (lambda: F.mse_loss(x23, x23, reduction="avg"), npf.ValueRangeError,
      "mse_loss(input, target): reduction must be one of 'mean', 'sum', 'none', got 'avg'"),
     (lambda: F.dropout(x23, 1.5), npf.ValueRangeError,
      "dropout(input, p): p is a probability, so it must be from 0 to 1, got 1.5"),
     (lambda: F.embedding(npf.tensor([0.5]), x44), npf.DTypeError,
-     "embedding(input, weight): input must hold indices (integers)\n  input float32 (1,)\n  Use input.long()."),
+     "embedding(input, weight): input must hold indices (integers)\n  input float32 (1,)\n"
+     "  Use input.long()."),
     (lambda: F.scaled_dot_product_attention(x44, x44, x44, npf.ones(3, 4, dtype=npf.bool)),
      npf.ShapeError,
-     "scaled_dot_product_attention(query, key, value), attn_mask: attn_mask must broadcast to (..., T, S) = (4, 4)\n"
+     "scaled_dot_product_attention(query, key, value), attn_mask: attn_mask must broadcast to "
+     "(..., T, S) = (4, 4)\n"
      "  query float32 (4, 4)\n  attn_mask bool (3, 4)"),
     (lambda: F.binary_cross_entropy(npf.tensor([1.5]), npf.tensor([1.0])), npf.ValueRangeError,
-     "binary_cross_entropy(input, target): input must hold probabilities, from 0 to 1\n  input float32 (1,)\n"
+     "binary_cross_entropy(input, target): input must hold probabilities, from 0 to 1\n"
+     "  input float32 (1,)\n"
      "  For logits use binary_cross_entropy_with_logits."),
     (lambda: F.batch_norm(npf.zeros(1, 3), None, None, training=True), npf.ShapeError,
-     "batch_norm(input, training=True): a variance needs more than one value a channel\n  input float32 (1, 3)\n"
+     "batch_norm(input, training=True): a variance needs more than one value a channel\n"
+     "  input float32 (1, 3)\n"
      "  Use a larger batch, or eval()."),
 ]
 

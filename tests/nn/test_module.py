@@ -210,7 +210,8 @@ def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
     with pytest.raises(npf.ShapeError) as caught:
         layer.load_state_dict(wrong)
     assert str(caught.value) == (
-        "Sequential.load_state_dict(state_dict): it does not fit the module, and nothing was copied\n"
+        "Sequential.load_state_dict(state_dict): it does not fit the module, "
+        "and nothing was copied\n"
         "  size mismatch for 0.bias: the state_dict has (4,), the module has (3,)\n"
         "  missing: 1.bias (2,)\n"
         "  unexpected: 2.weight")
