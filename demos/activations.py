@@ -22,9 +22,8 @@ def derivative(function, points):
 
 def finite_difference(function, points, h=1e-6):
     """(f(x + h) − f(x − h)) / 2h."""
-    above, below = function(npf.tensor(points
-                                       + h)).numpy(), function(npf.tensor(points - h)).numpy()
-    return (above - below) / (2 * h)
+    above, below = function(npf.tensor(points + h)), function(npf.tensor(points - h))
+    return (above.numpy() - below.numpy()) / (2 * h)
 
 
 points = np.linspace(-5, 7, 402)  # so that none of them is on a kink, at −1, 0, 1 or 6

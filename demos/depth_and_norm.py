@@ -139,9 +139,8 @@ for a in ("post", "none"):
 for a in ("pre", "deepnorm") + (("admin",) if SMALL else ()):
     if max(tail[depth, a] for depth in TRAINED) > unigram - 0.1:
         raise SystemExit(f"{a!r} should learn at every depth: {tail}")
-if seen[deepest, "post"][1] < 3 * seen[deepest,
-                                       "pre"][1] or seen[deepest,
-                                                         "deepnorm"][1] > seen[deepest, "pre"][1]:
+moved = {a: seen[deepest, a][1] for a in ("post", "pre", "deepnorm")}
+if moved["post"] < 3 * moved["pre"] or moved["deepnorm"] > moved["pre"]:
     raise SystemExit("the output of post-LN should move more than pre-LN's, "
                      "and that of DeepNorm less")
 print("Deep post-LN and no residual at all end at counting characters; "

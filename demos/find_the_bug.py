@@ -15,7 +15,9 @@ from npformer.nn import functional as F
 
 CONTEXT, WIDTH = 32, 32
 STEPS = 200 if "--small" in sys.argv else 600
-SUMS = "".join(f"{a}+{b}={a + b}\n" for k in range(10_000) for a, b in [divmod(7919 * k % 10_000, 100)])    # 7919 is prime
+# Every sum of two numbers below 100, once. 7919 is prime, so its multiples go through all 10,000.
+SUMS = "".join(f"{a}+{b}={a + b}\n" for k in range(10_000)
+               for a, b in [divmod(7919 * k % 10_000, 100)])
 
 
 class RMSNormFunction(npf.autograd.Function):
@@ -122,16 +124,16 @@ def look(function):
     the first of its steps."""
     trace = npf.debug.trace(training(function)[1])
     first = next(step for step in trace if step.op == function.__name__)
-    return [step.name for step in trace if not step.check()], first.jacobian("x", rows=(0, 0),
-                                                                             columns=(0, 0))
+    jacobian = first.jacobian("x", rows=(0, 0), columns=(0, 0))
+    return [step.name for step in trace if not step.check()], jacobian
 
 
 def draw(wrong, right):
     """Both Jacobians side by side."""
     picture = plot.figure(8, 4)
     most = np.abs(right - np.diag(right.diagonal())).max()
-    for axes, title, jacobian in zip(picture.subplots(1, 2), ("the rule that was written",
-                                                              "the right one"), (wrong, right)):
+    titles = ("the rule that was written", "the right one")
+    for axes, title, jacobian in zip(picture.subplots(1, 2), titles, (wrong, right)):
         axes.imshow(jacobian, cmap="PuOr", vmin=-most, vmax=most)
         axes.set_title(f"d(y)/d(x): {title}", fontsize=9)
         axes.set_axis_off()

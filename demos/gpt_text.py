@@ -58,8 +58,8 @@ def sampled(length, use_cache):
 npf.manual_seed(0)
 model = GPT(vocab_size=V, context=CONTEXT, n_layer=4, n_head=4, d_model=96)
 adam = optim.AdamW(model.parameters(), lr=LR)
-schedule = optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / 50,
-                                                              1) * (1 - 0.9 * step / STEPS))
+schedule = optim.lr_scheduler.LambdaLR(
+    adam, lambda step: min((step + 1) / 50, 1) * (1 - 0.9 * step / STEPS))
 bars = {"counting pairs": loss_by_counting(1), "counting triples": loss_by_counting(2)}
 for name, bar in bars.items():
     print(f"{name} of characters: held-out loss {bar:.3f} nats per character")

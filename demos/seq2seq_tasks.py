@@ -56,8 +56,8 @@ def text(row):
 def answers(model, sources):
     """What the model writes for each source, word by word."""
     src = numbers(sources)
-    return [text(row) for row in greedy_decode(model, src, padding_mask(src), 13, START, END,
-                                               PAD).tolist()]
+    written = greedy_decode(model, src, padding_mask(src), 13, START, END, PAD)
+    return [text(row) for row in written.tolist()]
 
 
 def exact(model, examples):
@@ -95,14 +95,14 @@ def learn(task):
         schedule.step()
         if step % (steps // 10) == 0:
             curve.append((step, exact(model, test if step == steps else test[:200])))
-            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   exactly "
-                  "right on held-out "
-                  f"{curve[-1][1]:.1%}", flush=True)
+            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   "
+                  f"exactly right on held-out {curve[-1][1]:.1%}", flush=True)
     return model, test, curve
 
 
 def cross_attention(model, source, target):
-    """The last layer's weights, mean over heads: from which source symbol each target symbol was written.   (T, S)"""
+    """From which source symbol each target symbol was written: the last layer's weights, (T, S),
+    mean over heads."""
     src, given = numbers([source]), numbers([target])[:, :-1]
     with npf.no_grad():
         model(src, given, padding_mask(src), target_mask(given))

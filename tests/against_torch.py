@@ -33,8 +33,8 @@ def same(mine, theirs, rtol=1e-9, what="value"):
     if a.dtype.kind != "f":
         assert (a == b).all(), f"{what}:\n{a}\nhere, in PyTorch\n{b}"
         return
-    assert (np.isnan(a) == np.isnan(b)).all() and (np.isinf(a)
-                                                   == np.isinf(b)).all(), f"{what}: NaN or inf differ"
+    assert (np.isnan(a) == np.isnan(b)).all(), f"{what}: NaN differ"
+    assert (np.isinf(a) == np.isinf(b)).all(), f"{what}: infinities differ"
     finite = np.isfinite(b)
     scale = max(np.abs(b[finite]).max(initial=0), 1e-3)
     assert (a[~finite & ~np.isnan(a)] == b[~finite & ~np.isnan(b)]).all()

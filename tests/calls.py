@@ -24,10 +24,8 @@ class Tensors:
             return tensor(data).requires_grad_()
 
         self.x, self.y, self.p = leaf(3, 4), leaf(3, 4), leaf(3, 4, low=0.5)
-        self.q, self.v, self.a, self.b, self.img = leaf(4,
-                                                        5), leaf(4), leaf(2, 3,
-                                                                          4), leaf(2, 3, 4), leaf(
-                                                                              2, 3, 5, 6)
+        self.q, self.v = leaf(4, 5), leaf(4)
+        self.a, self.b, self.img = leaf(2, 3, 4), leaf(2, 3, 4), leaf(2, 3, 5, 6)
         self.m, self.i = tensor(rng.random((3, 4)) < 0.5), tensor(rng.integers(0, 3, (3, 4)))
         self.k, self.c = tensor(np.array([0, 2, 1, 2, 2])), tensor(np.array([1, 3, 1]))
         self.leaves = [self.x, self.y, self.p, self.q, self.v, self.a, self.b, self.img]
@@ -131,8 +129,8 @@ FUNCTIONS = {
     "meshgrid": lambda t: npf.meshgrid(t.v, t.x[0], indexing="ij"),
     # new tensors like others
     "full_like": lambda t: npf.full_like(t.x, 2.5), "new_zeros": lambda t: t.x.new_zeros(2, 3),
-    "new_ones": lambda t: t.x.new_ones(2),
-    "new_empty": lambda t: t.x.new_empty(2), "new_full": lambda t: t.x.new_full((2,), 3.5),
+    "new_ones": lambda t: t.x.new_ones(2), "new_empty": lambda t: t.x.new_empty(2),
+    "new_full": lambda t: t.x.new_full((2,), 3.5),
     "new_tensor": lambda t: t.x.new_tensor([[1.0, 2.0]]), "rand_like": lambda t: npf.rand_like(t.x),
     "randn_like": lambda t: npf.randn_like(t.x),
     "bernoulli": lambda t: npf.bernoulli(t.p.detach() / 3),
@@ -157,7 +155,8 @@ LAYERS = {                                         # nn.functional
     "pad": lambda t: (F.pad(t.x, (1, 2)), F.pad(t.x, (0, 1, 2, 0), value=1.5),
                       F.pad(t.a, (1, 2), mode="reflect")),
     "layer_norm": lambda t: F.layer_norm(t.a, (3, 4), t.x, t.y),
-    "rms_norm": lambda t: F.rms_norm(t.a, (4,), t.v), "batch_norm": lambda t: F.batch_norm(
+    "rms_norm": lambda t: F.rms_norm(t.a, (4,), t.v),
+    "batch_norm": lambda t: F.batch_norm(
         t.a, t.x[:, 0].detach() * 0, t.p[:, 0].detach(), t.p[:, 1], t.x[:, 2], True),
     "normalize": lambda t: F.normalize(t.x, dim=1),
     "cosine_similarity": lambda t: F.cosine_similarity(t.x, t.y, dim=1),

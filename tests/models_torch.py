@@ -29,8 +29,8 @@ class Norm(nn.Module):
 
     def forward(self, x):
         d = x - x.mean(-1, keepdim=True)
-        return self.a_2 * d / (torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1))
-                               + 1e-6) + self.b_2
+        std = torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1))
+        return self.a_2 * d / (std + 1e-6) + self.b_2
 
 
 class Connected(nn.Module):

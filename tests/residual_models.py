@@ -78,20 +78,22 @@ def vit():
 def seq2seq(start):
     def build():
         model = make_model(9, 11, N=2, d_model=8, d_ff=12, h=2, dropout=0.0).double()
-        src, tgt = npf.tensor([[1, 5, 3, 0],
-                               [2, 8, 4, 6]]), npf.tensor([[1, 2, 9, 3, 0], [1, 7, 4, 10, 5]])
+        src = npf.tensor([[1, 5, 3, 0], [2, 8, 4, 6]])
+        tgt = npf.tensor([[1, 2, 9, 3, 0], [1, 7, 4, 10, 5]])
         labels = npf.randint(0, 11, (10,))
         branches = [m.dropout for m in model.modules() if isinstance(m, SublayerConnection)]
-        return Case(model, lambda: F.nll_loss(model.generator(model(
-            src, tgt, padding_mask(src), target_mask(tgt))).reshape(-1, 11), labels), branches,
-            source=getattr(model, start))
+
+        def loss():
+            found = model.generator(model(src, tgt, padding_mask(src), target_mask(tgt)))
+            return F.nll_loss(found.reshape(-1, 11), labels)
+        return Case(model, loss, branches, source=getattr(model, start))
     return build
 
 
 def layers_of_pytorch(norm_first):
     def build():
-        encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True,
-                                                                   norm_first=norm_first), 2)
+        layer = nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True, norm_first=norm_first)
+        encoder = nn.TransformerEncoder(layer, 2)
         model = nn.Sequential(nn.Linear(3, 8), encoder, nn.Linear(8, 11)).double()
         x = npf.randn(2, 5, 3, dtype=npf.float64)
         return Case(model, classified(model, x),

@@ -73,8 +73,8 @@ def everything(op, args, options, upstream, us):
     first = tape.collect(y, g.array, inputs)
     graph = tape.collect(y, g, inputs, create_graph=True)
     total = sum((npf.Tensor.wrap(us[i]) * d).sum() for i, d in zip(which, graph))
-    second = tape.collect(total, None,
-                          [*inputs, g]) if getattr(total, "node", None) is not None else []
+    recorded = getattr(total, "node", None) is not None
+    second = tape.collect(total, None, [*inputs, g]) if recorded else []
     return [y, *first, *graph, *second]
 
 
@@ -146,9 +146,9 @@ MODULES = {
 @pytest.mark.parametrize("name", MODULES)
 def test_layers(cupy, name):
     make, shape = MODULES[name]
-    data = np.array([[1, 5, 1],
-                     [0, 2,
-                      2]]) if shape is None else np.random.default_rng(1).standard_normal(shape)
+    data = np.array([[1, 5, 1], [0, 2, 2]])
+    if shape is not None:
+        data = np.random.default_rng(1).standard_normal(shape)
     cpu = make().double()
     results = []
     for model in (cpu, copy.deepcopy(cpu).cuda()):

@@ -39,8 +39,8 @@ def test_lists_of_tensors_become_one():
 
 def test_default_dtype_is_what_python_floats_become():
     npf.set_default_dtype(npf.float64)
-    assert npf.tensor([1.0]).dtype == npf.zeros(1).dtype == npf.rand(1).dtype == npf.arange(0.0,
-                                                                                            1).dtype == npf.float64
+    for x in (npf.tensor([1.0]), npf.zeros(1), npf.rand(1), npf.arange(0.0, 1)):
+        assert x.dtype == npf.float64
     with pytest.raises(npf.DTypeError, match="must be a floating dtype, got int64"):
         npf.set_default_dtype(npf.int64)
 

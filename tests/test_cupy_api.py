@@ -105,12 +105,12 @@ def test_every_argument_of_numpys_functions_is_cupys_too():
         name = numpys(node.func) if isinstance(node, ast.Call) else None
         entry = API.get(f"cupy.{name}")
         if entry and entry.signature:
-            assert keywords_fit(entry.signature,
-                                node), f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
-            positional = [p for p in entry.signature.parameters.values()
-                          if p.kind <= p.POSITIONAL_OR_KEYWORD]
-            more = any(p.kind is p.VAR_POSITIONAL for p in entry.signature.parameters.values())
-            assert more or len(node.args) <= len(positional), f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
+            words = f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
+            assert keywords_fit(entry.signature, node), words
+            parameters = entry.signature.parameters.values()
+            positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+            more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+            assert more or len(node.args) <= len(positional), words
 
 
 METHODS = {name for name in dir(np.ndarray) if not name.startswith("_")}
@@ -132,20 +132,20 @@ def test_every_method_of_arrays_is_cupys_too():
             assert f"cupy.ndarray.{node.attr}" in API, f"{where} is not in CuPy's ndarray"
 
 
-@pytest.mark.parametrize("method", ["astype", "sum", "mean", "max", "min", "any", "all", "argmax",
-                                    "argmin", "cumsum", "squeeze", "transpose", "clip", "std",
-                                    "var", "prod"])
+@pytest.mark.parametrize("method", [
+    "astype", "sum", "mean", "max", "min", "any", "all", "argmax", "argmin", "cumsum", "squeeze",
+    "transpose", "clip", "std", "var", "prod"])
 def test_every_argument_of_array_methods_is_cupys_too(method):
     """Where the call has arguments that only arrays know (axis, keepdims, dtype, where ...), they
     must be CuPy's."""
     signature = API[f"cupy.ndarray.{method}"].signature
     for path, node, _ in PLACES:
-        if isinstance(node, ast.Call) and isinstance(node.func,
-                                                     ast.Attribute) and node.func.attr == method:
-            if numpys(node.func) is None and {k.arg for k in node.keywords} & {"axis", "keepdims",
-                                                                               "where", "initial"}:
-                assert keywords_fit(signature,
-                                    node), f"{path}:{node.lineno}: cupy.ndarray.{method}{signature}"
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) != method:
+            continue
+        of_arrays = {k.arg for k in node.keywords} & {"axis", "keepdims", "where", "initial"}
+        if numpys(node.func) is None and of_arrays:
+            words = f"{path}:{node.lineno}: cupy.ndarray.{method}{signature}"
+            assert keywords_fit(signature, node), words
 
 
 # Where an array is made on the CPU, and why that is right. A file, or a name in a file.
@@ -170,8 +170,9 @@ def test_nothing_lands_on_the_cpu_by_accident():
     CPU is meant."""
     for path, node, inside in PLACES:
         name = numpys(node.func) if isinstance(node, ast.Call) else None
-        if name in MAKERS and not any(k.arg == "like"
-                                      for k in node.keywords) and not is_sample(path, inside):
+        if name not in MAKERS or is_sample(path, inside):
+            continue
+        if not any(k.arg == "like" for k in node.keywords):
             excused = listed(MADE_ON_THE_CPU, path, inside)
             assert excused, f"{path}:{node.lineno}: np.{name} without like= is always on the CPU"
 
@@ -215,8 +216,8 @@ def test_manners(cupy):
         assert not hasattr(cupy, name)
     for scalar in (x.sum(), x[1, 2], x.max(), np.exp(x)[0, 0], x.argmax()):
         assert isinstance(scalar, cupy.ndarray) and scalar.shape == ()
-    assert np.exp(x).__class__ is np.zeros_like(x).__class__ is np.arange(3,
-                                                                          like=x).__class__ is type(x)
+    for made in (np.exp(x), np.zeros_like(x), np.arange(3, like=x)):
+        assert made.__class__ is type(x)
     assert (x * 2.0).dtype == (np.float64(2) + x).dtype == np.float64
     assert (x.astype("f4") * 2.5).dtype == np.float32
     cupy.add.at(x, (cupy.array([0, 0]), cupy.array([1, 1])), 1.0)

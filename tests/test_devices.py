@@ -80,7 +80,8 @@ def test_the_environment_asks_at_import(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ImportError('libcuda is missing')")
     done = python("import npformer", NPFORMER_BACKEND="cupy", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    assert "DeviceError: CuPy was asked for and is not installed (libcuda is missing)." in done.stderr
+    words = "DeviceError: CuPy was asked for and is not installed (libcuda is missing)."
+    assert words in done.stderr
     done = python("import npformer", NPFORMER_BACKEND="abacus")
     assert done.returncode == 1 and "device 'abacus' is not known" in done.stderr
     done = python("import npformer as npf; print(npf.get_backend())", NPFORMER_BACKEND="numpy")
@@ -139,10 +140,9 @@ def test_backend_is_where_new_tensors_live(cupy):
             "full": lambda: npf.full((2,), 1.5), "linspace": lambda: npf.linspace(0, 1, 3),
             "randint": lambda: npf.randint(0, 5, (2,)), "empty": lambda: npf.empty(2),
             "randperm": lambda: npf.randperm(4), "normal": lambda: npf.normal(0.0, 1.0, (2,)),
-            "ones": lambda: npf.ones(2),
-            "Tensor": lambda: npf.Tensor([1.0]), "layer": lambda: nn.Linear(2, 2).weight,
-            "multinomial":
-            lambda: npf.multinomial(npf.ones(4), 2)}
+            "ones": lambda: npf.ones(2), "Tensor": lambda: npf.Tensor([1.0]),
+            "layer": lambda: nn.Linear(2, 2).weight,
+            "multinomial": lambda: npf.multinomial(npf.ones(4), 2)}
     for name, make in made.items():
         with npf.backend("cupy"):
             assert npf.get_backend() == "cupy" and make().device == "cuda", name

@@ -150,7 +150,8 @@ def test_second_backward_says_what_to_do():
     y.backward()
     with pytest.raises(GraphError) as caught:
         y.backward()
-    assert "sum: this graph was freed by an earlier backward pass (recorded at " in str(caught.value)
+    words = "sum: this graph was freed by an earlier backward pass (recorded at "
+    assert words in str(caught.value)
     assert f"{__file__}:" in str(caught.value) and "retain_graph=True" in str(caught.value)
 
 

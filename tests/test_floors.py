@@ -95,7 +95,8 @@ def test_imports_go_down(path):
     for line, target, at_load in imports(path):
         # the only places that may load on use
         late = not at_load and (name == "" or name.startswith("cli"))
-        assert late or floor(target) <= floor(name), f"{path}:{line}: imports {target}, which is on a higher floor"
+        words = f"{path}:{line}: imports {target}, which is on a higher floor"
+        assert late or floor(target) <= floor(name), words
 
 
 def test_imports_run_in_no_circle():
@@ -122,8 +123,8 @@ def test_nothing_below_knows_the_judge_or_the_viewers(path):
         return
     for line, target, at_load in imports(path):
         late = not at_load and module_name(path) == ""
-        assert late or target.split(".")[0] not in ("verify",
-                                                    "debug"), f"{path}:{line} imports {target}"
+        top = target.split(".")[0]
+        assert late or top not in ("verify", "debug"), f"{path}:{line} imports {target}"
 
 
 def test_every_folder_is_a_package():
@@ -140,15 +141,13 @@ def test_files_are_short(path):
     """A file is cut by its code: comments and docstrings are not held against it, nor, in ops/, the
     tables of formulas (rules, samples and facts, which are statements at the top of the file)."""
     text, tree = path.read_text().splitlines(), TREES[path]
-    formulas = {n for statement in tree.body if isinstance(statement, ast.Expr)
-                and "ops" in path.parts
-                for n in range(statement.lineno, statement.end_lineno + 1)}
-    docs = {n for node in ast.walk(tree)
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and
-            ast.get_docstring(node) is not None for n in range(node.body[0].lineno,
-                                                               node.body[0].end_lineno + 1)}
+    formulas = [s for s in tree.body if isinstance(s, ast.Expr) and "ops" in path.parts]
+    docs = [node.body[0] for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None]
+    skipped = {n for s in formulas + docs for n in range(s.lineno, s.end_lineno + 1)}
     code = [line for n, line in enumerate(text, 1)
-            if n not in formulas | docs and line.strip() and not line.strip().startswith("#")]
+            if n not in skipped and line.strip() and not line.strip().startswith("#")]
     assert len(code) <= 350, f"{path}: {len(code)} lines of code; cut it"
 
 
@@ -174,12 +173,12 @@ def test_no_assert_print_exec_in_the_library(path):
     # printing is what a command is for
     prints = module_name(path).split(".")[0] in ("cli", "__main__")
     for node in ast.walk(TREES[path]):
-        assert not isinstance(node,
-                              ast.Assert), f"{path}:{node.lineno}: assert; raise an error that says more"
+        place = f"{path}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"{place}: assert; raise an error that says more"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("exec", "eval",
-                                        "compile"), f"{path}:{node.lineno}: {node.func.id}"
-            assert prints or node.func.id != "print", f"{path}:{node.lineno}: print"
+            called = node.func.id
+            assert called not in ("exec", "eval", "compile"), f"{place}: {called}"
+            assert prints or called != "print", f"{place}: print"
 
 
 # ── what an import loads ──────────────────────────────────────────────────────────────────────────
@@ -195,8 +194,8 @@ def test_import_loads_numpy_and_the_standard_library_only():
     tops = {n.partition(".")[0] for n in loaded if "cython" not in n}
     foreign = tops - set(sys.stdlib_module_names) - {"numpy", "npformer"}
     assert "npformer.tensors" in loaded and not foreign
-    late = {n for n in loaded if n.split(".")[1:2] and n.split(".")[0] == "npformer"
-            and n.split(".")[1] in ("verify", "debug", "cli", "models", "train", "data", "plot")}
+    on_first_use = ("verify", "debug", "cli", "models", "train", "data", "plot")
+    late = {n for n in loaded if n.startswith("npformer.") and n.split(".")[1] in on_first_use}
     assert not late, f"import npformer loads {late}, which should load on first use"
 
 
@@ -204,10 +203,11 @@ def test_no_module_bears_the_name_of_a_public_function():
     for path in FILES:
         name = module_name(path)
         if name and "." not in name:
-            assert name not in ("tensor", "backend", "grad", "optim_step",
-                                "random"), f"{name} hides npf.{name}"
+            hides = name in ("tensor", "backend", "grad", "optim_step", "random")
+            assert not hides, f"{name} hides npf.{name}"
             found = getattr(npformer, name, None)
-            assert found is None or type(found) is type(ast), f"npformer.{name} is both a module and {found!r}"
+            words = f"npformer.{name} is both a module and {found!r}"
+            assert found is None or type(found) is type(ast), words
 
 
 # ── names of operations ───────────────────────────────────────────────────────────────────────────
@@ -218,15 +218,16 @@ def names_compared(tree):
     operation or name."""
     names = set(operation.REGISTRY)
     for node in ast.walk(tree):
-        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else (
-            [node.subject, *(p.value for case in node.cases for p in ast.walk(case.pattern)
-                             if isinstance(p, ast.MatchValue))]
-                             if isinstance(node, ast.Match) else [])
-        strings = {n.value for side in sides
-                   for n in ast.walk(side) if isinstance(n, ast.Constant)} & names
-        asked = {n.attr for side in sides
-                 for n in ast.walk(side) if isinstance(n, ast.Attribute)} | {
-            n.id for side in sides for n in ast.walk(side) if isinstance(n, ast.Name)}
+        sides = []
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+        elif isinstance(node, ast.Match):
+            patterns = (p for case in node.cases for p in ast.walk(case.pattern))
+            sides = [node.subject, *(p.value for p in patterns if isinstance(p, ast.MatchValue))]
+        parts = [n for side in sides for n in ast.walk(side)]
+        strings = {n.value for n in parts if isinstance(n, ast.Constant)} & names
+        asked = {n.attr for n in parts if isinstance(n, ast.Attribute)}
+        asked |= {n.id for n in parts if isinstance(n, ast.Name)}
         if strings and asked & {"op", "name", "__name__", "formula"}:
             yield from ((node.lineno, name) for name in sorted(strings))
 
@@ -236,10 +237,11 @@ def tables_by_name(tree):
     tables to be kept in step."""
     names = set(operation.REGISTRY)
     for node in ast.walk(tree):
-        entries = node.keys if isinstance(node,
-                                          ast.Dict) else node.elts if isinstance(node,
-                                                                                 (ast.Tuple,
-                                                                                  ast.Set)) else []
+        entries = []
+        if isinstance(node, ast.Dict):
+            entries = node.keys
+        elif isinstance(node, (ast.Tuple, ast.Set)):
+            entries = node.elts
         found = {n.value for n in entries if isinstance(n, ast.Constant)} & names
         if len(found) > 1:
             yield node.lineno, found
@@ -262,13 +264,14 @@ def test_nobody_outside_ops_compares_an_operations_name(path):
     place = str(path.relative_to(HOME))
     if place.startswith("ops/") or place in NAMES_STAY:
         return
-    assert not list(names_compared(TREES[path])), f"{place}: compares the name of an operation with a string"
-    assert not list(tables_by_name(TREES[path])), f"{place}: has a table of operations by name"
+    compared, tables = list(names_compared(TREES[path])), list(tables_by_name(TREES[path]))
+    assert not compared, f"{place}: compares the name of an operation with a string: {compared}"
+    assert not tables, f"{place}: has a table of operations by name: {tables}"
 
 
 def test_a_compared_name_is_noticed():
     assert list(names_compared(ast.parse("if node.op.name == 'relu': pass"))) == [(1, "relu")]
-    assert list(names_compared(ast.parse("if step.op in ('mul', 'div'): pass"))) == [
-        (1, "div"), (1, "mul")]
+    two = list(names_compared(ast.parse("if step.op in ('mul', 'div'): pass")))
+    assert two == [(1, "div"), (1, "mul")]
     assert list(names_compared(ast.parse("match op:\n    case 'mul': pass"))) == [(1, "mul")]
     assert list(tables_by_name(ast.parse("T = {'mul': 1, 'div': 2}"))) == [(1, {"mul", "div"})]

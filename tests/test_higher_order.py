@@ -32,8 +32,8 @@ FUNCTIONS = {
     "log_softmax": (lambda F, x: (F.log_softmax(x, dim=0) ** 2).sum(), [(3, 4)]),
     "layer_norm": (lambda F, x, w, b: (F.layer_norm(x, (5,), w, b, 0.1) ** 3).sum(),
                    [(3, 5), (5,), (5,)]),
-    "attention": (lambda F, q, k, v: (F.scaled_dot_product_attention(q, k, v,
-                                                                     is_causal=True) ** 2).sum(),
+    "attention": (lambda F, q, k, v: (
+        F.scaled_dot_product_attention(q, k, v, is_causal=True) ** 2).sum(),
                   [(2, 4, 3), (2, 4, 3), (2, 4, 5)]),
     "gelu": (lambda F, x: F.gelu(x).exp().sum(), [(7,)]),
     "gelu_tanh": (lambda F, x: F.gelu(x, approximate="tanh").exp().sum(), [(7,)]),

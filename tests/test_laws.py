@@ -122,8 +122,8 @@ def test_float32_stays_float32(op, k):
     sent = y.node.op.gradients(y.node, upstream)
     assert {d.dtype for d in sent if d is not None} == {np.dtype("float32")}
     for value in (y.node.saved or {}).values():
-        assert getattr(value, "dtype",
-                       None) != np.float64, "a float64 array is saved for a float32 operation"
+        words = "a float64 array is saved for a float32 operation"
+        assert getattr(value, "dtype", None) != np.float64, words
 
 
 @every_sample
@@ -189,8 +189,8 @@ def test_docstring_states_every_gradient(op):
     names = [op.variadic] if op.variadic else [n for i, n in enumerate(op.names)
                                                if op.differentiable(i)]
     for name in names:
-        assert re.search(rf"\bd{name}\s+= ",
-                         op.__doc__), f"{op.name}: its docstring does not say d{name} = ..."
+        words = f"{op.name}: its docstring does not say d{name} = ..."
+        assert re.search(rf"\bd{name}\s+= ", op.__doc__), words
 
 
 @pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=operation.REGISTRY)
@@ -241,7 +241,8 @@ def test_a_planted_wrong_gradient_is_noticed(op, i, monkeypatch):
     def wrong(node, g):
         sent = list(right(node, g))
         if sent[i] is not None:
-            sent[i] = sent[i] + 0.001 * np.ones_like(sent[i]) if op.name in FLAT else sent[i] * 1.001
+            error = np.ones_like(sent[i]) if op.name in FLAT else sent[i]
+            sent[i] = sent[i] + 0.001 * error
         return sent
 
     monkeypatch.setattr(op, "gradients", wrong)

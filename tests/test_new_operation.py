@@ -86,16 +86,16 @@ def test_an_operation_drawn_entry_by_entry_would_be_a_wrong_picture(added):
 def test_why_zero_says_what_its_block_says(added):
     x = npf.tensor([0.1, -0.2, 0.3], requires_grad=True)
     trace = npf.debug.trace(lambda: added["hard_shrink"](x, width=0.5).sum())
-    assert "hard_shrink stops it: 3 of 3 inputs lie within the width, where it is flat" in str(
-        trace.why_zero("x"))
+    words = "hard_shrink stops it: 3 of 3 inputs lie within the width, where it is flat"
+    assert words in str(trace.why_zero("x"))
 
 
 def test_the_judge_passes_it_and_tries_its_own_mistake(added):
     op = added["reverse_cumsum"]
     x = npf.randn(3, 5, dtype=npf.float64, requires_grad=True)
     assert npf.gradcheck(lambda x: op(x, dim=1), [x])
-    step = Step(*next(npf.core.tape.walk([(op(x, dim=1).node, np.ones((3, 5)))], retain_graph=True,
-                                         create_graph=False)))
+    starts = [(op(x, dim=1).node, np.ones((3, 5)))]
+    step = Step(*next(npf.core.tape.walk(starts, retain_graph=True, create_graph=False)))
     (kind, words, sent), = wrong_rules(step, 0)
     assert (kind, words) == ("permuted", "it runs from the end, as the forward pass does")
     np.testing.assert_allclose(sent, np.tile(np.arange(5.0, 0, -1), (3, 1)))
@@ -117,7 +117,8 @@ def test_saying_nothing_of_the_dims_is_an_error_at_import(tmp_path):
                     '    """x rolled.    dx = g rolled back"""\n    return x\n')
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert "GraphError: rolled: which dims of its arguments line up with which of its output?" in done.stderr
+    words = "GraphError: rolled: which dims of its arguments line up with which of its output?"
+    assert words in done.stderr
 
 
 @pytest.mark.parametrize("dims, words", [

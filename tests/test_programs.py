@@ -56,8 +56,8 @@ def known(module):
 def floats(dtype):
     """Programs in this float dtype, in both libraries, on one thread."""
     before, threads = torch.get_default_dtype(), torch.get_num_threads()
-    npf.set_default_dtype(dtype), torch.set_default_dtype(getattr(torch,
-                                                                  dtype)), torch.set_num_threads(1)
+    npf.set_default_dtype(dtype)
+    torch.set_default_dtype(getattr(torch, dtype)), torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -88,18 +88,20 @@ def compare(mine, theirs, rtol, name):
         for key in theirs:
             compare(mine[key], theirs[key], rtol, f"{name}.{key}")
     elif isinstance(theirs, (list, tuple)):
-        assert len(mine) == len(theirs), f"{name}: {len(mine)} entries here, {len(theirs)} in PyTorch"
+        sizes = f"{name}: {len(mine)} entries here, {len(theirs)} in PyTorch"
+        assert len(mine) == len(theirs), sizes
         for i, (a, b) in enumerate(zip(mine, theirs)):
             compare(a, b, rtol, f"{name}[{i}]")
     elif isinstance(theirs, torch.Tensor):
-        assert isinstance(mine,
-                          npf.Tensor), f"{name}: {type(mine).__name__} here, a Tensor in PyTorch"
-        assert mine.requires_grad == theirs.requires_grad, f"{name}: requires_grad {mine.requires_grad} here"
+        kind = type(mine).__name__
+        assert isinstance(mine, npf.Tensor), f"{name}: {kind} here, a Tensor in PyTorch"
+        needs = mine.requires_grad
+        assert needs == theirs.requires_grad, f"{name}: requires_grad {needs} here"
         compare(mine.detach().numpy(), theirs.detach().numpy(), rtol, name)
     elif isinstance(theirs, (float, np.ndarray)):
         a, b = np.asarray(mine), np.asarray(theirs)
-        assert (a.shape, a.dtype) == (b.shape,
-                                      b.dtype), f"{name}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there"
+        kinds = f"{name}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there"
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), kinds
         scale = np.abs(b[np.isfinite(b)]).max(initial=0)
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(scale, 1e-3), err_msg=name)
     else:

@@ -60,8 +60,8 @@ UNARY = {
     "slice": lambda lib, x, k: x[..., ::2] if x.ndim else x,
     "pick": lambda lib, x, k: x[k % x.shape[0]] if x.ndim else x,
     "rows": lambda lib, x, k: x[[0, k % x.shape[0], 0]] if x.ndim else x,
-    "select": lambda lib, x, k: x.index_select(-1, lib.tensor([0, k % x.shape[-1], 0]))
-    if x.ndim else x,
+    "select": lambda lib, x, k: (
+        x.index_select(-1, lib.tensor([0, k % x.shape[-1], 0])) if x.ndim else x),
     "parts": lambda lib, x, k: sum(x.split(2, -1)[:1]) if x.ndim else x,
     "narrow": lambda lib, x, k: x.narrow(0, 0, max(x.shape[0] - 1, 1)) if x.ndim else x,
     "sort": lambda lib, x, k: x.sort(-1, descending=k % 2 == 0).values if x.ndim else x,
@@ -153,9 +153,8 @@ def test_a_random_program_is_pytorchs(program, seed):
     for k, (y, z) in enumerate(pairs):
         same(y, z, 1e-9, f"result {k} ({program[k][0]})")
         upstream = rng.standard_normal(tuple(z.shape))
-        loss, total = loss + (y
-                              * npf.tensor(upstream)).sum(), total + (z
-                                                                      * torch.tensor(upstream)).sum()
+        loss = loss + (y * npf.tensor(upstream)).sum()
+        total = total + (z * torch.tensor(upstream)).sum()
     loss.backward(), total.backward()
     for x, z in zip(mine, theirs):
         assert (x.grad is None) == (z.grad is None)
@@ -173,9 +172,10 @@ def test_every_operation_of_the_draw_is_differentiated_twice(name):
     found = []
     for lib, grad in ((npf, npf.autograd.grad), (torch, torch.autograd.grad)):
         xs = [lib.tensor(a, requires_grad=True) for a in arrays]
-        y = UNARY[name](lib, xs[0],
-                        1) if name in UNARY else (BINARY.get(name) or PAIRED[name])(lib, *xs)
-        used = xs[:1] if name in UNARY else xs
+        if name in UNARY:
+            used, y = xs[:1], UNARY[name](lib, xs[0], 1)
+        else:
+            used, y = xs, (BINARY | PAIRED)[name](lib, *xs)
         first = grad((y ** 2).sum(), used, create_graph=True)
         found.append(grad(sum((g * lib.tensor(u)).sum() for g, u in zip(first, upstream)), used))
     for a, b in zip(*found):

@@ -43,9 +43,9 @@ def turned(tree):
 
 shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-tensors = st.builds(lambda shape, dtype, seed: npf.tensor(np.random.default_rng(seed).integers(0, 2,
-                                                                                               shape)).to(dtype),
-                    shapes, st.sampled_from(HOLDS), st.integers(0, 9))
+tensors = st.builds(
+    lambda shape, dtype, seed: npf.tensor(np.random.default_rng(seed).integers(0, 2, shape)).to(dtype),
+    shapes, st.sampled_from(HOLDS), st.integers(0, 9))
 names = st.text(max_size=5) | st.sampled_from(["a", "a.b", "b", "__metadata__", "0"])
 trees = st.recursive(numbers | tensors, lambda inner:
                      st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple)
@@ -149,9 +149,9 @@ def test_pytorch_reads_a_state_dict_and_we_read_its(tmp_path):
 def test_every_dtype_is_written_and_read_as_the_formats_own_library_does(dtype, tmp_path):
     files = pytest.importorskip("safetensors.numpy", reason="the format's own library")
     rng = np.random.default_rng(0)
-    found = {name: rng.integers(0, 2, shape).astype(dtype) for name, shape in
-             {"a": (3, 5), "odd": (7,), "none": (0, 3),
-              "number": ()}.items()} | {"other": np.arange(3.0)}
+    shapes = {"a": (3, 5), "odd": (7,), "none": (0, 3), "number": ()}
+    found = {name: rng.integers(0, 2, shape).astype(dtype) for name, shape in shapes.items()}
+    found["other"] = np.arange(3.0)
     npf.save({name: npf.tensor(value) for name, value in found.items()}, tmp_path / "ours")
     files.save_file(found, tmp_path / "theirs", {"format": "pt"})
     for back in (files.load_file(tmp_path / "ours"), npf.load(tmp_path / "theirs")):
@@ -165,8 +165,8 @@ def test_the_arrays_lie_aligned(tmp_path):
     length = struct.unpack("<Q", content[:8])[0]
     for name, entry in json.loads(content[8:8 + length]).items():
         if name != "__metadata__":
-            assert (8 + length + entry["data_offsets"][0]) % {"U8": 1, "F32": 4,
-                                                              "F64": 8}[entry["dtype"]] == 0
+            itemsize = {"U8": 1, "F32": 4, "F64": 8}[entry["dtype"]]
+            assert (8 + length + entry["data_offsets"][0]) % itemsize == 0
 
 
 # ── damage ────────────────────────────────────────────────────────────────────────────────────────
@@ -258,9 +258,8 @@ DAMAGED = {
 def test_a_damaged_file_is_refused_with_one_clear_message(content, words, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError,
-                       match="safetensors is truncated, damaged, or no safetensors file: "
-                             f".*{words}"):
+    refusal = "safetensors is truncated, damaged, or no safetensors file: "
+    with pytest.raises(InputError, match=f"{refusal}.*{words}"):
         npf.load(path)
 
 
@@ -334,8 +333,8 @@ def test_a_byte_that_is_no_bool_becomes_one():
 
 @pytest.mark.parametrize("obj, words", [
     (nn.Linear(2, 3),
-     "obj is a npformer.nn.layers.basic.Linear, which a file cannot hold(.|\n"
-     ")*Save its state_dict()"),
+     "obj is a npformer.nn.layers.basic.Linear, which a file cannot hold"
+     "(.|\n)*Save its state_dict()"),
     ({"a": {1, 2}}, "a is a set, which a file cannot hold"),
     ({"a": [1, {"b": 1j}]}, "a.1.b is a complex"),
     ({(1, 2): 3}, r"obj has the key \(1, 2\)"),

@@ -66,8 +66,8 @@ def test_a_gradient_with_nan_is_found_where_it_is_made():
     x = npf.tensor([1.0, 2.0], requires_grad=True)
     loss(x).backward()
     assert x.grad.isnan().all()
-    with npf.autograd.detect_anomaly(), pytest.raises(
-        npf.GraphError, match=r"(?s)gave \w+ a gradient with NaN.*settings"):
+    words = r"(?s)gave \w+ a gradient with NaN.*settings"
+    with npf.autograd.detect_anomaly(), pytest.raises(npf.GraphError, match=words):
         loss(x).backward()
     loss(x).backward()
     npf.autograd.set_detect_anomaly(True)
@@ -88,16 +88,16 @@ def test_a_gradient_with_nan_is_found_where_it_is_made():
     lambda lib: lib.triu_indices(3, 4), lambda lib: lib.tril_indices(4, 2, -1),
     lambda lib: lib.triu_indices(3, 5, offset=1), lambda lib: lib.tril_indices(3, 3, offset=1),
     lambda lib: lib.zeros(3, 4).index_fill_(1, lib.tensor([0, 2, 2]), 5.0),
-    lambda lib: lib.arange(6).view(2, 3).index_fill(0, lib.tensor([1]),
-                                                    9).reshape_as(lib.zeros(3, 2)),
+    lambda lib: lib.arange(6).view(2, 3).index_fill(0, lib.tensor([1]), 9)
+    .reshape_as(lib.zeros(3, 2)),
 ])
 def test_constructors(make):
     same(make(npf), make(torch))
 
 
 def test_index_fill():
-    agree(lambda lib, x, v: lib.index_fill(x, 1, lib.tensor([2, 0, 2]),
-                                           3.5) * x.index_fill(-1, lib.tensor([1]), v),
+    agree(lambda lib, x, v: (lib.index_fill(x, 1, lib.tensor([2, 0, 2]), 3.5)
+                             * x.index_fill(-1, lib.tensor([1]), v)),
           np.random.default_rng(0).standard_normal((2, 3)), np.float64(1.7))
     with pytest.raises(npf.IndexRangeError):
         npf.zeros(3).index_fill(0, npf.tensor([3]), 1.0)
@@ -135,8 +135,8 @@ def test_index_copy_refuses_what_does_not_fit():
 
 
 def test_gumbel_softmax_draws_from_the_classes():
-    x = npf.tensor([0.1, 0.6, 0.3],
-                   dtype=npf.float64).log().expand(20000, 3).clone().requires_grad_()
+    x = npf.tensor([0.1, 0.6, 0.3], dtype=npf.float64).log()
+    x = x.expand(20000, 3).clone().requires_grad_()
     y = npf.nn.functional.gumbel_softmax(x, tau=0.7, hard=True)
     assert set(y.unique().round(decimals=9).tolist()) == {0.0, 1.0} and (y.sum(-1) == 1).all()
     assert abs(y.mean(0).numpy(force=True) - [0.1, 0.6, 0.3]).max() < 0.015

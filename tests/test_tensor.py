@@ -43,8 +43,9 @@ def test_index_reads_as_in_pytorch(index):
         return lib.tensor(part, dtype=lib.int64) if isinstance(part, list) else part
 
     def with_tensors(lib, x):
-        return x[tuple(boxed(lib, p)
-                       for p in index) if isinstance(index, tuple) else boxed(lib, index)]
+        if isinstance(index, tuple):
+            return x[tuple(boxed(lib, part) for part in index)]
+        return x[boxed(lib, index)]
     agree(with_tensors, real(0, 2, 3, 4))
 
 
@@ -265,14 +266,12 @@ def test_in_place_keeps_dtype_and_shape():
 
 
 def test_random_fills_follow_the_generator():
-    npf.manual_seed(3)
-    a = npf.empty(1000).uniform_(-1,
-                                 2), npf.empty(1000).normal_(3,
-                                                             0.1), npf.empty(1000).bernoulli_(0.3)
-    npf.manual_seed(3)
-    b = npf.empty(1000).uniform_(-1,
-                                 2), npf.empty(1000).normal_(3,
-                                                             0.1), npf.empty(1000).bernoulli_(0.3)
+    def draw():
+        npf.manual_seed(3)
+        return [npf.empty(1000).uniform_(-1, 2), npf.empty(1000).normal_(3, 0.1),
+                npf.empty(1000).bernoulli_(0.3)]
+
+    a, b = draw(), draw()
     assert all(npf.equal(x, y) for x, y in zip(a, b))
     assert -1 <= a[0].min() and a[0].max() < 2 and abs(a[0].mean() - 0.5) < 0.1
     assert abs(a[1].mean() - 3) < 0.02 and abs(a[1].std() - 0.1) < 0.02
@@ -468,8 +467,9 @@ def test_numpy_shares_memory_and_refuses_the_graph():
 @pytest.mark.parametrize("program", [
     lambda a, t: a * t, lambda a, t: a + t, lambda a, t: a - t, lambda a, t: a / t,
     lambda a, t: a ** t, lambda a, t: a @ t, lambda a, t: t * a, lambda a, t: t @ a,
-    lambda a, t: t - a, lambda a, t: np.float64(2) * t, lambda a, t: np.exp(t) + np.tanh(t)
-    - np.abs(t), lambda a, t: np.maximum(a, t), lambda a, t: np.negative(t),
+    lambda a, t: t - a, lambda a, t: np.float64(2) * t,
+    lambda a, t: np.exp(t) + np.tanh(t) - np.abs(t), lambda a, t: np.maximum(a, t),
+    lambda a, t: np.negative(t),
     lambda a, t: np.matmul(a, t), lambda a, t: np.sqrt(np.square(t)), lambda a, t: np.divide(a, t),
 ])
 def test_numpy_arrays_and_functions_give_tensors(program):
@@ -533,8 +533,8 @@ def test_numbers_out_of_tensors():
 
 def test_containers():
     x = npf.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    assert len(x) == 2 and [row.tolist() for row in x] == [[1, 2], [3, 4]] and 3.0 in x
-    assert 7.0 not in x
+    assert len(x) == 2 and [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    assert 3.0 in x and 7.0 not in x
     assert {x: 1}[x] == 1 and x in [x] and hash(x) != hash(x.clone())
     assert (x == None) is False and (x != None) is True and (x == "a") is False      # noqa: E711
     with pytest.raises(TypeError):
@@ -623,20 +623,24 @@ def test_large_tensors_print_short():
      "add(a, b): the shapes do not broadcast: from the last dim on, sizes must be equal, "
      "or one of them 1\n"
      "  a float32 (2, 3)\n  b float32 (4,)"),
-    (lambda x: x.reshape(4, -1), npf.ShapeError, """reshape(input, shape): 6 entries do not fit into shape (4, -1)
+    (lambda x: x.reshape(4, -1), npf.ShapeError,
+     """reshape(input, shape): 6 entries do not fit into shape (4, -1)
   input float32 (2, 3)"""),
     (lambda x: x.sum(2), npf.IndexRangeError,
      "sum: dim 2 is out of range for an array of 2 dims; it must be from -2 to 1"),
-    (lambda x: x.permute(0, 0), npf.ShapeError, """permute(input, (0, 0)): dims must name each of the 2 dims once
+    (lambda x: x.permute(0, 0), npf.ShapeError,
+     """permute(input, (0, 0)): dims must name each of the 2 dims once
   input float32 (2, 3)"""),
-    (lambda x: npf.stack([x, x[0]]), npf.ShapeError, """stack(tensors): all tensors must have one shape
+    (lambda x: npf.stack([x, x[0]]), npf.ShapeError,
+     """stack(tensors): all tensors must have one shape
   tensors[0] float32 (2, 3)
   tensors[1] float32 (3,)"""),
     (lambda x: npf.einsum("ij,jk->ik", x, x), npf.ShapeError,
      """einsum('ij,jk->ik'): letter 'j' stands for sizes 3 and 2
   operands[0] (ij) float32 (2, 3)
   operands[1] (jk) float32 (2, 3)"""),
-    (lambda x: npf.where(x, x, x), npf.DTypeError, """where(condition, input, other): the mask must hold bools
+    (lambda x: npf.where(x, x, x), npf.DTypeError,
+     """where(condition, input, other): the mask must hold bools
   mask float32 (2, 3)
   Make one by comparing: x > 0."""),
     (lambda x: x.masked_fill(x > 0, 1.5).long().masked_fill(x > 0, 1.5), npf.DTypeError,
@@ -644,7 +648,8 @@ def test_large_tensors_print_short():
   input int64 (2, 3)
   value 1.5
   Convert first: input.float()."""),
-    (lambda x: npf.mm(x, x[0]), npf.ShapeError, """mm(input, mat2): input must have 2 dims, mat2 must have 2 dims
+    (lambda x: npf.mm(x, x[0]), npf.ShapeError,
+     """mm(input, mat2): input must have 2 dims, mat2 must have 2 dims
   input float32 (2, 3)
   mat2 float32 (3,)
   matmul takes any number of dims."""),

@@ -19,7 +19,18 @@ from npformer.core.errors import InputError
 from npformer.files import write_whole
 from npformer.serialize import load, save
 from npformer.tensors import Tensor
-from npformer.train import CHECKPOINT, LOG, OPTIONS, Config, Diverged, Interrupted, Run, read_log, sample, train
+from npformer.train import (
+    CHECKPOINT,
+    LOG,
+    OPTIONS,
+    Config,
+    Diverged,
+    Interrupted,
+    Run,
+    read_log,
+    sample,
+    train,
+)
 
 SMALL = dict(batch=3, context=8, d_model=12, n_heads=2, d_ff=20, report_every=10, save_every=4)
 
@@ -70,8 +81,8 @@ def test_validation_loss_is_the_mean_over_the_last_tenth(config):
     ids, T = run.validation, config.context
     losses = []
     for start in range(0, len(ids) - T, T):
-        x, y = Tensor.wrap(ids[None, start:start + T]), Tensor.wrap(
-            ids[None, start + 1:start + T + 1])
+        x = Tensor.wrap(ids[None, start:start + T])
+        y = Tensor.wrap(ids[None, start + 1:start + T + 1])
         losses.append(run.loss(x, y).item())
     assert len(losses) > 5
     assert run.validation_loss() == pytest.approx(np.mean(losses), rel=1e-6)
@@ -80,8 +91,8 @@ def test_validation_loss_is_the_mean_over_the_last_tenth(config):
 def test_gradient_norms_are_those_of_the_gradients_and_null_where_severed(text, tmp_path):
     run = train(Config(text=text, steps=2, residual="deleted", **SMALL), str(tmp_path / "run"))
     norms = read_log(tmp_path / "run" / LOG)[-1]["grad_norms"]
-    assert {name.split(".")[-2]
-            for name, v in norms.items() if v is None} == {"query", "key", "value", "out_proj"}
+    severed = {name.split(".")[-2] for name, v in norms.items() if v is None}
+    assert severed == {"query", "key", "value", "out_proj"}
     for name, p in run.model.named_parameters():
         if p.grad is not None:
             assert norms[name] == pytest.approx(np.linalg.norm(p.grad.array), rel=1e-5)
@@ -106,8 +117,8 @@ def test_sample_draws_characters_that_the_model_holds_likely(config, tmp_path):
     run = train(Config(text=config.text, steps=300, **{**SMALL, "save_every": 300}),
                 str(tmp_path / "run"))
     drawn = sample(run.model, run.tokenizer, 200, seed=1, start="to")
-    assert drawn == sample(run.model, run.tokenizer, 200, seed=1,
-                           start="to") != sample(run.model, run.tokenizer, 200)
+    assert drawn == sample(run.model, run.tokenizer, 200, seed=1, start="to")
+    assert drawn != sample(run.model, run.tokenizer, 200)
     assert len(drawn) == 200 and set(drawn) <= set(run.tokenizer.vocabulary)
     assert 0.08 < drawn.count(" ") / 200 < 0.4     # the text has a space in five characters
 
@@ -166,7 +177,8 @@ def test_a_finished_run_can_be_made_longer(config, tmp_path):
 PROGRAM = """
 import sys
 from npformer.train import Config, train
-train(Config(text=sys.argv[1], steps=900, batch=3, context=8, d_model=12, d_ff=20, report_every=40, save_every=7),
+train(Config(text=sys.argv[1], steps=900, batch=3, context=8, d_model=12, d_ff=20,
+             report_every=40, save_every=7),
       sys.argv[2], resume=sys.argv[3] == "resume")
 """
 
@@ -222,8 +234,8 @@ def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path)
     for length in (0, 5, 100, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
         with pytest.raises(InputError,
-                           match="is truncated, damaged, or no safetensors file(.|\\n"
-                                 ")*without --resume"):
+                           match="is truncated, damaged, or no safetensors file"
+                                 "(.|\\n)*without --resume"):
             Run.load(str(path))
     for place in (len(good) - 7, len(good) // 2):
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1:])

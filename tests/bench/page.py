@@ -45,7 +45,8 @@ def main():
         sys.exit("Chromium is missing: run `make browser` first.")
     cases = {"TinyTransformer 4 x 16": lambda: npf.debug.trace(example("tiny")[1]),
              "GPT 12 x 128 x 64": gpt, "50,000 nodes": chain}
-    print(f"{'':24}{'steps':>7}{'MB':>7}{'write s':>9}{'open ms':>9}{'step ms':>9}{'worst':>7}{'drawn':>7}")
+    print(f"{'':24}{'steps':>7}{'MB':>7}{'write s':>9}{'open ms':>9}"
+          f"{'step ms':>9}{'worst':>7}{'drawn':>7}")
     for name, make in cases.items():
         npf.manual_seed(0)
         trace = make()
@@ -58,7 +59,8 @@ def main():
                                   text=True, check=True)
         told = json.loads(done.stdout)
         answered, drawn = zip(*told["steps"])
-        print(f"{name:24}{len(trace):7}{size / 1e6:7.2f}{wrote:9.2f}{statistics.median(told['opened']):9.0f}"
+        print(f"{name:24}{len(trace):7}{size / 1e6:7.2f}{wrote:9.2f}"
+              f"{statistics.median(told['opened']):9.0f}"
               f"{statistics.median(answered):9.1f}{max(answered):7.0f}{statistics.median(drawn):7.0f}")
 
 

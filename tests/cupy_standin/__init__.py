@@ -103,8 +103,9 @@ def look_up(space, numpys, name):
     found = getattr(numpys, name)
     if API[full].is_ufunc or isinstance(found, np.ufunc):
         return ufunc(name)
-    return found if isinstance(found,
-                               type) or not callable(found) else arrays.like_cupy(full, found)
+    if isinstance(found, type) or not callable(found):
+        return found
+    return arrays.like_cupy(full, found)
 
 
 class Space(types.ModuleType):

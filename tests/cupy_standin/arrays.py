@@ -98,8 +98,8 @@ class ufunc:
         if not self.entry.has_at:
             raise NotImplementedError(f"`cupy_{self.name}.at` is not supported yet")
         if a.dtype not in AT_DTYPES:
-            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} as data "
-                            "type")
+            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} "
+                            "as data type")
         self.of.at(a._host, index(indices, a.shape), plain(b))
 
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
@@ -161,7 +161,8 @@ def is_mask(part):
 
 class Flags:
     def __init__(self, host, owndata):
-        self.c_contiguous, self.f_contiguous, self.owndata = host.flags.c_contiguous, host.flags.f_contiguous, owndata
+        self.c_contiguous, self.f_contiguous = host.flags.c_contiguous, host.flags.f_contiguous
+        self.owndata = owndata
 
     def __getitem__(self, name):
         return getattr(self, name.lower())
@@ -280,8 +281,9 @@ class ndarray:
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if casting is not None or subok is not None:
             raise TypeError("casting and subok are not supported yet")
-        return self if not copy and self.dtype == dtype else ndarray(
-            self._host.astype(dtype, order=order))
+        if not copy and self.dtype == dtype:
+            return self
+        return ndarray(self._host.astype(dtype, order=order))
 
     def copy(self, order="C"):
         return ndarray(self._host.copy(order))

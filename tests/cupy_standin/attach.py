@@ -49,8 +49,8 @@ def methods():
     """Every other method that CuPy's list has: NumPy's, behind CuPy's arguments."""
     for name in API:
         short = name.removeprefix("cupy.ndarray.")
-        if short != name and not short.startswith("__") and not hasattr(ndarray, short) and hasattr(
-            np.ndarray, short):
+        new = short != name and not short.startswith("__") and not hasattr(ndarray, short)
+        if new and hasattr(np.ndarray, short):
             method = getattr(np.ndarray, short)
             if callable(method) and not isinstance(method, property):
                 setattr(ndarray, short, like_cupy(name, method))
@@ -63,7 +63,6 @@ def finish():
     for name, short in UNARY.items():
         unary(name, short)
     methods()
-    missing = {n for n in vars(ndarray)
-               if not n.startswith("_")} - {n.removeprefix("cupy.ndarray.") for n in API}
-    if missing:
+    public = {n for n in vars(ndarray) if not n.startswith("_")}
+    if missing := public - {n.removeprefix("cupy.ndarray.") for n in API}:
         raise TypeError(f"CuPy's ndarray has no {sorted(missing)}")

@@ -109,8 +109,8 @@ def test_outputs_and_gradients_are_pytorchs(torch, arrangement):
 def test_training_follows_pytorchs_for_50_steps(torch, arrangement):
     ours = model(arrangement)
     theirs = twin_of(torch, ours, arrangement)
-    optimizers = optim.Adam(ours.parameters(),
-                            lr=3e-3), torch.optim.Adam(theirs.parameters(), lr=3e-3)
+    optimizers = (optim.Adam(ours.parameters(), lr=3e-3),
+                  torch.optim.Adam(theirs.parameters(), lr=3e-3))
     seen = []
     for x, y in characters(50):
         pair = losses(torch, ours, theirs, x, y)

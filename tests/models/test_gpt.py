@@ -11,7 +11,13 @@ from against_torch import same
 
 import npformer as npf
 from npformer import optim
-from npformer.core.errors import DTypeError, IndexRangeError, InputError, ShapeError, ValueRangeError
+from npformer.core.errors import (
+    DTypeError,
+    IndexRangeError,
+    InputError,
+    ShapeError,
+    ValueRangeError,
+)
 from npformer.models import GPT
 from npformer.models.sampling import probabilities
 from npformer.nn import functional as F
@@ -26,9 +32,10 @@ def gpt(seed=0, **options):
     on what it reads."""
     model = GPT(**{**SMALL, **options}).double()
     rng = np.random.default_rng(seed)
-    model.load_state_dict({name: rng.normal(name.endswith("weight") and p.ndim == 1,
-                                            0.1 if p.ndim == 1 else 0.3, p.shape)
-                           for name, p in model.named_parameters()})
+    model.load_state_dict({
+        name: rng.normal(name.endswith("weight") and p.ndim == 1, 0.1 if p.ndim == 1 else 0.3,
+                         p.shape)
+        for name, p in model.named_parameters()})
     return model
 
 
@@ -128,8 +135,8 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_in_which_the_weights_go_round(folder, rewritten, form):
-    ours, other = GPT.from_safetensors(folder), GPT.from_safetensors(rewritten(FORMS[form]),
-                                                                     n_head=4)
+    ours = GPT.from_safetensors(folder)
+    other = GPT.from_safetensors(rewritten(FORMS[form]), n_head=4)
     x = npf.tensor(tokens(2, 5))
     assert npf.equal(ours(x), other(x))
     again = GPT(**SMALL).double()
@@ -179,8 +186,7 @@ def without(*names):
                     "transformer.h.2.ln_1.bias": np.zeros(1)},
      {}, ShapeError,
      ["size mismatch for h.0.attn.c_attn.weight: the state_dict has (72, 24), "
-      "the module has (24, 72)",
-                      "size mismatch for h.2.ln_1.bias"]),
+      "the module has (24, 72)", "size mismatch for h.2.ln_1.bias"]),
     (lambda w: w | {"transformer.h.0.extra": np.zeros(2)}, {}, ShapeError,
      ["unexpected: h.0.extra"]),
     (without("wpe.weight"), {}, InputError,
@@ -244,9 +250,9 @@ def test_training_follows_that_of_transformers_for_50_steps(transformers, dtype,
             ids[1:, t + 1] = follows[ids[1:, t]]   # three texts out of four can be learned
         logits = ours(npf.tensor(ids[:, :-1]))
         loss = F.cross_entropy(logits.flatten(0, 1), npf.tensor(ids[:, 1:]).flatten())
-        expected = torch.nn.functional.cross_entropy(theirs(torch.tensor(ids[:,
-                                                                             :-1])).logits.flatten(0, 1),
-                                                     torch.tensor(ids[:, 1:]).flatten())
+        expected = torch.nn.functional.cross_entropy(
+            theirs(torch.tensor(ids[:, :-1])).logits.flatten(0, 1),
+            torch.tensor(ids[:, 1:]).flatten())
         for model, adam, value in zip((ours, theirs), adams, (loss, expected)):
             adam.zero_grad()
             value.backward()
@@ -331,8 +337,9 @@ def test_a_cache_goes_on_where_it_was_in_value_and_gradient():
 
 
 @pytest.mark.parametrize("dtype", [npf.float64, npf.float32])
-@pytest.mark.parametrize("options", [{}, dict(temperature=0.0), dict(temperature=0.7, top_k=5),
-                                     dict(top_p=0.8), dict(temperature=1.4, top_k=12, top_p=0.9)])
+@pytest.mark.parametrize("options", [
+    {}, dict(temperature=0.0), dict(temperature=0.7, top_k=5), dict(top_p=0.8),
+    dict(temperature=1.4, top_k=12, top_p=0.9)])
 def test_cached_sampling_is_uncached_sampling(options, dtype):
     model = gpt().to(dtype)
     for seed in range(5):

@@ -183,8 +183,8 @@ def test_masks():
 
 def test_no_later_word_changes_an_earlier_output():
     model, rng = small_model(), np.random.default_rng(3)
-    src, tgt = npf.tensor(rng.integers(1, SOURCE,
-                                       (2, 5))), npf.tensor(rng.integers(1, TARGET, (2, 6)))
+    src = npf.tensor(rng.integers(1, SOURCE, (2, 5)))
+    tgt = npf.tensor(rng.integers(1, TARGET, (2, 6)))
     changed = tgt.clone()
     changed[:, 4:] = tgt[:, 4:] % (TARGET - 1) + 1
     before, after = (model(src, t, padding_mask(src), target_mask(t)).detach().numpy()
@@ -282,8 +282,8 @@ def test_greedy_is_the_likeliest_word_again_and_again(end):
 def test_beam_of_width_1_is_greedy(alpha):
     model, src = sharp_model(), npf.tensor(sentences(np.random.default_rng(6), 5, SOURCE, (2, 5)))
     words, scores = beam_decode(model, src, padding_mask(src), 7, 1, 1, 2, PAD, alpha)
-    assert words[:, 0].tolist() == greedy_decode(model, src, padding_mask(src), 7, 1,
-                                                 2, PAD).tolist()
+    greedy = greedy_decode(model, src, padding_mask(src), 7, 1, 2, PAD)
+    assert words[:, 0].tolist() == greedy.tolist()
     assert scores.shape == (5, 1)
 
 
@@ -313,8 +313,8 @@ def test_a_beam_wider_than_all_texts_marks_the_rest():
 
 def test_no_source_mask_hides_nothing():
     model, src = small_model(), npf.tensor([[4, 7, 2]])
-    assert (greedy_decode(model, src, None, 5,
-                          1) == greedy_decode(model, src, padding_mask(src), 5, 1)).all()
+    expected = greedy_decode(model, src, padding_mask(src), 5, 1)
+    assert (greedy_decode(model, src, None, 5, 1) == expected).all()
 
 
 def test_decoding_leaves_the_model_in_its_mode_and_repeats():
@@ -328,8 +328,8 @@ def test_decoding_leaves_the_model_in_its_mode_and_repeats():
 
 def test_training_and_decoding_run_on_the_gpus_arrays(cupy):
     model, rng = sharp_model(), np.random.default_rng(7)
-    src, tgt = npf.tensor(sentences(rng, 3, SOURCE,
-                                    (2, 5))), npf.tensor(sentences(rng, 3, TARGET, (2, 4)))
+    src = npf.tensor(sentences(rng, 3, SOURCE, (2, 5)))
+    tgt = npf.tensor(sentences(rng, 3, TARGET, (2, 4)))
     results = []
     for device in ("cpu", "cuda"):
         model.to(device).zero_grad()
@@ -338,7 +338,8 @@ def test_training_and_decoding_run_on_the_gpus_arrays(cupy):
         loss = LabelSmoothing(TARGET, PAD, 0.1)(logp.flatten(0, 1), y.flatten())
         loss.backward()
         words, scores = beam_decode(model, x, padding_mask(x), 6, 1, 3, 2, PAD, 0.6)
-        assert words.device.type == scores.device.type == model.generator.proj.weight.grad.device.type == device
+        for tensor in (words, scores, model.generator.proj.weight.grad):
+            assert tensor.device.type == device
         results.append((loss.item(), words.tolist(), scores.tolist()))
     assert results[0][1] == results[1][1]
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)

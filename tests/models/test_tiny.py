@@ -80,8 +80,8 @@ def test_a_model_of_one_block_takes_the_names_of_one_written_without_blocks(torc
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-6), ("float32", 1e-3)])
 def test_training_follows_pytorchs_for_200_steps(torch, residual, dtype, tolerance):
     ours, theirs = pair(torch, residual, dtype)
-    our_adam, their_adam = optim.Adam(ours.parameters(),
-                                      lr=1e-3), torch.optim.Adam(theirs.parameters(), lr=1e-3)
+    our_adam = optim.Adam(ours.parameters(), lr=1e-3)
+    their_adam = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     losses, expected = [], []
     for x, y in batches(200, 4, 24):
         loss = F.cross_entropy(ours(npf.tensor(x)).view(-1, 65), npf.tensor(y).view(-1))

@@ -71,8 +71,8 @@ def test_logits_gradients_and_what_the_hook_keeps_are_pytorchs(torch):
 
 def test_training_follows_pytorchs_for_50_steps(torch):
     ours, theirs = pair(torch)
-    mine, other = optim.AdamW(ours.parameters(),
-                              lr=3e-3), torch.optim.AdamW(theirs.parameters(), lr=3e-3)
+    mine = optim.AdamW(ours.parameters(), lr=3e-3)
+    other = torch.optim.AdamW(theirs.parameters(), lr=3e-3)
     losses, expected = [], []
     for step in range(50):
         x, y = images(8, seed=step % 5)
@@ -93,10 +93,10 @@ def test_training_follows_pytorchs_for_50_steps(torch):
 def test_the_convolution_is_one_linear_layer_for_all_patches():
     layer = PatchEmbed((6, 9), 3, 2, 5).double()
     x = npf.tensor(images()[0])
-    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1) for i in (0, 3)
-                        for j in (0, 3, 6)], axis=1)
-    by_hand = patches @ layer.proj.weight.detach().numpy().reshape(5,
-                                                                   -1).T + layer.proj.bias.detach().numpy()
+    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1)
+                        for i in (0, 3) for j in (0, 3, 6)], axis=1)
+    weight, bias = layer.proj.weight.detach().numpy(), layer.proj.bias.detach().numpy()
+    by_hand = patches @ weight.reshape(5, -1).T + bias
     np.testing.assert_allclose(layer(x).detach().numpy(), by_hand, rtol=1e-12, atol=1e-13)
 
 
@@ -139,7 +139,8 @@ def test_relevance_is_its_formula():
     for n in range(4):
         by_hand = np.eye(7)
         for block in model.blocks:
-            product = block.attn.attention_map.detach().numpy()[n] * block.attn.attn_gradients.numpy()[n]
+            weights, gradients = block.attn.attention_map.detach(), block.attn.attn_gradients
+            product = weights.numpy()[n] * gradients.numpy()[n]
             by_hand = by_hand + np.where(product > 0, product, 0).mean(axis=0) @ by_hand
         np.testing.assert_allclose(R[n], by_hand, rtol=1e-12)
     assert (R[:, 0, 1:] > 0).any()

@@ -39,9 +39,10 @@ def test_every_public_function_can_be_had_from_the_package():
         module = importlib.import_module(f"{F.__name__}.{info.name}")
         for name, value in vars(module).items():
             theirs = getattr(torch.nn.functional, name, None)
-            if inspect.isfunction(value) and value.__module__ == module.__name__ and callable(theirs):
-                assert getattr(F, name,
-                               None) is value, f"{name} is defined in {info.name} and missing in nn.functional"
+            own = inspect.isfunction(value) and value.__module__ == module.__name__
+            if own and callable(theirs):
+                place = f"{name} is defined in {info.name} and missing in nn.functional"
+                assert getattr(F, name, None) is value, place
 
 
 def test_argument_names_and_defaults_are_pytorchs():
@@ -235,8 +236,8 @@ def classes_at_dim_1(items, classes):
        ignore=st.sampled_from([-100, 1]))
 def test_cross_entropy_of_indices(items, classes, seed, reduction, weighted, smoothing, ignore):
     target = rng_of(seed).integers(0, classes, items)
-    target = np.where(rng_of(seed + 1).random(items) < 0.2, -100,
-                      target) if ignore == -100 else target
+    if ignore == -100:
+        target = np.where(rng_of(seed + 1).random(items) < 0.2, -100, target)
     if reduction == "mean" and not ((target != ignore) & (target >= 0)).any():
         return
     weight = rng_of(seed + 2).uniform(0.3, 2, classes)
@@ -293,9 +294,8 @@ def test_loss_of_two_tensors(name, options, shape, seed, reduction):
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_weighted_distances(name, reduction):
     weight = rng_of(2).uniform(0.3, 2, (3, 4))
-    agree(lambda lib, x, t: getattr(lib.nn.functional,
-                                    name)(x, t, reduction=reduction, weight=lib.tensor(weight)),
-          real(0, 3, 4), real(1, 3, 4))
+    agree(lambda lib, x, t: getattr(lib.nn.functional, name)(
+        x, t, reduction=reduction, weight=lib.tensor(weight)), real(0, 3, 4), real(1, 3, 4))
 
 
 def test_kl_div_batchmean_and_targets_of_zero():
@@ -314,17 +314,16 @@ def test_binary_cross_entropy(shape, seed, reduction, weighted):
 
 def test_binary_cross_entropy_at_the_ends():
     x, target = np.array([0.0, 1.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0, 0.5])
-    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy(x.detach(), t,
-                                                                   reduction="none").detach(), x,
-                                                                   target)
+    agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy(
+        x.detach(), t, reduction="none").detach(), x, target)
     agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy_with_logits(
         x * 1600 - 800, t, reduction="none"), x, target)
 
 
 @given(shape=shapes, seed=seeds, reduction=reductions)
 def test_binary_cross_entropy_with_logits_and_weights(shape, seed, reduction):
-    weight, positive = rng_of(seed + 2).uniform(0.3, 2,
-                                                shape), rng_of(seed + 3).uniform(0.3, 2, shape[-1:])
+    weight = rng_of(seed + 2).uniform(0.3, 2, shape)
+    positive = rng_of(seed + 3).uniform(0.3, 2, shape[-1:])
     agree(lambda lib, x, t: lib.nn.functional.binary_cross_entropy_with_logits(
         x, t, lib.tensor(weight), reduction=reduction, pos_weight=lib.tensor(positive)),
         real(seed, *shape), rng_of(seed + 1).random(shape))
@@ -355,8 +354,8 @@ def test_scaled_dot_product_attention(lead, sizes, kind, scale, seed):
 
     def program(lib, q, k, v):
         m = None if mask is None else lib.tensor(mask)
-        return lib.nn.functional.scaled_dot_product_attention(q, k, v, m, is_causal=kind
-                                                              == "causal", scale=scale)
+        return lib.nn.functional.scaled_dot_product_attention(
+            q, k, v, m, is_causal=kind == "causal", scale=scale)
     agree(program, real(seed, *lead, T, K), real(seed + 1, *lead, S, K),
           real(seed + 2, *lead, S, W))
 
@@ -380,8 +379,8 @@ def test_a_floating_mask_gets_a_gradient():
 
 def test_attention_of_batches_that_broadcast():
     mask = rng_of(4).random((3, 1, 5, 6)) < 0.7
-    agree(lambda lib, q, k, v: lib.nn.functional.scaled_dot_product_attention(q, k, v,
-                                                                              lib.tensor(mask)),
+    agree(lambda lib, q, k, v: lib.nn.functional.scaled_dot_product_attention(
+        q, k, v, lib.tensor(mask)),
           real(0, 1, 2, 5, 4), real(1, 3, 1, 6, 4), real(2, 3, 2, 6, 4))
     y = F.scaled_dot_product_attention(npf.ones(1, 5, 4), npf.ones(3, 6, 4), npf.ones(3, 6, 4),
                                        dropout_p=0.5)
@@ -646,9 +645,9 @@ def test_empty_tensors_give_what_pytorchs_give():
     empty, none = np.zeros((0, 3)), np.zeros(0, np.int64)
     for name in ("cross_entropy", "nll_loss"):
         for reduction in ("mean", "sum", "none"):
-            agree(lambda lib, x, t, name=name, reduction=reduction: getattr(lib.nn.functional,
-                                                                            name)(
-                x.detach(), t, reduction=reduction), empty, none)
+            def loss(lib, x, t, name=name, reduction=reduction):
+                return getattr(lib.nn.functional, name)(x.detach(), t, reduction=reduction)
+            agree(loss, empty, none)
     agree(lambda lib, i, w: lib.nn.functional.embedding(i, w), none, real(0, 4, 3))
     agree(lambda lib, x, w, b: lib.nn.functional.linear(x, w, b), empty, real(0, 4, 3), real(1, 4))
     agree(lambda lib, x, w, b: lib.nn.functional.layer_norm(x, (3,), w, b), empty,

@@ -36,8 +36,8 @@ def test_random_fillings(name, options, shape):
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4), (5, 5), (6, 2, 2)])
 def test_orthogonal(shape):
-    x = nn.init.orthogonal_(npf.empty(*shape, dtype=npf.float64),
-                            gain=2.0).numpy().reshape(shape[0], -1)
+    x = nn.init.orthogonal_(npf.empty(*shape, dtype=npf.float64), gain=2.0)
+    x = x.numpy().reshape(shape[0], -1)
     few = x @ x.T if x.shape[0] <= x.shape[1] else x.T @ x
     assert np.allclose(few, 4 * np.eye(len(few)))
 
@@ -49,10 +49,9 @@ def test_constants():
     assert nn.init.eye_(x).tolist() == np.eye(3, 4).tolist()
 
 
-@pytest.mark.parametrize("name,param",
-                         [("linear", None), ("tanh", None), ("relu", None), ("selu", None),
-                                        ("sigmoid", None), ("leaky_relu", None),
-                                        ("leaky_relu", 0.3), ("conv2d", None)])
+@pytest.mark.parametrize("name,param", [
+    ("linear", None), ("tanh", None), ("relu", None), ("selu", None), ("sigmoid", None),
+    ("leaky_relu", None), ("leaky_relu", 0.3), ("conv2d", None)])
 def test_gains(name, param):
     assert nn.init.calculate_gain(name, param) == pytest.approx(
         torch.nn.init.calculate_gain(name, param), rel=1e-15)

@@ -52,10 +52,9 @@ def both():
 
 
 def test_names_are_pytorchs(both):
-    mine, theirs = both
     for method in ("named_parameters", "named_modules", "named_buffers", "named_children"):
-        assert [n for n, _ in getattr(mine, method)()] == [n for n, _ in getattr(theirs,
-                                                                                 method)()], method
+        names = [[n for n, _ in getattr(m, method)()] for m in both]
+        assert names[0] == names[1], method
         if method != "named_children":
             names = [[n for n, _ in getattr(m, method)(prefix="p", remove_duplicate=False)]
                      for m in both]
@@ -90,7 +89,8 @@ def test_assigning_before_init_says_so():
             self.fc = nn.Linear(1, 1)
     with pytest.raises(AttributeError) as caught:
         Early()
-    assert str(caught.value) == "Early.fc = Linear(...): call super().__init__() first, at the top of __init__"
+    assert str(caught.value) == ("Early.fc = Linear(...): call super().__init__() first, "
+                                 "at the top of __init__")
 
 
 def test_an_attribute_that_is_not_there():
@@ -103,7 +103,8 @@ def test_an_attribute_that_is_not_there():
 
 def test_what_an_attribute_may_become():
     layer = nn.Linear(2, 3)
-    words = r"Linear.weight: it is registered as a Parameter, so it must be a Parameter or None, got float32 \(3, 2\)"
+    words = (r"Linear.weight: it is registered as a Parameter, "
+             r"so it must be a Parameter or None, got float32 \(3, 2\)")
     with pytest.raises(npf.DTypeError, match=words):
         layer.weight = npf.zeros(3, 2)
     layer.bias = None
@@ -210,8 +211,8 @@ def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
     with pytest.raises(npf.ShapeError) as caught:
         layer.load_state_dict(wrong)
     assert str(caught.value) == (
-        "Sequential.load_state_dict(state_dict): it does not fit the module, "
-        "and nothing was copied\n"
+        "Sequential.load_state_dict(state_dict): it does not fit the module, and nothing was "
+        "copied\n"
         "  size mismatch for 0.bias: the state_dict has (4,), the module has (3,)\n"
         "  missing: 1.bias (2,)\n"
         "  unexpected: 2.weight")
@@ -244,8 +245,8 @@ def test_conversions(both):
     mine(npf.tensor([1, 2, 3])).sum().backward()
     weight = mine.head.weight
     assert mine.double() is mine and mine.head.weight is weight and mine.embedding.weight is weight
-    assert {p.dtype for p in mine.parameters()} == {npf.float64} == {p.grad.dtype
-                                                                     for p in mine.parameters()}
+    assert {p.dtype for p in mine.parameters()} == {npf.float64}
+    assert {p.grad.dtype for p in mine.parameters()} == {npf.float64}
     assert mine.named["batch"].num_batches_tracked.dtype == npf.int64
     assert mine(npf.tensor([1, 2, 3])).dtype == npf.float64
     assert mine.half().head.weight.dtype == npf.float16

@@ -25,8 +25,8 @@ def twins(make, seed=0):
         for p in theirs.parameters():
             p.copy_(torch.tensor(rng.normal(0.1, 0.6, tuple(p.shape))))
     mine = make(nn).double()
-    assert [name for name, _ in mine.named_parameters()] == [
-        name for name, _ in theirs.named_parameters()]
+    names = [[name for name, _ in m.named_parameters()] for m in (mine, theirs)]
+    assert names[0] == names[1]
     mine.load_state_dict(theirs.state_dict())
     return mine, theirs
 
@@ -48,9 +48,8 @@ def agree(mine, theirs, arrays, seed=0, **options):
             continue
         same(y, z)
         upstream = rng.standard_normal(tuple(z.shape))
-        total_y, total_z = total_y + (y
-                                      * npf.tensor(upstream)).sum(), total_z + (z
-                                                                                * torch.tensor(upstream)).sum()
+        total_y = total_y + (y * npf.tensor(upstream)).sum()
+        total_z = total_z + (z * torch.tensor(upstream)).sum()
     total_y.backward(), total_z.backward()
     for i, (m, t) in enumerate(pairs):
         if t.grad is not None:
@@ -71,8 +70,9 @@ def mask_of(kind, rng, *shape):
     hidden = rng.random(shape) < 0.4
     hidden[..., -1] = True
     hidden[..., 0] = False
-    return hidden if kind == "bool" else np.where(hidden, rng.choice([-np.inf, -0.7], shape),
-                                                  rng.normal(0, 1, shape))
+    if kind == "bool":
+        return hidden
+    return np.where(hidden, rng.choice([-np.inf, -0.7], shape), rng.normal(0, 1, shape))
 
 
 kinds = st.sampled_from([None, "bool", "float"])
@@ -91,8 +91,9 @@ def test_multihead_attention(bias, add_bias_kv, add_zero_attn, kdim, vdim, batch
         batch_first=batch_first), seed)
 
     def shape(length, width):
-        return (length, width) if not batched else (B, length,
-                                                    width) if batch_first else (length, B, width)
+        if not batched:
+            return length, width
+        return (B, length, width) if batch_first else (length, B, width)
     inputs = [rng.standard_normal(shape(n, width))
               for n, width in ((T, C), (S, kdim or C), (S, vdim or C))]
     heads = (B if batched else 1) * H
@@ -119,8 +120,8 @@ def test_a_float_mask_gets_its_gradient():
     mine, theirs = twins(lambda nn: nn.MultiheadAttention(C, H))
     x, mask = rng.standard_normal((T, B, C)), rng.standard_normal((T, T))
     (m, t), (a, b) = pair(mask), pair(x)
-    mine(a, a, a, attn_mask=m)[0].pow(2).sum().backward(), theirs(b, b, b,
-                                                                  attn_mask=t)[0].pow(2).sum().backward()
+    mine(a, a, a, attn_mask=m)[0].pow(2).sum().backward()
+    theirs(b, b, b, attn_mask=t)[0].pow(2).sum().backward()
     same(m.grad, t.grad)
     same(a.grad, b.grad)
 
@@ -176,8 +177,8 @@ def test_initialisation_is_pytorchs_and_state_goes_both_ways(options):
         assert p.shape == tuple(q.shape) and p.dtype == npf.float32
         for statistic in ("std", "max", "min"):
             a, b = (getattr(x.detach().numpy(), statistic)() for x in (p, q))
-            assert a == pytest.approx(b,
-                                      rel=0.25 if "bias_" not in name else 0.6), (name, statistic)
+            rel = 0.25 if "bias_" not in name else 0.6
+            assert a == pytest.approx(b, rel=rel), (name, statistic)
     theirs.load_state_dict({name: torch.from_numpy(value.numpy())
                             for name, value in mine.state_dict().items()})
     for name, value in mine.state_dict().items():

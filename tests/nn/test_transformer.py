@@ -192,8 +192,8 @@ def test_the_copies_in_a_stack_start_equal_and_part_ways():
 @pytest.mark.parametrize("dtype", [npf.float32, npf.float64])
 def test_the_subsequent_mask(dtype):
     mask = nn.Transformer.generate_square_subsequent_mask(5, dtype=dtype)
-    same(mask,
-         torch.nn.Transformer.generate_square_subsequent_mask(5, dtype=getattr(torch, str(dtype))))
+    same(mask, torch.nn.Transformer.generate_square_subsequent_mask(
+        5, dtype=getattr(torch, str(dtype))))
 
 
 @pytest.mark.parametrize("kind, count",
@@ -221,8 +221,8 @@ def test_the_dtype_stays_in_values_and_gradients(dtype):
     y = model(src, tgt, tgt_mask=model.generate_square_subsequent_mask(T, dtype=dtype),
               memory_is_causal=True)
     y.sum().backward()
-    assert {x.dtype for x in (y, src.grad, tgt.grad,
-                              *(p.grad for p in model.parameters()))} == {np.dtype(dtype)}
+    gradients = [p.grad for p in (src, tgt, *model.parameters())]
+    assert {x.dtype for x in (y, *gradients)} == {np.dtype(dtype)}
 
 
 def test_on_the_gpu_as_on_the_cpu(cupy):
@@ -237,9 +237,9 @@ def test_on_the_gpu_as_on_the_cpu(cupy):
         y = model(src.to(device), tgt.to(device), src_is_causal=True, tgt_mask=mask,
                   memory_key_padding_mask=hidden.to(device))
         y.pow(2).sum().backward()
-        assert {x.device for x in (y,
-                                   *(p.grad for p in model.parameters()))} == {npf.device(device)}
-        return [x.detach().cpu().numpy().copy() for x in (y, *(p.grad for p in model.parameters()))]
+        results = [y, *(p.grad for p in model.parameters())]
+        assert {x.device for x in results} == {npf.device(device)}
+        return [x.detach().cpu().numpy().copy() for x in results]
     for a, b in zip(run("cpu"), run("cuda"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 

@@ -224,9 +224,8 @@ class Batch:
         self.src_mask = (src != PAD).unsqueeze(-2)
         self.tgt = tgt[:, :-1]
         self.tgt_y = tgt[:, 1:]
-        self.tgt_mask = (self.tgt
-                         != PAD).unsqueeze(-2) & subsequent_mask(self.tgt.size(-1)).type_as(
-                             self.src_mask.data)
+        later = subsequent_mask(self.tgt.size(-1)).type_as(self.src_mask.data)
+        self.tgt_mask = (self.tgt != PAD).unsqueeze(-2) & later
         self.ntokens = (self.tgt_y != PAD).data.sum()
 
 

@@ -97,7 +97,8 @@ class GPT(nn.Module):
     def forward(self, idx, targets=None, flash=True):
         device = idx.device
         b, t = idx.size()
-        assert t <= self.config.block_size, f"a sequence of {t} is longer than {self.config.block_size}"
+        longest = self.config.block_size
+        assert t <= longest, f"a sequence of {t} is longer than {longest}"
         pos = torch.arange(0, t, dtype=torch.long, device=device)
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(pos))
         for block in self.transformer.h:
@@ -115,15 +116,15 @@ class GPT(nn.Module):
         rest = [p for p in params.values() if p.dim() < 2]
         groups = [{"params": decay, "weight_decay": weight_decay},
                   {"params": rest, "weight_decay": 0.0}]
-        fused = "fused" in inspect.signature(torch.optim.AdamW).parameters and torch.cuda.is_available()
-        extra = dict(fused=True) if fused else dict()
+        known = "fused" in inspect.signature(torch.optim.AdamW).parameters
+        extra = dict(fused=True) if known and torch.cuda.is_available() else dict()
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, **extra)
 
     @torch.no_grad()
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
         for _ in range(max_new_tokens):
-            idx_cond = idx if idx.size(1) <= self.config.block_size else idx[:,
-                                                                             -self.config.block_size:]
+            size = self.config.block_size
+            idx_cond = idx if idx.size(1) <= size else idx[:, -size:]
             logits, _ = self(idx_cond)
             logits = logits[:, -1, :] / temperature
             if top_k is not None:

@@ -90,8 +90,8 @@ def run(model):
     outputs["policy"].retain_grad()
     outputs["policy"].register_hook(lambda g: g.clamp(-0.05, 0.05))
     target = torch.tensor([3, 0, 2, 2])
-    loss = nn.functional.cross_entropy(outputs["policy"],
-                                       target) + outputs["value"].squeeze(-1).pow(2).mean()
+    loss = nn.functional.cross_entropy(outputs["policy"], target)
+    loss = loss + outputs["value"].squeeze(-1).pow(2).mean()
     loss.backward()
     results = {
         "loss": loss.item(),
@@ -114,8 +114,8 @@ def run(model):
     for _ in range(4):
         optimizer.zero_grad()
         out = model(x.detach())
-        loss = nn.functional.cross_entropy(out["policy"],
-                                           target) + out["value"].squeeze(-1).pow(2).mean()
+        loss = nn.functional.cross_entropy(out["policy"], target)
+        loss = loss + out["value"].squeeze(-1).pow(2).mean()
         loss.backward()
         optimizer.step()
         ema.update(model)

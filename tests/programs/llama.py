@@ -25,8 +25,8 @@ def repeat_kv(x: Tensor, n_rep: int) -> Tensor:
     bs, n_kv_heads, slen, head_dim = x.shape
     if n_rep == 1:
         return x
-    return x[:, :, None, :, :].expand(bs, n_kv_heads, n_rep, slen,
-                                      head_dim).reshape(bs, -1, slen, head_dim)
+    x = x[:, :, None, :, :].expand(bs, n_kv_heads, n_rep, slen, head_dim)
+    return x.reshape(bs, -1, slen, head_dim)
 
 
 class Rotary(nn.Module):

@@ -47,8 +47,8 @@ class Attention(nn.Module):
             return self.slopes[:, None, None] * distance.clamp(max=0)
         if kind == "buckets":
             return self.relative(relative_bucket(distance)).permute(2, 0, 1)
-        return torch.zeros(self.heads, length,
-                           length).masked_fill(distance.abs() > self.window, -torch.inf)
+        bias = torch.zeros(self.heads, length, length)
+        return bias.masked_fill(distance.abs() > self.window, -torch.inf)
 
     def forward(self, x, kind):
         q, k, v = torch.einsum("btc,nhck->nbhtk", x, self.w).unbind(0)

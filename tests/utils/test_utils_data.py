@@ -8,7 +8,14 @@ from against_torch import same
 
 import npformer as npf
 from npformer.nn.utils.rnn import pad_sequence
-from npformer.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate, random_split
+from npformer.utils.data import (
+    DataLoader,
+    Dataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+    random_split,
+)
 
 torch = pytest.importorskip("torch",
                             reason="PyTorch is the outsider that batches are compared with")
@@ -69,8 +76,8 @@ def test_shuffling_draws_each_item_once_in_an_order_that_the_seed_repeats():
     for seed in (1, 1, 2):
         loader = DataLoader(data, batch_size=6, shuffle=True,
                             generator=npf.Generator().manual_seed(seed))
-        passes = [[x for batch, double in loader
-                   for x in batch.tolist() if (double == batch * 2).all()]
+        passes = [[x for batch, double in loader for x in batch.tolist()
+                   if (double == batch * 2).all()]
                   for _ in range(2)]
         assert all(sorted(p) == list(range(20)) for p in passes) and passes[0] != passes[1]
         orders.append(passes)
