@@ -13,8 +13,7 @@ SHOWN = (-2.0, 0.0, 4.0)                           # three neurons' outputs, bef
 
 
 def derivative(function, points):
-    """dy/dx at each point, by backward: y[i] depends on x[i] alone, so an upstream of ones gives
-    them all."""
+    """dy/dx at each point. y[i] depends on x[i] alone, so an upstream of ones gives them all."""
     x = npf.tensor(points, requires_grad=True)
     function(x).sum().backward()
     return x.grad.numpy()

@@ -25,8 +25,7 @@ optimizer = optim.Adam(model.parameters(), 3e-3)
 
 
 def batch(size):
-    """Letters (size, LENGTH), and for each place from BACK on the letter BACK places before: (size,
-    LENGTH − BACK)."""
+    """Letters (size, LENGTH), and for each place from BACK on, the letter BACK places before."""
     letters = npf.randint(0, LETTERS, (size, LENGTH))
     return letters, letters[:, :-BACK]
 

@@ -44,8 +44,7 @@ def loss_of(model, x, y):
 
 
 def look(depth, arrangement):
-    """Before training: the gradient norm of each block, how far the logits move, how alike
-    positions are."""
+    """Before training: the blocks' gradient norms, the logits' movement, the positions' cosine."""
     model, batches = start(depth, arrangement)
     x, y = next(batches)
     states = []

@@ -91,8 +91,7 @@ class Model(nn.Module):
 
 
 def training(function):
-    """(model, a function that computes the loss of the next batch), the same for both from the
-    first weight on."""
+    """(model, a function that computes the next batch's loss); the same weights at each call."""
     npf.manual_seed(0)
     tokenizer = npf.data.CharTokenizer.of(SUMS)
     batches = npf.data.Batches(tokenizer.encode(SUMS), batch=8, context=CONTEXT)

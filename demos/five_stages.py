@@ -1,5 +1,4 @@
-"""One training iteration of a GPT of 12 blocks in its five stages: initialise, forward, loss,
-backward, update."""
+"""One training step of a GPT of 12 blocks: initialise, forward, loss, backward, update."""
 
 import math
 import sys

@@ -25,8 +25,7 @@ V = len(tokenizer)
 
 
 def loss_by_counting(order):
-    """The held-out loss of a model that only counts which character follows which `order`
-    characters."""
+    """The held-out loss of a model that counts which character follows which `order` characters."""
     def before_and_next(ids):
         return sum(V ** n * ids[n:len(ids) - order + n] for n in range(order)), ids[order:]
 

@@ -1,5 +1,4 @@
-"""BatchNorm makes a word depend on who else is in the batch, and on the padding. LayerNorm looks at
-the word alone."""
+"""BatchNorm makes a word depend on the rest of the batch and on padding. LayerNorm does not."""
 
 import numpy as np
 

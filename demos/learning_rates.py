@@ -30,8 +30,7 @@ def descend(lr, steps=20):
 
 
 def train(lr):
-    """The losses of a small GPT on text, with weights and batches that are the same for every
-    lr."""
+    """The losses of a small GPT on text. Weights and batches are the same for every lr."""
     text = data.default_text()
     tokenizer = data.CharTokenizer.of(text)
     batches = data.Batches(tokenizer.encode(text), batch=8, context=32, seed=0)

@@ -39,8 +39,7 @@ for name, found in reaches.items():
 
 
 def change(at, **masks):
-    """The largest change of each output, (B, T), when the inputs where `at` (B, T) is True are
-    replaced."""
+    """Each output's largest change, (B, T), when the inputs where `at` is True are replaced."""
     other = npf.where(at[..., None], 100 * npf.randn(B, T, C, dtype=npf.float64), x)
     return (stack(x, **masks) - stack(other, **masks)).abs().amax(dim=-1).detach().numpy()
 

@@ -18,8 +18,7 @@ PE = np.stack([np.sin(np.outer(pos, w)), np.cos(np.outer(pos, w))], axis=-1).res
 
 
 def rotation(k):
-    """R(k), (C, C): it turns pair i by k·wᵢ, so (sin a, cos a) becomes (sin(a + k·wᵢ), cos(a +
-    k·wᵢ))."""
+    """R(k), (C, C): it turns pair i by k·wᵢ: (sin a, cos a) -> (sin(a + k·wᵢ), cos(a + k·wᵢ))."""
     R = np.zeros((C, C))
     for i, angle in enumerate(k * w):
         R[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[np.cos(angle), np.sin(angle)],
@@ -33,8 +32,7 @@ print(f"max |R(k)·PE(pos) − PE(pos + k)| over all {LENGTH * (LENGTH + 1) // 2
 
 
 def share(scores):
-    """How much of the scores' variance is a function of query − key alone: 1 if equal along every
-    diagonal."""
+    """The share of the scores' variance that depends on query − key alone: at most 1."""
     away = pos[:, None] - pos
     means = {k: scores[away == k].mean() for k in np.unique(away)}
     return 1 - np.var(scores - np.vectorize(means.get)(away)) / np.var(scores)

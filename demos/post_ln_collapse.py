@@ -24,8 +24,7 @@ def layer(width, norm_first):
 
 
 def measured(width, norm_first):
-    """(outputs, the share of the inputs' variance that a linear map finds in them, |dL/dx| per
-    entry)."""
+    """(outputs, the share of the inputs' variance that is linear in them, |dL/dx| per entry)."""
     npf.manual_seed(1)
     x = npf.randn(32, 8, width, dtype=npf.float64, requires_grad=True)
     y = layer(width, norm_first)(x)

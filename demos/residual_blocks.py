@@ -1,5 +1,4 @@
-"""Four blocks in a row, A, B, C, D, and a way round B and C: dL/dX_A = dL/dX_D · (1 + dC/dB ·
-dB/dX_A)."""
+"""Four blocks A, B, C, D, and a way round B and C: dL/dX_A = dL/dX_D · (1 + dC/dB · dB/dX_A)."""
 
 import numpy as np
 

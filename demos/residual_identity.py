@@ -1,5 +1,4 @@
-"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, and what depth does
-without the skip."""
+"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, in deep stacks."""
 
 import npformer as npf
 from npformer import nn

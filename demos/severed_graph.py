@@ -1,5 +1,4 @@
-"""Delete the line `x = x + output` after attention, and no gradient reaches attention any more: it
-never learns."""
+"""Delete `x = x + output` after attention: no gradient reaches attention, and it never learns."""
 
 import npformer as npf
 from npformer import plot

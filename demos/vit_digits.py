@@ -20,8 +20,7 @@ EPOCHS, TO_REACH = (10, 0.75) if SMALL else (60, 0.97)
 
 
 def shifted(images, rng):
-    """Images moved by up to one pixel, more than half of them, so that the model learns shapes and
-    not places."""
+    """Images, most of them moved by a pixel, so that the model learns shapes and not places."""
     moves = rng.integers(-1, 2, (len(images), 2)) * (rng.random((len(images), 1)) < 0.6)
     return np.stack([np.roll(image, move, (0, 1)) for image, move in zip(images, moves)])
 

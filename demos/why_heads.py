@@ -20,8 +20,7 @@ STARTS, STEPS = (3, 250) if "--small" in sys.argv else (5, 500)
 
 
 class Recall(nn.Module):
-    """Say which token stands at place FIRST and which at SECOND, from one look of attention: (B, T)
-    -> (B, 2, V)."""
+    """Say which tokens stand at FIRST and SECOND, from one attention: (B, T) -> (B, 2, V)."""
 
     def __init__(self, heads):
         super().__init__()
@@ -45,8 +44,7 @@ def drawn(count):
 
 
 def learn(heads, seed):
-    """(share of new sequences in which both tokens are right, losses, where each head looks (H,
-    T))."""
+    """(share of new sequences with both tokens right, losses, where each head looks (H, T))."""
     npf.manual_seed(seed)
     model = Recall(heads)
     optimizer = optim.Adam(model.parameters(), lr=5e-3)

@@ -22,8 +22,7 @@ FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "q
 
 
 class Previous(nn.Module):
-    """Say which token stands before each place in its ring, from one look of attention: (B, T) ->
-    (B, T, V)."""
+    """Say which token stands before each place in its ring: (B, T) -> (B, T, V)."""
 
     def __init__(self, use):
         super().__init__()

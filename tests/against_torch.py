@@ -43,8 +43,7 @@ def same(mine, theirs, rtol=1e-9, what="value"):
 
 
 def agree(program, *arrays, rtol=1e-9, seed=0):
-    """Assert that program(library, *tensors) gives PyTorch's values, and its gradients from a
-    random upstream."""
+    """Assert that program(library, *tensors) gives PyTorch's values and gradients."""
     pairs = [pair(a) for a in arrays]
     mine = outputs_of(program(npf, *(m for m, _ in pairs)))
     theirs = outputs_of(program(torch, *(t for _, t in pairs)))

@@ -13,8 +13,7 @@ import npformer.nn.functional as F
 
 
 class Tensors:
-    """The operands, made by `tensor` (from a NumPy array to a Tensor); floating ones need a
-    gradient."""
+    """The operands. `tensor` makes a Tensor of a NumPy array; floating ones need a gradient."""
 
     def __init__(self, tensor):
         rng = np.random.default_rng(3)

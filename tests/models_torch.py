@@ -1,5 +1,4 @@
-"""The encoder-decoder and the Vision Transformer in PyTorch, as brief as can be: what ours are held
-to."""
+"""The encoder-decoder and the Vision Transformer in PyTorch, kept short, to compare with."""
 
 import math
 

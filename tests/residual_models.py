@@ -1,5 +1,4 @@
-"""Every model with a residual stream: how to build it small in float64, its loss, its branches, and
-how many there are."""
+"""Every model with a residual stream: a small one in float64, its loss, and its branches."""
 
 from dataclasses import dataclass
 from typing import Any

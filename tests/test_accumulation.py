@@ -29,8 +29,7 @@ def no_two_share(named):
 
 @EVERY_OPERATION
 def test_gradients_alias_nothing_and_change_nothing(op):
-    """Every .grad is an array of its own: not the upstream, not data, not another's. And nothing
-    was written into."""
+    """Every .grad is an array of its own, not the upstream, data or another's; none was changed."""
     for k in range(len(op.examples)):
         args, options = draw(op.examples[k], np.random.default_rng(k))
         xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float64

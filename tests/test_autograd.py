@@ -1,5 +1,4 @@
-"""grad, jacobian, hessian, the recording switches and users' own Functions, held against
-PyTorch."""
+"""grad, jacobian, hessian, the recording switches and users' own Functions, against PyTorch."""
 
 import threading
 
@@ -80,8 +79,7 @@ def test_only_what_lies_on_the_way_is_walked():
 
 
 def written_out(x, shape, weight, bias):
-    """Layer norm in single operations: the third derivative of PyTorch's own layer_norm is not that
-    of its formula."""
+    """Layer norm in single operations: PyTorch's own layer_norm has a wrong third derivative."""
     centred = x - x.mean(-1, keepdim=True)
     return centred / ((centred * centred).mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 

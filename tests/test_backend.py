@@ -33,8 +33,7 @@ def moved(value, cupy):
 
 
 def flat(value):
-    """The arrays in a result: of Tensors, arrays, and tuples, lists and dicts of them; other things
-    as they are."""
+    """The arrays in a result of Tensors, arrays, and tuples, lists and dicts of them."""
     if isinstance(value, (tuple, list)):
         return [a for v in value for a in flat(v)]
     if isinstance(value, dict):
@@ -61,8 +60,7 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
 
 
 def everything(op, args, options, upstream, us):
-    """The value, the gradients, and the gradients of Σ u·gradient: so every rule and every
-    definition has run."""
+    """The value, the gradients, and the gradients of Σ u·gradient, so that every rule runs."""
     which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype")
              and a.dtype.kind == "f"]
     xs = [npf.Tensor.wrap(a).requires_grad_() if i in which else a for i, a in enumerate(args)]
@@ -171,8 +169,7 @@ def x_like(on_cpu):
 
 
 def steps_of_training(device, optimizer, count=6):
-    """The losses and the weights of a TinyTransformer that is trained for a few steps on
-    `device`."""
+    """The losses and the weights of a TinyTransformer trained for a few steps on `device`."""
     npf.manual_seed(0)
     model = TinyTransformer(11, 8, 12, 2, 16, 2).double().to(device)
     opt = optimizer(model.parameters())

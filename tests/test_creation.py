@@ -1,5 +1,4 @@
-"""Tensors out of data and out of nothing: dtypes, devices, sharing, random numbers, and the words
-for bad input."""
+"""Tensors out of data and out of nothing: dtypes, devices, sharing, random numbers, bad input."""
 
 import subprocess
 import sys

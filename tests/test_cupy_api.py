@@ -49,8 +49,7 @@ NO_ARRAY_FUNCTION = {
 
 
 def listed(table, path, inside):
-    """Whether a table of excuses has the place: its folder, its file, or a function or class around
-    it."""
+    """Whether a table of excuses has the place: its folder, file, or a function around it."""
     name = str(path.relative_to(HOME))
     return any(key in (name, name.partition("/")[0], *(f"{name}:{part}" for part in inside))
                for key in table)

@@ -1,5 +1,4 @@
-"""Asking for the GPU: it works, or fails at once and says why; CPU users notice nothing; the kinds
-do not mix."""
+"""Asking for the GPU: it works, or fails at once and says why; CPU and GPU do not mix."""
 
 import subprocess
 import sys
@@ -69,8 +68,7 @@ def test_unknown_devices(name):
 
 
 def python(script, **environment):
-    """Run a script in an interpreter of its own, where cupy cannot be imported unless it is
-    given."""
+    """Run a script in an interpreter of its own, which has no cupy unless it is given one."""
     import os
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           env={**os.environ, **environment})

@@ -1,5 +1,4 @@
-"""What the engine promises, whatever runs on it: deep chains, memory, and the one walk, step by
-step."""
+"""What the engine promises for every program: deep chains, memory, and the walk, step by step."""
 
 import gc
 import threading
@@ -32,8 +31,7 @@ def alive():
 
 
 def in_small_thread(work):
-    """Run `work` where a recursion of any depth would overflow the stack. Returns what it
-    returns."""
+    """Run `work` where a deep recursion would overflow the stack. Returns what it returns."""
     found, before = [], threading.stack_size(256 * 1024)
     try:
         thread = threading.Thread(target=lambda: found.append(work()))

@@ -1,5 +1,4 @@
-"""The house: imports go down only, files and functions stay small, and importing npformer loads
-little."""
+"""The house: imports go down only, files and functions stay small, `import npformer` too."""
 
 import ast
 import pathlib

@@ -1,5 +1,4 @@
-"""Derivatives of derivatives, to the third order, through fused operations: by their
-definitions."""
+"""Derivatives of derivatives, to the third order, through fused operations' definitions."""
 
 import types
 

@@ -16,8 +16,7 @@ rng = np.random.default_rng(6)
 
 
 class Way:
-    """One way to write into a tensor's memory. `before` runs before the forward pass, `after` after
-    it."""
+    """One way to write into a tensor's memory: `before` the forward pass, and `after` it."""
 
     def __init__(self, name, after, before=lambda x: None, make=None):
         self.name, self.before, self.after = name, before, after

@@ -1,5 +1,4 @@
-"""Programs written for PyTorch run here with only their imports changed, and give PyTorch's
-numbers.
+"""Programs in PyTorch's ways that run here unchanged but for the imports, from PyTorch's weights.
 
 Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it
 and returns what came out, by name. It is run twice: as it stands, and with `npformer` for `torch`
@@ -25,8 +24,7 @@ every_program = pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.
 
 
 def with_imports_changed(source):
-    """The program with `import npformer as torch` for `import torch`, and npformer for torch in the
-    other imports."""
+    """The program with npformer for torch in its lines of import, and in no others."""
     source = re.sub(r"^import torch$", "import npformer as torch", source, flags=re.M)
     return re.sub(r"^(import|from) torch\b", r"\1 npformer", source, flags=re.M)
 
@@ -109,8 +107,7 @@ def compare(mine, theirs, rtol, name):
 
 
 def tolerance(name, dtype):
-    """1e-9; 1e-6 for what comes out of several steps of training, which multiply the rounding of
-    the first."""
+    """1e-9; 1e-6 after several steps of training, which multiply the rounding of the first."""
     exact, trained = (1e-9, 1e-6) if dtype == "float64" else (2e-3, 2e-2)
     return trained if "after" in name else exact
 

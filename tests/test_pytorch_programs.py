@@ -1,5 +1,4 @@
-"""Passages of Transformer programs written for PyTorch, run here with the import changed: the same
-numbers come out."""
+"""Passages of Transformer programs written for PyTorch run here, with the same numbers."""
 
 import math
 

@@ -1,5 +1,4 @@
-"""npf.save and npf.load: what comes back, which files other programs read, and how damaged ones are
-refused."""
+"""npf.save and npf.load: what they keep, which files other programs read, how damage is refused."""
 
 import io
 import json
@@ -43,9 +42,13 @@ def turned(tree):
 
 shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-tensors = st.builds(
-    lambda shape, dtype, seed: npf.tensor(np.random.default_rng(seed).integers(0, 2, shape)).to(dtype),
-    shapes, st.sampled_from(HOLDS), st.integers(0, 9))
+
+
+def zeros_and_ones(shape, dtype, seed):
+    return npf.tensor(np.random.default_rng(seed).integers(0, 2, shape)).to(dtype)
+
+
+tensors = st.builds(zeros_and_ones, shapes, st.sampled_from(HOLDS), st.integers(0, 9))
 names = st.text(max_size=5) | st.sampled_from(["a", "a.b", "b", "__metadata__", "0"])
 trees = st.recursive(numbers | tensors, lambda inner:
                      st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple)
@@ -264,8 +267,7 @@ def test_a_damaged_file_is_refused_with_one_clear_message(content, words, tmp_pa
 
 
 def test_nothing_outside_the_file_is_read_or_made():
-    """A header that promises 2⁵⁰ bytes is refused before memory is asked for; every read stays
-    inside."""
+    """A header that promises 2⁵⁰ bytes is refused before memory is asked for; reads stay inside."""
     class Counted(io.BytesIO):
         def seek(self, place, *rest):
             assert 0 <= place <= len(self.getvalue())

@@ -1,5 +1,4 @@
-"""Tensor: indexing, writing in place, the graph's rules, the world outside, printing, and the words
-of its errors."""
+"""Tensor: indexing, writing in place, the graph's rules, other libraries, printing, its errors."""
 
 import copy
 import gc
@@ -239,8 +238,7 @@ def test_a_gradient_that_would_be_lost_is_an_error():
     lambda lib, h, y: h.zero_(), lambda lib, h, y: h.fill_(2.5),
 ])
 def test_in_place_forms_in_the_graph(write):
-    """A result of operations, and a constant, become what PyTorch makes of them, with its
-    gradients."""
+    """Results of operations, and constants, become what PyTorch makes of them, gradients too."""
     def program(lib, x, y):
         h = x * 1.5
         constant = lib.ones(2, 3, dtype=lib.float64)

@@ -1,5 +1,4 @@
-"""The TinyTransformer as it is written in PyTorch: what ours is held against, in tests and
-benchmarks."""
+"""The TinyTransformer as it is written in PyTorch, to compare with in tests and benchmarks."""
 
 import torch
 from torch import nn

@@ -30,8 +30,7 @@ def batches(count, batch, seed=0):
 
 
 def ours(depth, state=None):
-    """A function that takes one training step here and returns the loss; and its weights by
-    name."""
+    """A function that takes one training step here and returns the loss; the weights by name."""
     import npformer as npf
     import npformer.nn.functional as F
     from npformer.models import TinyTransformer
@@ -128,8 +127,7 @@ def rss():
 
 
 def small_operation(rounds=300, inner=50):
-    """Median microseconds of x·w, forward, and forward and backward, on 8 numbers, taken in
-    turn."""
+    """Median microseconds of x·w on 8 numbers: forward, and forward and backward, taken in turn."""
     import torch
 
     import npformer as npf

@@ -28,8 +28,7 @@ def signature(text):
 
 
 class Entry:
-    """One name of CuPy's: its Signature (None where the list has none), and what else the list
-    says."""
+    """One name of CuPy's: its Signature, or None if the list has none, and what else it says."""
 
     def __init__(self, arguments, words):
         self.signature = None if arguments is None else signature(arguments)

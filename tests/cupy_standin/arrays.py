@@ -16,8 +16,7 @@ SCALARS = (bool, int, float, complex, np.generic)
 
 
 def plain(value):
-    """The NumPy array behind a stand-in array, also inside tuples and lists; a NumPy array itself
-    is refused."""
+    """The NumPy array behind a stand-in array, also in tuples and lists; others are refused."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):

@@ -21,8 +21,7 @@ def defers(other):
 
 
 def operator(name, short):
-    """The operators of one ufunc, as core.pyx has them: its own kind directly, anything else
-    through NumPy."""
+    """The operators of one ufunc, as in core.pyx: its own kind directly, all else through NumPy."""
     own, numpys = getattr(module(), name), getattr(np, name)
 
     def op(self, other):

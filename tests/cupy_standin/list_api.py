@@ -35,8 +35,7 @@ def arguments(thing):
 
 
 def from_docstring(thing):
-    """The same for what Cython compiled: it writes the signature into the docstring's first
-    line."""
+    """The same for what Cython compiled: the signature is the first line of the docstring."""
     first = (thing.__doc__ or "").split("\n")[0]
     found = re.match(r"[\w.]+\((.*)\)( -> .*)?$", first)
     if not callable(thing) or not found or "[" in found[1]:

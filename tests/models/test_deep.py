@@ -1,5 +1,4 @@
-"""DeepTransformer against the same arrangements in PyTorch, its own TransformerEncoderLayer where
-that has them."""
+"""DeepTransformer against the same in PyTorch, against PyTorch's own layers where they exist."""
 
 import numpy as np
 import pytest

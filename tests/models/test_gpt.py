@@ -1,5 +1,4 @@
-"""GPT against the GPT-2 of the transformers package: weights as they are published, gradients,
-training, sampling."""
+"""GPT against the GPT-2 of transformers: published weights, gradients, training, sampling."""
 
 import json
 import math
@@ -28,8 +27,7 @@ SMALL = dict(vocab_size=31, context=11, n_layer=3, n_head=4, d_model=24)
 
 
 def gpt(seed=0, **options):
-    """A small GPT in float64 whose weights, norms included, are all random, and whose logits hang
-    on what it reads."""
+    """A small GPT in float64 with all weights random, norms too: its logits depend on the text."""
     model = GPT(**{**SMALL, **options}).double()
     rng = np.random.default_rng(seed)
     model.load_state_dict({
@@ -72,8 +70,7 @@ def folder(theirs, tmp_path_factory):
 
 @pytest.fixture
 def rewritten(folder, tmp_path):
-    """Write the weights, changed by a function, and perhaps the config, changed by another, to a
-    new folder."""
+    """Write a new folder: the weights and the config, each changed by its function, if given."""
     numpy = pytest.importorskip("safetensors.numpy", reason="GPT-2's weights are safetensors files")
 
     def write(weights=lambda found: found, config=None):

@@ -1,5 +1,4 @@
-"""The encoder-decoder against one written in PyTorch; its masks; greedy and beam decoding against
-plain searches."""
+"""The encoder-decoder against PyTorch's; its masks; greedy and beam decoding against searches."""
 
 import functools
 import itertools
@@ -40,8 +39,7 @@ def small_model(**options):
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and
-    zeros."""
+    """(ours, PyTorch's) with the same weights, none of them a fresh norm's ones and zeros."""
     from models_torch import Seq2Seq
 
     torch.manual_seed(0)

@@ -32,8 +32,7 @@ def pair(torch, residual, dtype, seed=0):
 
 
 def batches(count, batch, context, seed=0):
-    """Random but learnable: the next character is a fixed permutation of this one, three times out
-    of four."""
+    """Random but learnable: this character fixes the next one, three times out of four."""
     rng = np.random.default_rng(seed)
     follows = rng.permutation(65)
     for _ in range(count):

@@ -23,8 +23,7 @@ def torch():
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and
-    zeros."""
+    """(ours, PyTorch's) with the same weights, none of them a fresh norm's ones and zeros."""
     from models_torch import ViT
 
     torch.manual_seed(0)

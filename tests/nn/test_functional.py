@@ -1,5 +1,4 @@
-"""nn.functional against PyTorch in float64: forward and gradients, hypothesis drawing shapes and
-options."""
+"""nn.functional against PyTorch in float64: forward and gradients over shapes and options."""
 
 import importlib
 import inspect
@@ -333,8 +332,7 @@ def test_binary_cross_entropy_with_logits_and_weights(shape, seed, reduction):
 
 
 def some_mask(kind, seed, *shape):
-    """Bools with every row partly hidden, and one wholly, if there are several; or numbers to be
-    added; or None."""
+    """Bools, every row partly hidden, and one wholly if there are several; or numbers; or None."""
     if kind is None:
         return None
     seen = rng_of(seed).random(shape) < 0.6

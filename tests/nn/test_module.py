@@ -52,6 +52,7 @@ def both():
 
 
 def test_names_are_pytorchs(both):
+    mine, theirs = both
     for method in ("named_parameters", "named_modules", "named_buffers", "named_children"):
         names = [[n for n, _ in getattr(m, method)()] for m in both]
         assert names[0] == names[1], method

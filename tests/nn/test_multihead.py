@@ -17,8 +17,7 @@ B, T, S, C, H = 3, 5, 4, 6, 2
 
 
 def twins(make, seed=0):
-    """make(nn) here and in PyTorch, with the same random weights in float64; our state dict's order
-    is theirs."""
+    """make(nn) here and in PyTorch, with the same names and random weights, in float64."""
     theirs = make(torch.nn).double()
     rng = np.random.default_rng(seed)
     with torch.no_grad():
@@ -32,8 +31,7 @@ def twins(make, seed=0):
 
 
 def agree(mine, theirs, arrays, seed=0, **options):
-    """Assert the same outputs and, from a random upstream, the same gradient of every input and
-    parameter."""
+    """Assert the same outputs, and the same gradients of all inputs and parameters."""
     pairs = [pair(a) for a in arrays]
     here, there = ({k: pair(v, False)[i] if isinstance(v, np.ndarray) else v
                     for k, v in options.items()}

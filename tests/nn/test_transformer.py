@@ -1,5 +1,4 @@
-"""The Transformer's layers, stacks and whole against PyTorch's: outputs, gradients, states,
-training."""
+"""The Transformer's layers, stacks and whole against PyTorch's: values, gradients, training."""
 
 import numpy as np
 import pytest

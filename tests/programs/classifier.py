@@ -1,5 +1,4 @@
-"""nn.TransformerEncoder on padded sequences: batches, label smoothing, a schedule, and a checkpoint
-that is gone on from."""
+"""nn.TransformerEncoder on padded batches: label smoothing, a schedule, a resumed checkpoint."""
 
 import os
 

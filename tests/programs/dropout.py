@@ -1,5 +1,4 @@
-"""Dropout in training and evaluation, seeds, devices, and the switches that programs set at their
-top."""
+"""Dropout in training and evaluation, seeds, devices, and the switches at a program's top."""
 
 import random
 

@@ -1,5 +1,4 @@
-"""The encoder-decoder Transformer, bottom up: every class by hand, masks, label smoothing, warm-up,
-greedy decoding."""
+"""The encoder-decoder, every class by hand: masks, label smoothing, warm-up, greedy decoding."""
 
 # ruff: noqa: UP008 - as one wrote it for PyTorch then
 

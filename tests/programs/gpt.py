@@ -1,5 +1,4 @@
-"""A small GPT with tied weights, two groups of weight decay, accumulated gradients, clipping, a
-warm-up, and sampling."""
+"""A small GPT: tied weights, weight decay, accumulated gradients, clipping, warm-up, sampling."""
 
 import inspect
 import math

@@ -1,5 +1,4 @@
-"""Looking inside: hooks on modules and on tensors, retained gradients, freezing, a moving average
-of the weights."""
+"""Looking inside: hooks on modules and tensors, retained gradients, freezing, averaged weights."""
 
 import copy
 from collections import OrderedDict, defaultdict

@@ -1,5 +1,4 @@
-"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache of
-keys and values."""
+"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache."""
 
 import torch
 import torch.nn.functional as F

@@ -1,5 +1,4 @@
-"""Low-rank adapters: layers exchanged inside a model, weights frozen, merged, saved apart and
-loaded with strict=False."""
+"""Low-rank adapters: layers exchanged inside a model, frozen, merged, saved apart and loaded."""
 
 import io
 

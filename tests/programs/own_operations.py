@@ -1,5 +1,4 @@
-"""Operations with a backward written by hand, gradients of gradients, and a straight-through
-estimator."""
+"""Operations with a backward by hand, gradients of gradients, and a straight-through estimator."""
 
 import torch
 from torch import nn

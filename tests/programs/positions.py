@@ -1,5 +1,4 @@
-"""Positions in attention: ALiBi, relative embeddings in buckets, a sliding window, and sinusoids;
-with einsum."""
+"""Positions in attention by einsum: ALiBi, relative buckets, a sliding window, and sinusoids."""
 
 import math
 

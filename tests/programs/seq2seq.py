@@ -1,5 +1,4 @@
-"""nn.Transformer from end to end: masks from its own helper, tied output, teacher forcing, beam
-search."""
+"""nn.Transformer from end to end: its own mask, tied output, teacher forcing, beam search."""
 
 import math
 

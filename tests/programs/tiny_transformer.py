@@ -1,5 +1,4 @@
-"""A Transformer of one block on characters, as one writes it first; and the same without `x = x +
-attended`."""
+"""A Transformer of one block on characters; and the same without `x = x + attended`."""
 
 import torch
 import torch.nn as nn

@@ -1,5 +1,4 @@
-"""A Vision Transformer whose attention map, and the gradient that reaches it, are kept by a
-hook."""
+"""A Vision Transformer whose attention map, and the gradient that reaches it, a hook keeps."""
 
 import torch
 from torch import nn
