@@ -1,8 +1,6 @@
-"""A layer with its own backward pass has a mistake in it. The model trains anyway; the debugger
-finds the line.
+"""A layer's own backward pass is wrong. The model trains anyway; the debugger finds the line.
 
-Step through it yourself: `npformer step demos/find_the_bug.py`; docs/debugger.md walks the way.
-`--fixed` is the right one.
+`npformer step demos/find_the_bug.py` steps through it, as docs/debugger.md does; see also `--fixed`.
 """
 
 import sys
@@ -13,11 +11,9 @@ import npformer as npf
 from npformer import nn, optim, plot
 from npformer.nn import functional as F
 
-CONTEXT, WIDTH = 32, 32
-STEPS = 200 if "--small" in sys.argv else 600
-# Every sum of two numbers below 100, once. 7919 is prime, so its multiples go through all 10,000.
-SUMS = "".join(f"{a}+{b}={a + b}\n" for k in range(10_000)
-               for a, b in [divmod(7919 * k % 10_000, 100)])
+CONTEXT, WIDTH, STEPS = 32, 32, 200 if "--small" in sys.argv else 600
+PAIRS = [divmod(7919 * k % 10_000, 100) for k in range(10_000)]    # each once: 7919 is prime
+SUMS = "".join(f"{a}+{b}={a + b}\n" for a, b in PAIRS)
 
 
 class RMSNormFunction(npf.autograd.Function):
@@ -149,6 +145,6 @@ if __name__ == "__main__":
         raise SystemExit(f"not the steps that are wrong: {wrong}, {none}")
     if losses[0] < losses[-1]:
         raise SystemExit("the mistake did no harm")
-    print("It trains with the mistake, but worse; and each of the five steps that it "
-          "is in was found.\n"
+    print("It trains with the mistake, but worse; and each of the five "
+          "steps that it is in was found.\n"
           "Picture: runs/demos/find_the_bug.png")

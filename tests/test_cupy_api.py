@@ -37,14 +37,15 @@ CPU_ONLY = {
                        "who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",
     "ops/erf.py:polynomials": "the coefficients are fitted once, as Python floats",
-    "core/arrays.py:checksum": "only NumPy's memory can be written behind our back",
-    "core/arrays.py:Generator": "draws are made on the CPU, so that a seed means "
-                                "the same everywhere",
+    "core/writes.py:checksum": "only NumPy's memory can be written behind our back",
+    "core/random_numbers.py:Generator": "draws are made on the CPU, so that a seed means the same "
+                                        "everywhere",
+    "core/operation.py:in_words": "numbers for words, of values that a trace keeps on the CPU",
 }
 # Names of NumPy's that are no array functions.
 NO_ARRAY_FUNCTION = {
     "errstate": "a context of NumPy's, for its own warnings; CuPy gives none",
-    "random": "see core/arrays.py:Generator",
+    "random": "see core/random_numbers.py:Generator",
 }
 
 
