@@ -3,12 +3,11 @@
     def test_my_softmax(check_vjp):
         check_vjp(softmax_forward, softmax_backward, [x])
 
-They take what npf.gradcheck and npf.verify.check_vjp take; the seed is the test's own unless one is
-given, so that a test draws the same numbers alone and among others. A wrong gradient fails the test
-with the report.
+They take what npf.gradcheck and npf.verify.check_vjp take; the seed is the test's own unless one is given, so that a
+test draws the same numbers alone and among others. A wrong gradient fails the test with the report.
 
-This module stands beside the package because pytest loads it into every suite: npformer itself is
-loaded when a test asks for a fixture.
+This module stands beside the package because pytest loads it into every suite: npformer itself is loaded when a test
+asks for a fixture.
 """
 
 import importlib
@@ -36,7 +35,7 @@ def judge(test, name):
     seed = zlib.crc32(test.encode())
 
     def check(*args, raises=True, **options):
-        __tracebackhide__ = True  # the test's line is what its reader wants to see, not this one
+        __tracebackhide__ = True                   # the test's line is what its reader wants to see, not this one
         report = function(*args, raises=False, **{"seed": seed, **options})
         if raises and not report:
             raise npformer.GradientError(report)

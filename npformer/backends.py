@@ -1,6 +1,8 @@
-"""PyTorch's torch.backends, where programs switch things on and off at their top: what there is to switch here.
+"""PyTorch's torch.backends, where programs switch things on and off at their top: what there is to
+switch here.
 
-Results are deterministic and no kernels are tried out: `cudnn.deterministic` and `cudnn.benchmark` change nothing.
+Results are deterministic and no kernels are tried out: `cudnn.deterministic` and `cudnn.benchmark`
+change nothing.
 """
 
 from types import SimpleNamespace
@@ -14,5 +16,6 @@ def never() -> bool:
 
 
 cuda = SimpleNamespace(is_built=is_available, matmul=SimpleNamespace(allow_tf32=False))
-cudnn = SimpleNamespace(deterministic=True, benchmark=False, enabled=False, allow_tf32=False, is_available=never)
+cudnn = SimpleNamespace(deterministic=True, benchmark=False, enabled=False, allow_tf32=False,
+                        is_available=never)
 mps = SimpleNamespace(is_available=never, is_built=never)

@@ -1,4 +1,5 @@
-"""Packages that are there for the commands alone: loaded on use, with a clear error where one is missing."""
+"""Packages that are there for the commands alone: loaded on use, with a clear error where one is
+missing."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def writing(path: StrPath) -> Iterator[None]:
 
 
 def make_folder(path: StrPath) -> None:
-    """Make a folder, and those above it, unless it is there; an InputError if it cannot be written into."""
+    """Make a folder, and those above it, unless it is there;
+    an InputError if it cannot be written into."""
     with writing(path):
         os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK | os.X_OK):
@@ -34,7 +35,8 @@ def make_folder(path: StrPath) -> None:
 
 
 def write_whole(path: StrPath, *pieces: bytes | memoryview) -> None:
-    """Write pieces of bytes into a file so that, killed at any moment, the file has its old content or the new."""
+    """Write pieces of bytes into a file so that, killed at any moment, the file has its old
+    content or the new."""
     part = f"{path}.part"
     with writing(path):
         try:

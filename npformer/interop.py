@@ -37,11 +37,14 @@ class Size(tuple[int, ...]):
         return f"npformer.Size({list(self)})"
 
 
-# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── operators ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def operand(x):
-    """An operand of an operator: an array from outside is noted as one that may change behind our back."""
+    """An operand of an operator: an array from outside is noted as one that may change behind our
+    back."""
     if isinstance(x, np.ndarray):
         writes.share(x)
     return x
@@ -49,7 +52,8 @@ def operand(x):
 
 def is_operand(x):
     """Whether an operator of Tensors can take x: a Tensor, a number, an array."""
-    return isinstance(x, (tape.Box, int, float, np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
+    known = isinstance(x, (tape.Box, int, float, np.ndarray, np.generic))
+    return known or hasattr(x, "__cuda_array_interface__")
 
 
 def operator(function) -> Callable[[Tensor, Operand], Tensor]:
@@ -62,7 +66,7 @@ def operator(function) -> Callable[[Tensor, Operand], Tensor]:
     return method
 
 
-def reflected(function) -> Callable[[Tensor, Operand], Tensor]:
+def reflected_operator(function) -> Callable[[Tensor, Operand], Tensor]:
     """The method behind `y + x`, y being no Tensor."""
     def method(self, other):
         return function(operand(other), self) if is_operand(other) else NotImplemented
@@ -70,21 +74,23 @@ def reflected(function) -> Callable[[Tensor, Operand], Tensor]:
     return method
 
 
-# ── dtypes and devices ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── dtypes and devices ────────────────────────────────────────────────────────────────────────────
 
 
 def to(x: Tensor, *args, dtype: DType | None = None,
        device: DeviceLike | None = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
-    """x in another dtype or on another device: to(npf.float64), to("cuda"), to("cuda", npf.float16), to(other).
+    """x in another dtype or on another device: to(npf.float64), to("cuda"), to("cuda",
+    npf.float16), to(other).
 
-    x itself, if nothing changes and copy is False. Gradients flow back in x's own dtype and on its own device.
+    x itself, if nothing changes and copy is False. Gradients flow back in x's own dtype and on its
+    own device.
     """
     for arg in args:
         if isinstance(arg, tape.Box):
             dtype, device = arg.array.dtype, devices.device_of(arg.array)
         elif isinstance(arg, (Device, str)) and arg not in dtypes.DTYPES:
             device = arg
-        elif not isinstance(arg, bool):            # PyTorch takes non_blocking and copy by position too
+        elif not isinstance(arg, bool):  # PyTorch takes non_blocking and copy by position too
             dtype = arg
     here, y = devices.device_of(x.array), x
     target = here if device is None else devices.device_name(device)
@@ -95,7 +101,7 @@ def to(x: Tensor, *args, dtype: DType | None = None,
     return shape.clone(y) if copy and y is x else y
 
 
-def casting(dtype) -> Callable[[Tensor], Tensor]:
+def cast_method(dtype) -> Callable[[Tensor], Tensor]:
     """The method that converts to `dtype`."""
     def method(self):
         return to(self, dtype)
@@ -118,16 +124,18 @@ def cpu(x: Tensor) -> Tensor:
     return to(x, device="cpu")
 
 
-# ── to NumPy ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── to NumPy ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def numpy_array(x, call):
     """x's array for somebody outside, who may write into it."""
     if x.node is not None:
-        raise GraphError(f"{call}: this tensor requires a gradient, and NumPy knows nothing of graphs.\n"
-                         "  Use x.detach().numpy()")
+        raise GraphError(
+            f"{call}: this tensor requires a gradient, and NumPy knows nothing of graphs.\n"
+            "  Use x.detach().numpy()")
     if devices.device_of(x.array) != "cpu":
-        raise DeviceError(f"{call}: this tensor is on {devices.device_of(x.array)}; use x.cpu() first")
+        raise DeviceError(
+            f"{call}: this tensor is on {devices.device_of(x.array)}; use x.cpu() first")
     writes.share(x.array)
     return x.array
 
@@ -140,21 +148,27 @@ def to_array(x: Tensor, dtype=None, copy=None) -> np.ndarray:
 def item(x: Tensor) -> Any:
     """The one number of a tensor that holds just one."""
     if x.array.size != 1:
-        raise ShapeError(complaint("item()", f"needs a tensor with one entry, this one has {x.array.size}", {"x": x},
-                                   "Use tolist() for all of them."))
+        raise ShapeError(
+            complaint("item()", f"needs a tensor with one entry, this one has {x.array.size}",
+                      {"x": x},
+                      "Use tolist() for all of them."))
     return x.array.item()
 
 
 def to_dlpack(x, **options):
     """x's memory for another library: torch.from_dlpack(x)."""
     if x.node is not None:
-        raise GraphError("__dlpack__: this tensor requires a gradient, which cannot be handed over.\n  Use x.detach()")
+        raise GraphError(
+            "__dlpack__: this tensor requires a gradient, which cannot be handed over.\n  Use "
+            "x.detach()")
     writes.share(x.array)
     return x.array.__dlpack__(**options)
 
 
-UFUNCS = {"subtract": f.sub, "true_divide": f.div, "divide": f.div, "power": f.pow, "absolute": f.abs,
-          "negative": f.neg, "less": f.lt, "less_equal": f.le, "greater": f.gt, "greater_equal": f.ge, "equal": f.eq,
+UFUNCS = {"subtract": f.sub, "true_divide": f.div, "divide": f.div, "power": f.pow,
+          "absolute": f.abs,
+          "negative": f.neg, "less": f.lt, "less_equal": f.le, "greater": f.gt,
+          "greater_equal": f.ge, "equal": f.eq,
           "not_equal": f.ne, "rint": f.round, "invert": f.bitwise_not}
 
 
@@ -163,10 +177,14 @@ def apply_ufunc(ufunc, method, inputs, options):
     name = ufunc.__name__
     function = UFUNCS.get(name) or getattr(f, name, None)
     if method != "__call__" or function is None or options:
-        what = f"np.{name}" + (f".{method}" if method != "__call__" else "") + (" with " + ", ".join(options)
-                                                                              if options else "")
-        remedy = f"npf.{function.__name__}" if function and method == "__call__" else "a function of npformer"
-        raise DTypeError(f"{what} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
+        what = f"np.{name}" if method == "__call__" else f"np.{name}.{method}"
+        if options:
+            what += f" with {', '.join(options)}"
+        remedy = "a function of npformer"
+        if function and method == "__call__":
+            remedy = f"npf.{function.__name__}"
+        raise DTypeError(
+            f"{what} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
     return function(*map(operand, inputs))
 
 
@@ -175,19 +193,23 @@ def refuse_function(function):
     name = function.__name__
     other = {"concatenate": "cat", "absolute": "abs", "array_equal": "equal"}.get(name, name)
     remedy = f"npf.{other}" if hasattr(f, other) else "a function of npformer"
-    raise DTypeError(f"np.{name} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
+    raise DTypeError(
+        f"np.{name} does not take Tensors.\n  Use {remedy}, or give it x.detach().numpy()")
 
 
-# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-PRINT = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}       # what set_printoptions changes
+# what set_printoptions changes
+PRINT = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}
 
 
 def text_of(x: Tensor) -> str:
-    """tensor([[1.0000, 2.0000]], requires_grad=True): short for large tensors, dtype where it is not the usual one."""
+    """tensor([[1.0000, 2.0000]], requires_grad=True): short for large tensors, dtype where it is
+    not the usual one."""
     array = devices.to_numpy(x.array)
-    body = np.array2string(array, separator=", ", prefix="tensor(", floatmode="fixed", precision=PRINT["precision"],
+    body = np.array2string(array, separator=", ", prefix="tensor(", floatmode="fixed",
+                           precision=PRINT["precision"],
                            threshold=PRINT["threshold"], edgeitems=PRINT["edgeitems"],
                            max_line_width=PRINT["linewidth"])
     notes = []

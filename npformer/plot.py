@@ -1,4 +1,7 @@
-"""Pictures of a training run: loss curves, the three forms side by side, gradient norms. Needs matplotlib."""
+"""Pictures of a training run: loss curves, the three forms side by side, gradient norms.
+
+Needs matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
     from .files import StrPath
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; line styles and markers differ too, for grey print.
+# Okabe and Ito's colours, which colour-blind readers tell apart; line styles and markers differ
+# too, for grey print.
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -24,7 +28,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 def figure(width: float = 8.0, height: float = 4.5):
     """An empty matplotlib figure. No window system is asked for."""
-    return extra("matplotlib.figure", "A plot").Figure(figsize=(width, height), layout="constrained")
+    return extra("matplotlib.figure", "A plot").Figure(figsize=(width, height),
+                                                       layout="constrained")
 
 
 def save(picture, path: StrPath) -> None:
@@ -53,16 +58,19 @@ def style(axes, title: str, x: str, y: str) -> None:
 
 
 def plot_loss(records: Sequence[dict], path: StrPath, title: str = "Training loss") -> None:
-    """The loss of each step (thin), its running mean (thick), and the validation losses (points)."""
+    """The loss of each step (thin), its running mean (thick), and the validation losses
+    (points)."""
     picture = figure()
     axes = picture.add_subplot()
     steps, losses = [r["step"] for r in records], [r["loss"] for r in records]
     window = max(1, min(100, len(losses) // 20))
     axes.plot(steps, losses, color=COLOURS[0], alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smooth(losses, window), color=COLOURS[0], linewidth=2, label=f"training, mean of {window} steps")
+    axes.plot(steps, smooth(losses, window), color=COLOURS[0], linewidth=2,
+              label=f"training, mean of {window} steps")
     seen = [(r["step"], r["val_loss"]) for r in records if r.get("val_loss") is not None]
     if seen:
-        axes.plot(*zip(*seen), color=COLOURS[2], marker="o", linestyle="--", label="validation, text never trained on")
+        axes.plot(*zip(*seen), color=COLOURS[2], marker="o", linestyle="--",
+                  label="validation, text never trained on")
     axes.legend(frameon=False)
     style(axes, title, "step", "loss (nats per character)")
     save(picture, path)
@@ -70,7 +78,10 @@ def plot_loss(records: Sequence[dict], path: StrPath, title: str = "Training los
 
 def plot_forms(results: Sequence[dict], path: StrPath,
                title: str = "With the residual, without it, and with the line deleted") -> None:
-    """Loss curves of several runs, a panel for each depth. results: dicts with depth, label, losses."""
+    """Loss curves of several runs, a panel for each depth.
+
+    results: dicts with depth, label, losses.
+    """
     depths = sorted({r["depth"] for r in results})
     labels = list(dict.fromkeys(r["label"] for r in results))
     picture = figure(max(6.0, 4.5 * len(depths)), 4.5)
@@ -78,17 +89,21 @@ def plot_forms(results: Sequence[dict], path: StrPath,
         for r in (r for r in results if r["depth"] == depth):
             i = labels.index(r["label"])           # a form looks the same in every panel
             window = max(1, min(100, len(r["losses"]) // 20))
-            axes.plot(np.arange(1, len(r["losses"]) + 1), smooth(r["losses"], window), color=COLOURS[i % len(COLOURS)],
+            axes.plot(np.arange(1, len(r["losses"]) + 1), smooth(r["losses"], window),
+                      color=COLOURS[i % len(COLOURS)],
                       linestyle=STYLES[i % len(STYLES)], linewidth=2, label=r["label"])
-        style(axes, f"depth {depth}", "step", "loss (nats per character)" if depth == depths[0] else "")
+        style(axes, f"depth {depth}", "step",
+              "loss (nats per character)" if depth == depths[0] else "")
         axes.legend(frameon=False)
     picture.suptitle(title, fontsize=12)
     save(picture, path)
 
 
 def plot_grad_norms(results: Sequence[dict], path: StrPath,
-                    title: str = "Gradient norm of each weight: a cross at the bottom is no gradient at all") -> None:
-    """Gradient norms of the weights in the order of the layers, a line for each of `results` (label, grad_norms)."""
+                    title: str = "Gradient norm of each weight: a cross at the bottom is no "
+                                 "gradient at all") -> None:
+    """Gradient norms of the weights in the order of the layers, a line for each of `results`
+    (label, grad_norms)."""
     names = [name for name in results[0]["grad_norms"] if name.endswith("weight")]
     picture = figure(max(7.0, 0.32 * len(names) + 3), 5.5)
     axes = picture.add_subplot()
@@ -100,10 +115,12 @@ def plot_grad_norms(results: Sequence[dict], path: StrPath,
         axes.plot(range(len(names)), [v or np.nan for v in norms], color=colour, marker=marker,
                   linestyle=STYLES[i % len(STYLES)], label=r["label"])
         severed = [k for k, v in enumerate(norms) if v is None]
-        axes.plot(severed, [floor] * len(severed), color=colour, marker="x", markersize=9, linestyle="none",
+        axes.plot(severed, [floor] * len(severed), color=colour, marker="x", markersize=9,
+                  linestyle="none",
                   label=f"{r['label']}: no gradient" if severed else None)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(names)), [name.removesuffix(".weight") for name in names], rotation=60, ha="right")
+    axes.set_xticks(range(len(names)), [name.removesuffix(".weight") for name in names],
+                    rotation=60, ha="right")
     axes.legend(frameon=False)
     style(axes, title, "", "‖gradient‖")
     save(picture, path)

@@ -1,4 +1,5 @@
-"""Switches that programs set once, at their top: what is printed, what is checked, how exact a product is."""
+"""Switches that programs set once, at their top: what is printed, what is checked, how exact a
+product is."""
 
 from __future__ import annotations
 
@@ -16,17 +17,21 @@ PROFILES = {"default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "line
             "full": {"precision": 4, "threshold": 10 ** 12, "edgeitems": 3, "linewidth": 80}}
 
 
-def set_printoptions(precision: int | None = None, threshold: int | None = None, edgeitems: int | None = None,
-                     linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None) -> None:
-    """How tensors are printed: decimals, from how many entries on shortened, entries at each end, columns in a line.
+def set_printoptions(precision: int | None = None, threshold: int | None = None,
+                     edgeitems: int | None = None, linewidth: int | None = None,
+                     profile: str | None = None, sci_mode: bool | None = None) -> None:
+    """How tensors are printed: decimals, from how many entries on shortened, entries at each end,
+    columns in a line.
 
-    profile: "default", "short" or "full", from which the others depart. sci_mode: taken and without effect; numbers
-    are never written with an exponent.
+    profile: "default", "short" or "full", from which the others depart. sci_mode: taken and without
+    effect; numbers are never written with an exponent.
     """
     if profile is not None and profile not in PROFILES:
-        raise ValueRangeError(f"set_printoptions(profile): one of {', '.join(PROFILES)}, got {profile!r}")
+        raise ValueRangeError(
+            f"set_printoptions(profile): one of {', '.join(PROFILES)}, got {profile!r}")
     PRINT.update(PROFILES[profile] if profile else {})
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems,
+             "linewidth": linewidth}
     PRINT.update({name: value for name, value in given.items() if value is not None})
 
 
@@ -36,9 +41,11 @@ def set_default_device(device) -> None:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Taken as in PyTorch, and without effect: products of float32 are always computed in float32, the "highest"."""
+    """Taken as in PyTorch, and without effect: products of float32 are always computed in float32,
+    the "highest"."""
     if precision not in ("highest", "high", "medium"):
-        raise ValueRangeError(f"set_float32_matmul_precision: 'highest', 'high' or 'medium', got {precision!r}")
+        raise ValueRangeError(
+            f"set_float32_matmul_precision: 'highest', 'high' or 'medium', got {precision!r}")
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
@@ -46,7 +53,8 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def compile(model: Any = None, **options: Any) -> Any | Callable:
-    """The model or function itself: there is no compiler here, and a program that asks for one runs as it is."""
+    """The model or function itself: there is no compiler here, and a program that asks for one
+    runs as it is."""
     return (lambda function: function) if model is None else model
 
 

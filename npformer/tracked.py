@@ -1,4 +1,5 @@
-"""A Box's place in the graph: whether it needs a gradient, the gradient it has gathered, hooks, backward, detach."""
+"""A Box's place in the graph: whether it needs a gradient, the gradient it has gathered, hooks,
+backward, detach."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _hook_numbers = itertools.count()
 
 
 class HookHandle:
-    """What `register_hook` returns: `.remove()` takes the hook away; so does leaving a `with` block."""
+    """What `register_hook` returns: `.remove()` takes the hook away;
+    so does leaving a `with` block."""
 
     def __init__(self, hooks) -> None:
         self.hooks, self.key = hooks, next(_hook_numbers)
@@ -49,12 +51,15 @@ class Tracked(tape.Box):
         """Make it a leaf that gathers gradients, or (False) a constant. Returns itself."""
         if requires_grad and self.node is None:
             if not dtypes.is_float(self.array.dtype):
-                raise DTypeError("requires_grad: only floating tensors can need a gradient, this one is "
-                                 f"{self.array.dtype}")
+                raise DTypeError(
+                    "requires_grad: only floating tensors can need a gradient, this one is "
+                    f"{self.array.dtype}")
             self.track()
         elif not requires_grad and self.node is not None:
             if not self.is_leaf:
-                raise GraphError("requires_grad = False works on leaves alone; .detach() cuts a result off its graph")
+                raise GraphError(
+                    "requires_grad = False works on leaves alone; .detach() cuts a result off its "
+                    "graph")
             self.node = None
         return self
 
@@ -70,17 +75,22 @@ class Tracked(tape.Box):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient gathered so far, a Tensor or None. Results of operations have one after `retain_grad()` only."""
+        """The gradient gathered so far, a Tensor or None.
+
+        Results of operations have one after `retain_grad()` only.
+        """
         return None if self.node is None else self.node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, tape.Box) or value.shape != self.array.shape:
-                raise ShapeError(complaint("grad", "must be None or a Tensor of the tensor's own shape",
-                                           {"tensor": self, "grad": value}))
+                raise ShapeError(
+                    complaint("grad", "must be None or a Tensor of the tensor's own shape",
+                              {"tensor": self, "grad": value}))
             if self.node is None:
-                raise GraphError("grad: this tensor does not require a gradient; call requires_grad_() first")
+                raise GraphError(
+                    "grad: this tensor does not require a gradient; call requires_grad_() first")
         if self.node is not None:
             self.node.grad = value
 
@@ -95,7 +105,8 @@ class Tracked(tape.Box):
         self.node.retains_grad = True
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
-        """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None, replaces it.
+        """Call `hook(grad)` when this tensor's gradient is complete; what it returns, unless None,
+        replaces it.
 
         Returns a handle whose `.remove()` takes the hook away.
         """
@@ -105,11 +116,12 @@ class Tracked(tape.Box):
 
         def on_arrays(g):
             boxed = isinstance(g, tape.Box)
-            new = hook(g if boxed else wrap(writes.guarded(g)))          # g may be another's gradient too
+            new = hook(g if boxed else wrap(writes.guarded(g)))  # g may be another's gradient too
             if new is None:
                 return g
             if not isinstance(new, tape.Box) or new.shape != shape:
-                raise ShapeError(complaint("a tensor's hook", "must return None or a Tensor of the gradient's shape",
+                raise ShapeError(complaint("a tensor's hook",
+                                           "must return None or a Tensor of the gradient's shape",
                                            {"gradient": g, "returned": new}))
             return new if boxed else new.array
 
@@ -128,6 +140,11 @@ class Tracked(tape.Box):
         """The same memory outside the graph."""
         return self.wrap(self.array)
 
+    def detach_(self) -> Self:
+        """Cut it off its graph. Returns itself."""
+        self.node = None
+        return self
+
     @property
     def data(self) -> Tensor:
         """The same memory outside the graph; assigning to it exchanges the array."""
@@ -135,6 +152,8 @@ class Tracked(tape.Box):
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        if not isinstance(value, tape.Box) or value.shape != self.array.shape and self.node is not None:
-            raise ShapeError(complaint("data", "must be a Tensor of the same shape", {"tensor": self, "data": value}))
+        if not isinstance(value,
+                          tape.Box) or value.shape != self.array.shape and self.node is not None:
+            raise ShapeError(complaint("data", "must be a Tensor of the same shape",
+                                       {"tensor": self, "data": value}))
         self.array = value.array

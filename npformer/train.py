@@ -1,8 +1,10 @@
-"""Training a TinyTransformer on a text: the loop, its log, and runs that can be killed at any moment and resumed.
+"""Training a TinyTransformer on a text: the loop, its log, and runs that can be killed at any
+moment and resumed.
 
-A `Run` holds all that the next step depends on. `train` is the loop around it: a step, a line in the log, now and then
-a checkpoint. The log has one JSON object a line and a line a step, and nothing in it depends on the clock: a run that
-was killed and resumed leaves the same log as one that was not.
+A `Run` holds all that the next step depends on. `train` is the loop around it: a step, a line in
+the log, now and then a checkpoint. The log has one JSON object a line and a line a step, and
+nothing in it depends on the clock: a run that was killed and resumed leaves the same log as one
+that was not.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ CHECKPOINT, LOG, OPTIONS = "checkpoint.safetensors", "log.jsonl", "options.json"
 class Interrupted(NpformerError):
     """The run was asked to stop, and saved itself."""
 
-    exit_code = 130                                # what a shell reports for a command that Ctrl-C ended
+    exit_code = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 class Diverged(NpformerError):
@@ -52,10 +54,11 @@ class Diverged(NpformerError):
 class Config:
     """The options of a run.
 
-    text: path of a UTF-8 file, None for Python's help topics. steps, batch (sequences a step), context (characters in a
-    sequence), d_model, n_heads, d_ff, depth: integers >= 1. lr: Adam's step size, > 0. seed: an integer >= 0.
-    residual: True, False or "deleted". dtype: "float32" or "float64". report_every: steps between gradient norms and
-    validation losses. save_every: steps between checkpoints.
+    text: path of a UTF-8 file, None for Python's help topics. steps, batch (sequences a step),
+    context (characters in a sequence), d_model, n_heads, d_ff, depth: integers >= 1. lr: Adam's
+    step size, > 0. seed: an integer >= 0. residual: True, False or "deleted". dtype: "float32" or
+    "float64". report_every: steps between gradient norms and validation losses. save_every: steps
+    between checkpoints.
     """
 
     text: str | None = None
@@ -90,16 +93,18 @@ class Config:
 
     def new_model(self, vocab_size: int) -> TinyTransformer:
         """The model that these options describe, with fresh weights."""
-        model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff, self.depth,
+        model = TinyTransformer(vocab_size, self.context, self.d_model, self.n_heads, self.d_ff,
+                                self.depth,
                                 self.residual)
         return model.to(dtypes.as_dtype(self.dtype))
 
 
-# ── one run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── one run ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class Run:
-    """A training run between two steps: model, optimiser, batches, and how many steps were taken."""
+    """A training run between two steps: model, optimiser, batches, and how many steps were
+    taken."""
 
     def __init__(self, config: Config, text: str) -> None:
         self.config, self.step = config, 0
@@ -111,20 +116,25 @@ class Run:
         self.optimizer = optim.Adam(self.model.parameters(), lr=config.lr)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy of the next character, nats per character.   x, y integers (B, T) -> one number"""
+        """Mean cross-entropy of the next character, nats per character.
+
+        x, y integers (B, T) -> one number
+        """
         logits = self.model(x)                                     # (B, T, V)
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
 
     def advance(self) -> dict[str, Any]:
-        """Take one step. Returns its record: step, loss, and every `report_every` steps the validation loss and the
-        gradient norm of each parameter (None where no gradient came)."""
-        with np.errstate(all="ignore"):            # what overflows shows in the loss, which is looked at
+        """Take one step. Returns its record: step, loss, and every `report_every` steps the
+        validation loss and the gradient norm of each parameter (None where no gradient came)."""
+        with np.errstate(all="ignore"):  # what overflows shows in the loss, which is looked at
             loss = self.loss(*next(self.batches))
             self.optimizer.zero_grad()
             loss.backward()
             record = {"step": self.step + 1, "loss": loss.item()}
             if not math.isfinite(record["loss"]):
-                raise Diverged(f"step {record['step']}: the loss is {record['loss']}, with lr {self.config.lr}.")
+                raise Diverged(
+                    f"step {record['step']}: the loss is {record['loss']}, with lr "
+                    f"{self.config.lr}.")
             self.optimizer.step()
         self.step += 1
         if self.step % self.config.report_every == 0 or self.step == self.config.steps:
@@ -142,10 +152,14 @@ class Run:
         return total / count if count else None
 
     def save(self, path: StrPath) -> None:
-        """Write a checkpoint, whole or not at all. Raises Diverged, and keeps the old one, if a weight is no number."""
+        """Write a checkpoint, whole or not at all.
+
+        Raises Diverged, and keeps the old one, if a weight is no number.
+        """
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.array).all():
-                raise Diverged(f"step {self.step}: {name} holds NaN or infinity, with lr {self.config.lr}.")
+                raise Diverged(
+                    f"step {self.step}: {name} holds NaN or infinity, with lr {self.config.lr}.")
         save({
             "config": dataclasses.asdict(self.config), "step": self.step, "text": self.digest,
             "vocabulary": self.tokenizer.vocabulary, "model": self.model.state_dict(),
@@ -154,20 +168,30 @@ class Run:
 
     @classmethod
     def load(cls, path: StrPath, **changes: Any) -> Run:
-        """The run that `save` wrote. changes: options of its Config to set anew: steps, lr, save_every."""
+        """The run that `save` wrote.
+
+        changes: options of its Config to set anew: steps, lr, save_every.
+        """
         try:
             tree = load(path)
         except InputError as error:
-            raise InputError(f"{error}\n  Use another checkpoint, or start the run again without --resume.") from None
+            raise InputError(
+                f"{error}\n  Use another checkpoint, or start the run again without --resume."
+            ) from None
         try:
             config, vocabulary = Config(**tree["config"]), tree["vocabulary"]
-            state = {key: tree[key] for key in ("step", "text", "model", "optimizer", "batches", "generator")}
+            state = {key: tree[key]
+                     for key in ("step", "text", "model", "optimizer", "batches", "generator")}
         except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"{path} is a checkpoint of something else than a training run ({error}).") from None
-        self = cls(changed(config, changes, path), config.read_text())
+            raise InputError(
+                f"{path} is a checkpoint of something else than a training run ({error})."
+            ) from None
+        self = cls(change_config(config, changes, path), config.read_text())
         if (self.digest, self.tokenizer.vocabulary) != (state["text"], vocabulary):
-            raise InputError(f"{path}: the text ({config.text or 'the help topics of Python'}) has changed since this "
-                             "checkpoint was written.\n  Bring it back, or start a new run without --resume.")
+            raise InputError(
+                f"{path}: the text ({config.text or 'the help topics of Python'}) has changed "
+                "since this checkpoint was written.\n  Bring it back, or start a new run without "
+                "--resume.")
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -178,12 +202,14 @@ class Run:
         return self
 
 
-def changed(config, changes, path):
+def change_config(config, changes, path):
     """`config` with `changes`; an InputError if one of them would make it another run."""
     for name, value in changes.items():
         if name not in ("steps", "lr", "save_every") and value != getattr(config, name):
-            raise InputError(f"{path} is of another run: its {name} is {getattr(config, name)!r}, and "
-                             f"{value!r} was asked for.\n  Leave the option out, or start a new run in another folder.")
+            raise InputError(
+                f"{path} is of another run: its {name} is {getattr(config, name)!r}, and "
+                f"{value!r} was asked for.\n  Leave the option out, or start a new "
+                "run in another folder.")
     return dataclasses.replace(config, **changes)
 
 
@@ -193,41 +219,50 @@ def grad_norms(model: Module) -> dict[str, float | None]:
             for name, p in model.named_parameters()}
 
 
-# ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the loop ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def train(config: Config, folder: str, *, resume: bool = False, changes: dict[str, Any] | None = None,
+def train(config: Config, folder: str, *, resume: bool = False,
+          changes: dict[str, Any] | None = None,
           watch: Callable[[Run, dict[str, Any]], Any] = lambda run, record: None) -> Run:
     """Train until `config.steps`, with a log and checkpoints in `folder`. Returns the Run.
 
-    resume: go on from the folder's checkpoint; its options count, with `changes` (a dict) on top. watch: called as
-    watch(run, record) after each step. Raises Interrupted (Ctrl-C, SIGTERM) once all is saved, Diverged, InputError.
+    resume: go on from the folder's checkpoint; its options count, with `changes` (a dict) on top.
+    watch: called as watch(run, record) after each step. Raises Interrupted (Ctrl-C, SIGTERM) once
+    all is saved, Diverged, InputError.
     """
     path = os.path.join(folder, CHECKPOINT)
-    run = resumed(folder, changes or {}) if resume else started(config, folder)
-    with Log(os.path.join(folder, LOG), run.step) as log, asked_to_stop() as asked:
+    run = resume_run(folder, changes or {}) if resume else start_run(config, folder)
+    with Log(os.path.join(folder, LOG), run.step) as log, listen_for_stop() as asked:
         while run.step < run.config.steps:
             try:
                 record = run.advance()
                 log.write(record)
                 watch(run, record)
                 if asked or run.step % run.config.save_every == 0 or run.step == run.config.steps:
-                    log.sync()                     # first the log: a checkpoint's steps are always in it
+                    log.sync()  # first the log: a checkpoint's steps are always in it
                     run.save(path)
             except Diverged as error:
                 raise Diverged(f"{error}\n  The last good checkpoint is kept: {path}\n"
                                "  Try a smaller --lr (a tenth), or --dtype float64.") from None
             if asked and run.step < run.config.steps:
-                raise Interrupted(f"Stopped at step {run.step} of {run.config.steps}; all is saved in {path}\n"
-                                  f"  Go on with: npformer train --resume --out {shlex.quote(folder)}")
+                raise Interrupted(
+                    f"Stopped at step {run.step} of {run.config.steps}; all is saved in {path}\n"
+                    f"  Go on with: npformer train --resume --out "
+                    f"{shlex.quote(folder)}")
     return run
 
 
-def started(config, folder):
-    """A new run in `folder`, with a checkpoint of step 0. Its options come first: a kill may come early."""
+def start_run(config, folder):
+    """A new run in `folder`, with a checkpoint of step 0.
+
+    Its options come first: a kill may come early.
+    """
     path = os.path.join(folder, CHECKPOINT)
     if os.path.exists(path):
-        raise InputError(f"{folder} holds a run already.\n  Go on with it (--resume), or name another folder (--out).")
+        raise InputError(
+            f"{folder} holds a run already.\n  Go on with it (--resume), or name another folder "
+            "(--out).")
     run = Run(config, config.read_text())
     make_folder(folder)
     write_whole(os.path.join(folder, OPTIONS), json.dumps(dataclasses.asdict(config)).encode())
@@ -235,15 +270,17 @@ def started(config, folder):
     return run
 
 
-def resumed(folder, changes):
-    """The run in `folder` as its checkpoint has it; from its beginning, if it was killed before it had one."""
+def resume_run(folder, changes):
+    """The run in `folder` as its checkpoint has it;
+    from its beginning, if it was killed before it had one."""
     path, options = os.path.join(folder, CHECKPOINT), os.path.join(folder, OPTIONS)
     if os.path.exists(path):
         return Run.load(path, **changes)
     if not os.path.exists(options):
-        raise InputError(f"{folder} holds no run to go on with.\n  Start one there by leaving --resume out.")
+        raise InputError(
+            f"{folder} holds no run to go on with.\n  Start one there by leaving --resume out.")
     with open(options, encoding="utf-8") as file:
-        return started(changed(Config(**json.load(file)), changes, options), folder)
+        return start_run(change_config(Config(**json.load(file)), changes, options), folder)
 
 
 class Log:
@@ -286,8 +323,11 @@ def read_log(path: StrPath) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def asked_to_stop():
-    """A list that gets an entry when Ctrl-C or SIGTERM comes: no step is cut in two. A second one stops at once."""
+def listen_for_stop():
+    """A list that gets an entry when Ctrl-C or SIGTERM comes: no step is cut in two.
+
+    A second one stops at once.
+    """
     asked, before = [], {}
 
     def note(number, frame):
@@ -304,18 +344,21 @@ def asked_to_stop():
             signal.signal(number, handler)
 
 
-# ── text from a model ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── text from a model ─────────────────────────────────────────────────────────────────────────────
 
 
-def sample(model: Module, tokenizer: CharTokenizer, length: int = 300, seed: int = 0, start: str = "\n") -> str:
-    """Draw `length` characters, each from the model's distribution given those before it, after `start`."""
+def sample(model: Module, tokenizer: CharTokenizer, length: int = 300, seed: int = 0,
+           start: str = "\n") -> str:
+    """Draw `length` characters, each from the model's distribution given those before it, after
+    `start`."""
     generator = random_numbers.Generator(seed)
     if not set(start) <= set(tokenizer.vocabulary):
         start = tokenizer.vocabulary[0]
     ids = list(tokenizer.encode(start))
     with autograd.no_grad():
         for _ in range(length):
-            logits = model(creation.tensor([int(n) for n in ids[-model.context:]])[None])        # (1, T, V)
+            # (1, T, V)
+            logits = model(creation.tensor([int(n) for n in ids[-model.context:]])[None])
             p = F.softmax(logits[0, -1].double(), dim=-1)          # (V,)
             ids.append(creation.multinomial(p, 1, generator=generator).item())
     return tokenizer.decode(ids[-length:])

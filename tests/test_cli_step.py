@@ -183,7 +183,7 @@ def test_seeds_save_load_html(tmp_path):
 
 @pytest.mark.parametrize("arguments, words", [
     (["--model", "nonsense"], "the built-in ones are tiny"), (["nowhere.py"], "there is no such file"),
-    (["script.txt"], "is no Python file"), (["--backward", "0"], "counts backward passes from 1"),
+    (["script.txt"], "is not a Python file"), (["--backward", "0"], "counts backward passes from 1"),
     (["--load", "nowhere"], "nowhere"), (["--model", "tiny", "--load", "x"], "not allowed with"),
     (["--", "a"], "name the script"), (["--seed", "-1"], "--seed must be an integer"),
     (["--html", "/nowhere/a.html"], "cannot be written"), (["--save", "/nowhere/a"], "cannot be written"),

@@ -154,8 +154,8 @@ MADE_ON_THE_CPU = {
     "functions/literals.py": "the same, and NumPy's own arrays",
     "interop.py:to_array": "NumPy asks for a NumPy array",
     "nn/state.py": "another library's tensors, and checkpoints",
-    "functions/like.py:drawn": "draws are made on the CPU, then moved",
-    "nn/functional/spatial.py:padded_from_itself": "places, moved before they are used",
+    "functions/like.py:draw_array": "draws are made on the CPU, then moved",
+    "nn/functional/spatial.py:pad_from_itself": "places, moved before they are used",
     "core/tape.py:solid": "numbers of NumPy's, which CuPy never gives",
     "ops/elementwise.py:where": "an empty array that only tells a dtype",
 }

@@ -203,11 +203,11 @@ DAMAGED = {
                               "should take 1000000000000000 bytes, and"),
     "length of -1": (b"\xff" * 8 + b"{}",
                      "should take 18446744073709551615 bytes, and 2 are there"),
-    "length into the arrays": (file_of(dict(a=A, b=B), length=150), "its header is no JSON"),
-    "a header that is no JSON": (file_of(b"{'a': 1}"), "its header is no JSON"),
-    "a header that is no UTF-8": (file_of(b'{"\xff\xfe": 1}'), "its header is no JSON"),
-    "a header nested without end": (file_of(b"[" * 100_000), "its header is no JSON"),
-    "a header that is a list": (file_of([A, B]), "no dict of names"),
+    "length into the arrays": (file_of(dict(a=A, b=B), length=150), "its header is not JSON"),
+    "a header that is no JSON": (file_of(b"{'a': 1}"), "its header is not JSON"),
+    "a header that is no UTF-8": (file_of(b'{"\xff\xfe": 1}'), "its header is not JSON"),
+    "a header nested without end": (file_of(b"[" * 100_000), "its header is not JSON"),
+    "a header that is a list": (file_of([A, B]), "not a dict of names"),
     "a name twice": (file_of(b'{"a": 1, "a": 2}'), "a name twice"),
     "an entry that is a number": (file_of(dict(a=5)),
                                   "'a' is without dtype, shape or data_offsets"),
@@ -218,10 +218,10 @@ DAMAGED = {
     "a dtype that is a list": (file_of(dict(a=A | dict(dtype=["F32"]), b=B)),
                                r"dtype \['F32'\], which is none"),
     "a shape of text": (file_of(dict(a=A | dict(shape="23"), b=B)),
-                        "as its shape 23, which are no integers"),
-    "a negative shape": (file_of(dict(a=A | dict(shape=[-2, -3]), b=B)), "no integers >= 0"),
-    "a shape of fractions": (file_of(dict(a=A | dict(shape=[2.0, 3]), b=B)), "no integers >= 0"),
-    "a shape of bools": (file_of(dict(a=A, b=B | dict(shape=[True, 2]))), "no integers >= 0"),
+                        "as its shape 23, which are not integers"),
+    "a negative shape": (file_of(dict(a=A | dict(shape=[-2, -3]), b=B)), "not integers >= 0"),
+    "a shape of fractions": (file_of(dict(a=A | dict(shape=[2.0, 3]), b=B)), "not integers >= 0"),
+    "a shape of bools": (file_of(dict(a=A, b=B | dict(shape=[True, 2]))), "not integers >= 0"),
     "a shape too large": (file_of(dict(a=A | dict(shape=[2 ** 40, 2 ** 40]), b=B)),
                           "takes 48357032784585166988247"),
     "a shape too small": (file_of(dict(a=A | dict(shape=[5]), b=B)),
@@ -236,7 +236,7 @@ DAMAGED = {
     "offsets the wrong way round": (file_of(dict(a=A | dict(data_offsets=[24, 0]), b=B)),
                                     "hold -24"),
     "offsets before the start": (file_of(dict(a=A | dict(data_offsets=[-24, 0]), b=B)),
-                                 "no integers >= 0"),
+                                 "not integers >= 0"),
     "offsets beyond the end": (file_of(dict(a=A, b=B | dict(data_offsets=[2 ** 50, 2 ** 50 + 8]))),
                                "begins at byte 1125899906842624, and the array "
                                "before it ends at 24"),
@@ -248,9 +248,9 @@ DAMAGED = {
                          "should take 32 bytes, and 31 are there"),
     "bytes left over": (file_of(dict(a=A, b=B), BODY + b"\0"),
                         "should take 32 bytes, and 33 are there"),
-    "metadata that is no dict": (file_of(dict(a=A, b=B, __metadata__=[1])), "no texts by name"),
+    "metadata that is no dict": (file_of(dict(a=A, b=B, __metadata__=[1])), "not texts by name"),
     "metadata that is no text": (file_of(dict(a=A, b=B, __metadata__={"x": 1})),
-                                 "no texts by name"),
+                                 "not texts by name"),
     "a pickle in a zip": (b"PK\3\4" + b"\0" * 40,
                           "a file of torch.save(.|\n)*safetensors.torch.save_file"),
     "an old pickle": (b"\x80\2\x8a\nl\xfc" + b"\0" * 40, "a file of torch.save"),
@@ -261,7 +261,7 @@ DAMAGED = {
 def test_a_damaged_file_is_refused_with_one_clear_message(content, words, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    refusal = "safetensors is truncated, damaged, or no safetensors file: "
+    refusal = "safetensors is truncated, damaged, or not a safetensors file: "
     with pytest.raises(InputError, match=f"{refusal}.*{words}"):
         npf.load(path)
 

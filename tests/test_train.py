@@ -234,7 +234,7 @@ def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path)
     for length in (0, 5, 100, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
         with pytest.raises(InputError,
-                           match="is truncated, damaged, or no safetensors file"
+                           match="is truncated, damaged, or not a safetensors file"
                                  "(.|\\n)*without --resume"):
             Run.load(str(path))
     for place in (len(good) - 7, len(good) // 2):
@@ -242,7 +242,7 @@ def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path)
         with pytest.raises(InputError, match="damaged"):
             Run.load(str(path))
     path.write_bytes(b"\x80\x04\x95not a pickle either")
-    with pytest.raises(InputError, match="truncated, damaged, or no safetensors file"):
+    with pytest.raises(InputError, match="truncated, damaged, or not a safetensors file"):
         Run.load(str(path))
     path.write_bytes(b"".join(tensorfile.pieces({"a": np.ones(3)}, {})))
     with pytest.raises(InputError, match="a checkpoint of something else than a training run"):

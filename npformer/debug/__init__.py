@@ -1,7 +1,8 @@
 """Seeing the backward pass: viewers and probes over the steps of `npf.backprop`."""
 
-# ruff: noqa: I001
-from . import app as app
+# ruff: noqa: I001, F401
+from . import app as app, page  # the page and the notebook enter how a trace shows itself
+from .views import notebook
 from .traces.ledger import Ledger as Ledger, Path as Path
 from .traces.why import Reason as Reason
 from .traces.recording import recording as recording, trace as trace

@@ -17,70 +17,78 @@ if TYPE_CHECKING:
     from ..ops.shape import Shape
     from ..tensors import Tensor
 
+__all__ = [
+    "bernoulli", "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_zeros",
+    "ones_like", "rand_like", "randn_like", "zeros_like",
+]
 
-def made(input, array, requires_grad=False):
+
+def wrap_new(input, array, requires_grad=False):
     """A Tensor like input around a new array."""
     y = input.wrap(array)
     return y.requires_grad_() if requires_grad else y
 
 
-def filled(input, shape, value, dtype, device, requires_grad):
+def full_of_shape(input, shape, value, dtype, device, requires_grad):
     """`value` everywhere, with input's dtype and device unless told otherwise."""
     module = devices.module_for(devices.device_of(input.array) if device is None else device)
     dtype = input.dtype if dtype is None else dtypes.as_dtype(dtype)
-    return made(input, module.full(shape, value, dtype=dtype), requires_grad)
+    return wrap_new(input, module.full(shape, value, dtype=dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
                requires_grad: bool = False) -> Tensor:
     """Zeros of input's shape, dtype and device, unless told otherwise"""
-    return filled(input, input.array.shape, 0, dtype, device, requires_grad)
+    return full_of_shape(input, input.array.shape, 0, dtype, device, requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
               requires_grad: bool = False) -> Tensor:
     """Ones of input's shape, dtype and device, unless told otherwise"""
-    return filled(input, input.array.shape, 1, dtype, device, requires_grad)
+    return full_of_shape(input, input.array.shape, 1, dtype, device, requires_grad)
 
 
-def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None, device: DeviceLike | None = None,
-              requires_grad: bool = False) -> Tensor:
+def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None,
+              device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """fill_value in input's shape, dtype and device, unless told otherwise"""
-    return filled(input, input.array.shape, fill_value, dtype, device, requires_grad)
+    return full_of_shape(input, input.array.shape, fill_value, dtype, device, requires_grad)
 
 
 empty_like = zeros_like
 
 
-def new_zeros(input: Tensor, *size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
-              requires_grad: bool = False) -> Tensor:
+def new_zeros(input: Tensor, *size: Shape, dtype: DType | None = None,
+              device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of shape `size` with input's dtype and device, unless told otherwise"""
-    return filled(input, sizes_of(size, "new_zeros(size)"), 0, dtype, device, requires_grad)
+    return full_of_shape(input, sizes_of(size, "new_zeros(size)"), 0, dtype, device, requires_grad)
 
 
-def new_ones(input: Tensor, *size: Shape, dtype: DType | None = None, device: DeviceLike | None = None,
-             requires_grad: bool = False) -> Tensor:
+def new_ones(input: Tensor, *size: Shape, dtype: DType | None = None,
+             device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of shape `size` with input's dtype and device, unless told otherwise"""
-    return filled(input, sizes_of(size, "new_ones(size)"), 1, dtype, device, requires_grad)
+    return full_of_shape(input, sizes_of(size, "new_ones(size)"), 1, dtype, device, requires_grad)
 
 
 def new_full(input: Tensor, size: Shape, fill_value: float, *, dtype: DType | None = None,
              device: DeviceLike | None = None, requires_grad: bool = False) -> Tensor:
     """fill_value in shape `size` with input's dtype and device, unless told otherwise"""
-    return filled(input, sizes_of((size,), "new_full(size, fill_value)"), fill_value, dtype, device, requires_grad)
+    return full_of_shape(input, sizes_of((size,), "new_full(size, fill_value)"), fill_value, dtype,
+                         device, requires_grad)
 
 
 new_empty = new_zeros
 
 
-# ── random ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── random ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def drawn(draw, shape, dtype, device):
+def draw_array(draw, shape, dtype, device):
     """`draw(shape, dtype)` of a NumPy generator, in any floating dtype, on `device`."""
     dtype = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     if not dtypes.is_float(dtype):
-        raise DTypeError(f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for integers")
+        raise DTypeError(
+            f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for "
+            "integers")
     native = dtype if dtype in (dtypes.float32, dtypes.float64) else dtypes.float32
     return devices.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
 
@@ -93,23 +101,26 @@ def numpy_generator(generator):
 def rand_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
               requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Uniform in [0, 1), of input's shape, dtype and device, unless told otherwise"""
-    array = drawn(numpy_generator(generator).random, input.shape, dtype or input.dtype,
-                  device or devices.device_of(input.array))
-    return made(input, array, requires_grad)
+    array = draw_array(numpy_generator(generator).random, input.shape, dtype or input.dtype,
+                       device or devices.device_of(input.array))
+    return wrap_new(input, array, requires_grad)
 
 
 def randn_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike | None = None,
                requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Standard normal, of input's shape, dtype and device, unless told otherwise"""
-    array = drawn(numpy_generator(generator).standard_normal, input.shape, dtype or input.dtype,
-                  device or devices.device_of(input.array))
-    return made(input, array, requires_grad)
+    array = draw_array(numpy_generator(generator).standard_normal, input.shape,
+                       dtype or input.dtype,
+                       device or devices.device_of(input.array))
+    return wrap_new(input, array, requires_grad)
 
 
-def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+def bernoulli(input: Tensor, p: float | None = None, *,
+              generator: Generator | None = None) -> Tensor:
     """1 with probability input (or with probability p, in input's shape), else 0"""
     chance = input.array if p is None else p
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ValueRangeError("bernoulli(input): probabilities must be from 0 to 1")
-    u = devices.move(numpy_generator(generator).random(input.array.shape), devices.device_of(input.array))
+    u = devices.move(numpy_generator(generator).random(input.array.shape),
+                    devices.device_of(input.array))
     return input.wrap((np.asarray(u, like=input.array) < chance).astype(input.dtype))

@@ -12,7 +12,7 @@ from ..ops import linalg as op
 from ..ops.elementwise import add
 from ..ops.shape import permute, positive_dim, reshape
 from .indexing import diagonal
-from .pointwise import scaled
+from .pointwise import scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from ..ops.shape import Dim
     from ..tensors import Tensor
 
+__all__ = [
+    "addmm", "baddbmm", "bmm", "dot", "einsum", "matmul", "mm", "mv", "outer", "tensordot",
+]
+
 
 def require_ndims(call, **operands):
     """Raise unless each operand, given as name=(tensor, ndim), has that many dims."""
     if any(x.ndim != ndim for x, ndim in operands.values()):
-        rule = ", ".join(f"{name} must have {ndim} dim{'s' * (ndim != 1)}" for name, (_, ndim) in operands.items())
-        raise ShapeError(complaint(f"{call}({', '.join(operands)})", rule, {n: x for n, (x, _) in operands.items()},
+        rule = ", ".join(f"{name} must have {ndim} dim{'s' * (ndim != 1)}"
+                         for name, (_, ndim) in operands.items())
+        raise ShapeError(complaint(f"{call}({', '.join(operands)})", rule,
+                                   {n: x for n, (x, _) in operands.items()},
                                    "matmul takes any number of dims."))
 
 
@@ -67,26 +73,31 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return reshape(input, shape=(-1, 1)) * reshape(vec2, shape=(1, -1))
 
 
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1,
+          alpha: float = 1) -> Tensor:
     """beta·input + alpha·(mat1 @ mat2)"""
-    return add(scaled(input, beta), scaled(mm(mat1, mat2), alpha))
+    return add(scale(input, beta), scale(mm(mat1, mat2), alpha))
 
 
-def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1,
+            alpha: float = 1) -> Tensor:
     """beta·input + alpha·(batch1 @ batch2), for stacks of matrices"""
-    return add(scaled(input, beta), scaled(bmm(batch1, batch2), alpha))
+    return add(scale(input, beta), scale(bmm(batch1, batch2), alpha))
 
 
 def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Dim] = 2) -> Tensor:
-    """Σ a·b over pairs of dims: the last `dims` of a with the first of b, or dims = (dims of a, dims of b)"""
+    """Σ a·b over pairs of dims: the last `dims` of a with the first of b, or dims = (dims of a,
+    dims of b)"""
     if isinstance(dims, int):
         dims = list(range(a.ndim - dims, a.ndim)), list(range(dims))
-    over_a, over_b = ([positive_dim(d, x.ndim, "tensordot") for d in (ds if isinstance(ds, (list, tuple)) else [ds])]
+    over_a, over_b = ([positive_dim(d, x.ndim, "tensordot")
+                       for d in (ds if isinstance(ds, (list, tuple)) else [ds])]
                       for x, ds in zip((a, b), dims))
     if [a.shape[d] for d in over_a] != [b.shape[d] for d in over_b]:
         raise ShapeError(complaint(f"tensordot(a, b, dims=({over_a}, {over_b}))",
                                    "the paired dims must have the same sizes", {"a": a, "b": b}))
-    free_a, free_b = ([d for d in range(x.ndim) if d not in over] for x, over in ((a, over_a), (b, over_b)))
+    free_a, free_b = ([d for d in range(x.ndim) if d not in over]
+                      for x, over in ((a, over_a), (b, over_b)))
     size = math.prod(a.shape[d] for d in over_a)
     left, right = ([x.shape[d] for d in free] for x, free in ((a, free_a), (b, free_b)))
     rows = reshape(permute(a, dims=(*free_a, *over_a)), shape=(math.prod(left), size))
@@ -94,16 +105,16 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Dim] = 2) -> Tensor:
     return reshape(op.matmul(rows, columns), shape=(*left, *right))
 
 
-# ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── einsum ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def einsum(equation, *operands) -> Tensor:
     """Σ of products, letters naming dims: einsum("bij,bjk->bik", a, b).
 
-    equation: a letter for each dim of each operand, "..." for any dims, spaces anywhere. A letter twice in one operand
-    takes its diagonal. Without "->" the output has the letters that occur once, in alphabetical order, after "...".
-    Also einsum(a, [0, 1], b, [1, 2], [0, 2]), and all operands in one list. Raises ShapeError, with the equation,
-    where letters and dims do not fit.
+    equation: a letter for each dim of each operand, "..." for any dims, spaces anywhere. A letter
+    twice in one operand takes its diagonal. Without "->" the output has the letters that occur
+    once, in alphabetical order, after "...". Also einsum(a, [0, 1], b, [1, 2], [0, 2]), and all
+    operands in one list. Raises ShapeError, with the equation, where letters and dims do not fit.
     """
     if isinstance(equation, Box):
         equation, operands = from_sublists(equation, *operands)
@@ -113,15 +124,16 @@ def einsum(equation, *operands) -> Tensor:
     call = f"einsum({equation!r})"
     terms = left.split(",")
     if len(terms) != len(operands):
-        raise ShapeError(complaint(call, f"the equation has {len(terms)} operands, but {len(operands)} came",
-                                   {f"operands[{i}]": x for i, x in enumerate(operands)}))
+        raise ShapeError(
+            complaint(call, f"the equation has {len(terms)} operands, but {len(operands)} came",
+                      {f"operands[{i}]": x for i, x in enumerate(operands)}))
     terms, out = without_ellipsis(terms, out if arrow else None, operands, call)
     require_fit(terms, out, operands, call)
     sizes: dict[str, int] = {}
     for term, x in zip(terms, operands):
         for letter, n in zip(term, x.shape):
             sizes[letter] = max(sizes.get(letter, 1), n) if n else 0
-    simple = [simplified(term, x, sizes) for term, x in zip(terms, operands)]
+    simple = [simplify_operand(term, x, sizes) for term, x in zip(terms, operands)]
     equation = ",".join(term for term, _ in simple) + "->" + out
     return op.einsum(*(x for _, x in simple), equation=equation)
 
@@ -136,10 +148,12 @@ def from_sublists(*args):
 
 
 def without_ellipsis(terms, out, operands, call):
-    """The terms and the output with letters for the dims that "..." stands for, and for an output left out."""
+    """The terms and the output with letters for the dims that "..." stands for, and for an output
+    left out."""
     written = "".join(terms) + (out or "")
     spare = [c for c in string.ascii_letters if c not in written]
-    dots = [x.ndim - len(term.replace("...", "")) for term, x in zip(terms, operands) if "..." in term]
+    dots = [x.ndim - len(term.replace("...", "")) for term, x in zip(terms, operands)
+            if "..." in term]
     if min(dots, default=0) < 0 or max(dots, default=0) > len(spare):
         raise ShapeError(complaint(call, "a term has more letters than its operand has dims",
                                    {term: x for term, x in zip(terms, operands)}))
@@ -150,37 +164,47 @@ def without_ellipsis(terms, out, operands, call):
     filled = []
     for term, x in zip(terms, operands):
         count = x.ndim - len(term.replace("...", ""))
-        filled.append(term.replace("...", "".join(rest[len(rest) - count:]) if "..." in term else ""))
+        filled.append(
+            term.replace("...", "".join(rest[len(rest) - count:]) if "..." in term else ""))
     return filled, out.replace("...", "".join(rest))
 
 
 def require_fit(terms, out, operands, call):
-    """Raise unless every dim has a letter, letters agree on their size or have 1, and the output's occur once."""
+    """Raise unless every dim has a letter, letters agree on their size or have 1, and the output's
+    occur once."""
     named = {f"operands[{i}] ({term})": x for i, (term, x) in enumerate(zip(terms, operands))}
     if any(not c.isascii() or not c.isalpha() for c in "".join(terms) + out):
-        raise ShapeError(complaint(call, "an equation is made of letters, ',', '->', '...' and spaces", named))
+        raise ShapeError(
+            complaint(call, "an equation is made of letters, ',', '->', '...' and spaces", named))
     if any(len(term) != x.ndim for term, x in zip(terms, operands)):
         raise ShapeError(complaint(call, "each operand needs a letter for each of its dims", named))
     if len(set(out)) != len(out) or set(out) - set("".join(terms)):
-        raise ShapeError(complaint(call, f"each letter of the output ({out}) must occur once there, and in an operand",
-                                   named))
+        raise ShapeError(
+            complaint(call,
+                      f"each letter of the output ({out}) must occur once there, and in an operand",
+                      named))
     seen = {}
     for term, x in zip(terms, operands):
         for letter, n in zip(term, x.shape):
             if n != 1 and seen.setdefault(letter, n) != n:
-                raise ShapeError(complaint(call, f"letter {letter!r} stands for sizes {seen[letter]} and {n}", named))
+                raise ShapeError(
+                    complaint(call,
+                              f"letter {letter!r} stands for sizes {seen[letter]} and {n}", named))
     if len({x.dtype for x in operands}) > 1:
         raise DTypeError(complaint(call, "all operands must have one dtype", named))
 
 
-def simplified(term, x, sizes):
-    """The term and its operand without repeated letters (their diagonal is taken) and dims of size 1 to broadcast."""
+def simplify_operand(term, x, sizes):
+    """The term and its operand without repeated letters (their diagonal is taken) and dims of size
+    1 to broadcast."""
     for letter in dict.fromkeys(term):
         while term.count(letter) > 1:
             first = term.index(letter)
             second = term.index(letter, first + 1)
             if x.shape[first] != x.shape[second]:
-                raise ShapeError(complaint("einsum", f"letter {letter!r} takes a diagonal of unequal dims", {term: x}))
+                raise ShapeError(
+                    complaint("einsum", f"letter {letter!r} takes a diagonal of unequal dims",
+                              {term: x}))
             x = diagonal(x, dim1=first, dim2=second)
             term = term[:first] + term[first + 1:second] + term[second + 1:] + letter
     wide = [i for i, letter in enumerate(term) if x.shape[i] == sizes[letter]]

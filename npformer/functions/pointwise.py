@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from ..tensors import Tensor
     from ..typing import Operand, P, R
 
+__all__ = [
+    "abs", "absolute", "add", "addcdiv", "addcmul", "ceil", "clamp", "clamp_max", "clamp_min",
+    "clip", "clone", "cos", "div", "divide", "erf", "exp", "exp2", "expm1", "floor",
+    "floor_divide", "lerp", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "masked_fill", "maximum", "minimum", "mul", "multiply", "neg", "negative", "pow",
+    "reciprocal", "relu", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "softmax",
+    "sqrt", "square", "sub", "subtract", "tanh", "true_divide", "trunc", "where",
+]
+
 
 def of_input(op: Callable) -> Callable[[Tensor], Tensor]:
     """An operation on one array under PyTorch's argument name, `input`."""
@@ -52,30 +61,46 @@ def box_among(*operands):
     return next(a for a in operands if isinstance(a, Box))
 
 
-exp, expm1, log, log1p = map(of_input, (op.exp, op.expm1, op.log, op.log1p))
-sqrt, rsqrt, square, reciprocal = map(of_input, (op.sqrt, composites.rsqrt, composites.square, composites.reciprocal))
-sin, cos, tanh, sigmoid, erf = map(of_input, (op.sin, op.cos, op.tanh, op.sigmoid, op.erf))
-abs, sign, floor, ceil, neg = map(of_input, (op.abs, op.sign, op.floor, op.ceil, op.neg))
-relu, clone = of_input(activation.relu), of_input(copy_of)
-absolute, negative = abs, neg
+exp = of_input(op.exp)
+expm1 = of_input(op.expm1)
+log = of_input(op.log)
+log1p = of_input(op.log1p)
+sqrt = of_input(op.sqrt)
+rsqrt = of_input(composites.rsqrt)
+square = of_input(composites.square)
+reciprocal = of_input(composites.reciprocal)
+sin = of_input(op.sin)
+cos = of_input(op.cos)
+tanh = of_input(op.tanh)
+sigmoid = of_input(op.sigmoid)
+erf = of_input(op.erf)
+abs = of_input(op.abs)
+sign = of_input(op.sign)
+floor = of_input(op.floor)
+ceil = of_input(op.ceil)
+neg = of_input(op.neg)
+relu = of_input(activation.relu)
+clone = of_input(copy_of)
+absolute = abs
+negative = neg
 
 
-# ── arithmetic ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── arithmetic ────────────────────────────────────────────────────────────────────────────────────
 
 
-def scaled(other, alpha):
+def scale(other, alpha):
     """alpha·other, and other itself for the usual alpha of 1."""
     return other if alpha == 1 else op.mul(other, alpha)
 
 
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha·other"""
-    return op.add(input, scaled(other, alpha))
+    return op.add(input, scale(other, alpha))
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input − alpha·other"""
-    return op.sub(input, scaled(other, alpha))
+    return op.sub(input, scale(other, alpha))
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
@@ -83,19 +108,25 @@ def mul(input: Operand, other: Operand) -> Tensor:
     return op.mul(input, other)
 
 
-@np.errstate(all="ignore")                         # infinity and NaN are results, as in PyTorch, no warnings
+@np.errstate(all="ignore")  # infinity and NaN are results, as in PyTorch, no warnings
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other; rounding_mode "floor" rounds the quotient down, "trunc" towards zero (then no gradient flows)."""
+    """input / other; rounding_mode "floor" rounds the quotient down, "trunc" towards zero (then no
+    gradient flows)."""
     if rounding_mode is None:
         return op.div(input, other)
     if rounding_mode not in ("floor", "trunc"):
-        raise ValueRangeError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+        raise ValueRangeError(
+            f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
     a, b = promote((values(input), values(other)))
     if not is_float(getattr(a, "dtype", None) or b.dtype) and (np.equal(b, 0)).any():
-        raise ValueRangeError(f"div(input, other, rounding_mode={rounding_mode!r}): an integer was divided by zero")
+        raise ValueRangeError(
+            f"div(input, other, rounding_mode={rounding_mode!r}): an integer was divided by zero")
     y = np.floor_divide(a, b)
     if rounding_mode == "trunc":
-        y = np.where((y < 0) & (y * b != a), y + 1, y) if not is_float(y.dtype) else np.trunc(np.true_divide(a, b))
+        if is_float(y.dtype):
+            y = np.trunc(np.true_divide(a, b))
+        else:
+            y = np.where((y < 0) & (y * b != a), y + 1, y)
     return box_among(input, other).wrap(y)
 
 
@@ -131,7 +162,8 @@ def logaddexp(input: Tensor, other: Operand) -> Tensor:
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest number with so many decimals, even at halves"""
-    return op.round(input) if decimals == 0 else op.div(op.round(op.mul(input, 10.0 ** decimals)), 10.0 ** decimals)
+    return op.round(input) if decimals == 0 else op.div(op.round(op.mul(input, 10.0 ** decimals)),
+                                                        10.0 ** decimals)
 
 
 def trunc(input: Tensor) -> Tensor:
@@ -146,15 +178,18 @@ def lerp(input: Tensor, end: Operand, weight: Operand) -> Tensor:
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """input + value·tensor1·tensor2"""
-    return op.add(input, scaled(op.mul(tensor1, tensor2), value))
+    return op.add(input, scale(op.mul(tensor1, tensor2), value))
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """input + value·tensor1/tensor2"""
-    return op.add(input, scaled(op.div(tensor1, tensor2), value))
+    return op.add(input, scale(op.div(tensor1, tensor2), value))
 
 
-multiply, subtract, divide, true_divide = mul, sub, div, div
+multiply = mul
+subtract = sub
+divide = div
+true_divide = div
 
 
 def log2(input: Tensor) -> Tensor:
@@ -172,7 +207,7 @@ def exp2(input: Tensor) -> Tensor:
     return op.exp(op.mul(input, math.log(2)))
 
 
-# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── choosing ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
@@ -198,11 +233,13 @@ clip = clamp
 def require_mask(mask, call):
     """Raise unless `mask` holds bools."""
     if getattr(getattr(values(mask), "dtype", None), "kind", None) != "b":
-        raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask}, "Make one by comparing: x > 0."))
+        raise DTypeError(complaint(call, "the mask must hold bools", {"mask": mask},
+                                   "Make one by comparing: x > 0."))
 
 
 def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
-    """input where condition is true, else other; `where(condition)` alone: the indices of what is true, a tuple"""
+    """input where condition is true, else other;
+    `where(condition)` alone: the indices of what is true, a tuple"""
     if input is None and other is None:
         return tuple(condition.wrap(index) for index in np.nonzero(values(condition)))
     if input is None or other is None:
@@ -214,14 +251,17 @@ def where(condition: Tensor, input: Operand | None = None, other: Operand | None
 def masked_fill(input: Tensor, mask: Tensor | np.ndarray, value: Operand) -> Tensor:
     """input with `value` where mask is true. Its dtype stays."""
     require_mask(mask, "masked_fill(input, mask, value)")
-    if not is_float(input.dtype) and (isinstance(value, float) or is_float(getattr(value, "dtype", np.dtype(bool)))):
-        raise DTypeError(complaint("masked_fill(input, mask, value)", "a float does not fit into integers or bools",
-                                   {"input": input, "value": value}, "Convert first: input.float()."))
+    if not is_float(input.dtype) and (isinstance(value, float)
+                                      or is_float(getattr(value, "dtype", np.dtype(bool)))):
+        raise DTypeError(complaint("masked_fill(input, mask, value)",
+                                   "a float does not fit into integers or bools",
+                                   {"input": input, "value": value},
+                                   "Convert first: input.float()."))
     y = op.where(mask, value, input)
     return y if y.dtype == input.dtype else cast(y, dtype=input.dtype)
 
 
-# ── activations that PyTorch has among its tensor functions too ──────────────────────────────────────────────────────
+# ── activations that PyTorch has among its tensor functions too ───────────────────────────────────
 
 
 @with_numpy_names

@@ -7,5 +7,6 @@ from .seq2seq import EncoderDecoder, make_model
 from .tiny import TinyTransformer
 from .vit import VisionTransformer
 
-__all__ = ["GPT", "DeepTransformer", "EncoderDecoder", "TinyTransformer", "VisionTransformer", "beam_decode",
+__all__ = ["GPT", "DeepTransformer", "EncoderDecoder", "TinyTransformer", "VisionTransformer",
+           "beam_decode",
            "greedy_decode", "make_model"]

@@ -1,4 +1,5 @@
-"""What a module calls around its forward: hooks before it, after it, and on the gradients that pass it backwards."""
+"""What a module calls around its forward: hooks before it, after it, and on the gradients that
+pass it backwards."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Hooks:
-    """The hooks of one module, in the order in which they run. Each is kept as (function, with_kwargs)."""
+    """The hooks of one module, in the order in which they run.
+
+    Each is kept as (function, with_kwargs).
+    """
 
     def __init__(self):
         self.before_forward, self.after_forward = OrderedDict(), OrderedDict()
@@ -60,11 +64,12 @@ def as_tuple(x):
     return x if isinstance(x, tuple) else (x,)
 
 
-# ── gradients ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── gradients ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Gates:
-    """Two gates in the graph, around a module's inputs and its outputs, where its backward hooks see the gradients.
+    """Two gates in the graph, around a module's inputs and its outputs, where its backward hooks
+    see the gradients.
 
     Where several tensors pass a gate together, one that gets no gradient shows zeros.
     """
@@ -73,7 +78,9 @@ class Gates:
         self.module, self.hooks, self.count = module, hooks, len(args)
         self.grad_output = None
         self.watched = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-        self.args = replaced(args, self.watched, gate([args[i] for i in self.watched], self.inputs_arrived))
+        self.args = replace_items(args, self.watched,
+                                  gradient_gate([args[i] for i in self.watched],
+                                                self.inputs_arrived))
 
     def leave(self, result):
         """The module's result, past the second gate."""
@@ -81,24 +88,27 @@ class Gates:
         watched = [i for i, r in enumerate(results) if isinstance(r, Tensor) and r.requires_grad]
 
         def outputs_arrived(grads):
-            grad_output = replaced((None,) * len(results), watched, grads)
+            grad_output = replace_items((None,) * len(results), watched, grads)
             for hook, _ in list(self.hooks.before_backward.values()):
-                grad_output = self.answer(hook(self.module, grad_output), grad_output, "full backward pre-hook")
+                grad_output = self.answer(hook(self.module, grad_output), grad_output,
+                                          "full backward pre-hook")
             self.grad_output = grad_output
             if not self.watched:
                 self.inputs_arrived([])
             return [grad_output[i] for i in watched]
 
-        passed = replaced(results, watched, gate([results[i] for i in watched], outputs_arrived))
+        passed = replace_items(results, watched,
+                               gradient_gate([results[i] for i in watched], outputs_arrived))
         return passed if isinstance(result, tuple) else passed[0]
 
     def inputs_arrived(self, grads):
         """Call the backward hooks; returns the gradients as they leave them."""
-        grad_input = replaced((None,) * self.count, self.watched, grads)
-        if self.grad_output is None:               # the gradient came by another way than through the outputs
+        grad_input = replace_items((None,) * self.count, self.watched, grads)
+        if self.grad_output is None:  # the gradient came by another way than through the outputs
             return grads
         for hook, _ in list(self.hooks.after_backward.values()):
-            grad_input = self.answer(hook(self.module, grad_input, self.grad_output), grad_input, "full backward hook")
+            grad_input = self.answer(hook(self.module, grad_input, self.grad_output), grad_input,
+                                     "full backward hook")
         return [grad_input[i] for i in self.watched]
 
     def answer(self, changed, grads, kind):
@@ -107,12 +117,13 @@ class Gates:
             return grads
         changed = as_tuple(changed)
         if len(changed) != len(grads):
-            raise ShapeError(f"{type(self.module).__name__}: a {kind} must return None or as many gradients as it got: "
-                             f"{len(grads)}, not {len(changed)}")
+            raise ShapeError(
+                f"{type(self.module).__name__}: a {kind} must return None or as many gradients as "
+                f"it got: {len(grads)}, not {len(changed)}")
         return tuple(g if c is None else c for c, g in zip(changed, grads))
 
 
-def replaced(items, places, new):
+def replace_items(items, places, new):
     """A tuple of `items`, with `new` at `places`."""
     items = list(items)
     for place, item in zip(places, new):
@@ -120,28 +131,30 @@ def replaced(items, places, new):
     return tuple(items)
 
 
-def gate(tensors, on_gradients):
-    """The same tensors, past a point where `on_gradients` gets all their gradients at once and may replace them."""
+def gradient_gate(tensors, on_gradients):
+    """The same tensors, past a point where `on_gradients` gets all their gradients at once and may
+    replace them."""
     if not tensors:
         return []
     if len(tensors) == 1:
-        inner = identity(tensors[0])               # one step further in: hooks on the tensor itself come first
+        inner = identity(tensors[0])  # one step further in: hooks on the tensor itself come first
         inner.register_hook(lambda g: on_gradients([g])[0])
         return [identity(inner)]
 
     def parts(line):
         found, start = [], 0
         for t in tensors:
-            part = reshape(narrow(line, dim=0, start=start, length=t.array.size), shape=t.array.shape)
+            part = reshape(narrow(line, dim=0, start=start, length=t.array.size),
+                           shape=t.array.shape)
             found.append(part if part.dtype == t.dtype else cast(part, dtype=t.dtype))
             start += t.array.size
         return found
 
-    line = flat(tensors)
-    line.register_hook(lambda g: flat(on_gradients(parts(g))))
+    line = flat_entries(tensors)
+    line.register_hook(lambda g: flat_entries(on_gradients(parts(g))))
     return parts(line)
 
 
-def flat(tensors):
+def flat_entries(tensors):
     """The tensors' entries, one after another."""
     return cat(*[reshape(t, shape=(-1,)) for t in tensors])

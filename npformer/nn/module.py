@@ -28,12 +28,13 @@ STORES = ("_parameters", "_buffers", "_modules")
 
 
 class Module:
-    """The base of every layer and model: assign Parameters and Modules to attributes, and define `forward`.
+    """The base of every layer and model: assign Parameters and Modules to attributes, and define
+    `forward`.
 
     Calling a module runs its hooks and its forward. training: True until `eval()` is called.
     """
 
-    _hooks = None                                  # a Hooks, once there is one: a call without hooks costs nothing
+    _hooks = None  # a Hooks, once there is one: a call without hooks costs nothing
 
     def __init__(self) -> None:
         for store in STORES:
@@ -43,7 +44,8 @@ class Module:
 
     def forward(self, *args, **kwargs):
         """What the module computes; every subclass defines its own."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward: define `def forward(self, ...)` in the class")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward: define `def forward(self, ...)` in the class")
 
     def __call__(self: Called[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         outer = state.scope
@@ -56,10 +58,12 @@ class Module:
         finally:
             state.scope = outer
 
-    # ── attributes ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── attributes ────────────────────────────────────────────────────────────────────────────────
 
     def __setattr__(self, name, value):
-        kind = Parameter if isinstance(value, Parameter) else Module if isinstance(value, Module) else None
+        kind = None
+        if isinstance(value, (Parameter, Module)):
+            kind = Parameter if isinstance(value, Parameter) else Module
         if kind is None:
             self._set_other(name, value)
             return
@@ -71,7 +75,8 @@ class Module:
         self.__dict__[store][name] = value
 
     def _set_other(self, name, value):
-        """Assign what is neither a Parameter nor a Module: it may stand in for one only as None, or as a buffer."""
+        """Assign what is neither a Parameter nor a Module: it may stand in for one only as None,
+        or as a buffer."""
         store = next((s for s in STORES if name in self.__dict__.get(s, ())), None)
         if store is None:
             object.__setattr__(self, name, value)
@@ -90,21 +95,26 @@ class Module:
             entries = self.__dict__.get(store, ())
             if name in entries:
                 return entries[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}",
+                             name=name, obj=self)
 
     def __delattr__(self, name):
         if not self._forget(name):
             object.__delattr__(self, name)
 
     def __dir__(self):
-        return sorted({*super().__dir__(), *(name for s in STORES for name in self.__dict__.get(s, ()))})
+        return sorted(
+            {*super().__dir__(), *(name for s in STORES for name in self.__dict__.get(s, ()))})
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a Parameter, or None as its place."""
         self._register("_parameters", name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a Tensor that belongs to the state but is not learned. persistent=False: state_dict leaves it out."""
+        """Add a Tensor that belongs to the state but is not learned.
+
+        persistent=False: state_dict leaves it out.
+        """
         self._register("_buffers", name, tensor)
         (self._transient.discard if persistent else self._transient.add)(name)
 
@@ -116,10 +126,12 @@ class Module:
 
     def _register(self, store, name, value):
         if store not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}: call super().__init__() before registering {name!r}")
+            raise AttributeError(
+                f"{type(self).__name__}: call super().__init__() before registering {name!r}")
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueRangeError(f"{type(self).__name__}: a name must be a string, not empty and without '.', "
-                                  f"got {name!r}")
+            raise ValueRangeError(
+                f"{type(self).__name__}: a name must be a string, not empty and without '.', "
+                f"got {name!r}")
         if name not in self.__dict__[store] and hasattr(self, name):
             raise ValueRangeError(f"{type(self).__name__}: attribute {name!r} exists already")
         self._put(store, name, value)
@@ -127,14 +139,17 @@ class Module:
     def _put(self, store, name, value):
         kind = KINDS[store]
         if value is not None and not isinstance(value, kind):
-            raise DTypeError(f"{type(self).__name__}.{name}: it is registered as a {kind.__name__}, so it must be a "
-                             f"{kind.__name__} or None, got {describe(value)}")
+            raise DTypeError(
+                f"{type(self).__name__}.{name}: it is registered as a {kind.__name__}, so it must "
+                f"be a {kind.__name__} or None, got {describe(value)}")
         self.__dict__[store][name] = value
 
-    # ── walking the tree ─────────────────────────────────────────────────────────────────────────────────────────────
+    # ── walking the tree ──────────────────────────────────────────────────────────────────────────
 
-    def named_modules(self, memo=None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """(dotted name, module): this module ('') and all below it, each once unless remove_duplicate=False."""
+    def named_modules(self, memo=None, prefix: str = "",
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """(dotted name, module): this module ('') and all below it, each once unless
+        remove_duplicate=False."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -143,7 +158,8 @@ class Module:
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name,
+                                               remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         """This module and every one below it."""
@@ -163,7 +179,9 @@ class Module:
 
     def _named(self, store, prefix, recurse, remove_duplicate):
         seen = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        modules = iter([(prefix, self)])
+        if recurse:
+            modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         for path, module in modules:
             for name, value in module.__dict__[store].items():
                 if value is None or value in seen:
@@ -174,7 +192,10 @@ class Module:
 
     def named_parameters(self, prefix: str = "", recurse: bool = True,
                          remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, Parameter); recurse=False: of this module alone. A shared one comes once, by its first name."""
+        """(dotted name, Parameter); recurse=False: of this module alone.
+
+        A shared one comes once, by its first name.
+        """
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
@@ -208,28 +229,35 @@ class Module:
             entries = module.__dict__["_modules" if i < len(path) - 1 else store]
             if name not in entries:
                 where = ".".join(path[:i]) or type(self).__name__
-                raise AttributeError(f"{target!r}: {where} has no {name!r}; it has {', '.join(entries) or 'none'}")
+                raise AttributeError(
+                    f"{target!r}: {where} has no {name!r}; it has {', '.join(entries) or 'none'}")
             module = entries[name]
         return module
 
-    # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── state ─────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self, *, destination: dict[str, Any] | None = None, prefix: str = "",
                    keep_vars: bool = False) -> dict[str, Any]:
-        """Every parameter and persistent buffer by dotted name, sharing memory. keep_vars: the very tensors."""
+        """Every parameter and persistent buffer by dotted name, sharing memory.
+
+        keep_vars: the very tensors.
+        """
         found = OrderedDict() if destination is None else destination
-        for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
+        for path, module in self.named_modules(prefix=prefix.removesuffix("."),
+                                               remove_duplicate=False):
             entries = {**module._parameters, **module._buffers}
             for name, value in entries.items():
                 if value is not None and name not in module._transient:
-                    found[f"{path}.{name}" if path else name] = value if keep_vars else value.detach()
+                    key = f"{path}.{name}" if path else name
+                    found[key] = value if keep_vars else value.detach()
         return found
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping[str, Any],
+                        strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name. Takes npformer's tensors, NumPy arrays and PyTorch's tensors.
 
-        strict: names must match exactly. Nothing is copied unless everything fits. Returns (missing_keys,
-        unexpected_keys).
+        strict: names must match exactly. Nothing is copied unless everything fits. Returns
+        (missing_keys, unexpected_keys).
         """
         return states.load(self, state_dict, strict)
 
@@ -241,7 +269,8 @@ class Module:
         return self
 
     def to(self, *args, **kwargs) -> Self:
-        """Move parameters and buffers, in place: to(device), to(dtype), to(device, dtype), to(tensor).
+        """Move parameters and buffers, in place: to(device), to(dtype), to(device, dtype),
+        to(tensor).
 
         dtype: a floating one; integers keep theirs.
         """
@@ -297,7 +326,7 @@ class Module:
         for p in self.parameters():
             states.clear_gradient(p, set_to_none)
 
-    # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── hooks ─────────────────────────────────────────────────────────────────────────────────────
 
     def _own_hooks(self):
         if self._hooks is None:
@@ -306,7 +335,8 @@ class Module:
 
     def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
                                   with_kwargs: bool = False) -> HookHandle:
-        """Call hook(module, args) before forward; what it returns, unless None, takes the place of args.
+        """Call hook(module, args) before forward; what it returns, unless None, takes the place of
+        args.
 
         with_kwargs: hook(module, args, kwargs) -> None or (args, kwargs).
         """
@@ -314,21 +344,27 @@ class Module:
 
     def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
                               with_kwargs: bool = False) -> HookHandle:
-        """Call hook(module, args, output) after forward; what it returns, unless None, takes the place of output."""
+        """Call hook(module, args, output) after forward;
+        what it returns, unless None, takes the place of output."""
         return hooking.add(self._own_hooks().after_forward, hook, prepend, with_kwargs)
 
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
-        """Call hook(module, grad_input, grad_output) once the gradients of the positional inputs are known.
+    def register_full_backward_hook(self, hook: Callable[..., Any],
+                                    prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_input, grad_output) once the gradients of the positional inputs
+        are known.
 
-        Both are tuples, None where no gradient flows. What it returns, unless None, takes the place of grad_input.
+        Both are tuples, None where no gradient flows. What it returns, unless None, takes the place
+        of grad_input.
         """
         return hooking.add(self._own_hooks().after_backward, hook, prepend)
 
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
-        """Call hook(module, grad_output) before the module's backward; its answer unless None replaces it."""
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any],
+                                        prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_output) before the module's backward;
+        its answer unless None replaces it."""
         return hooking.add(self._own_hooks().before_backward, hook, prepend)
 
-    # ── what a print shows ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── what a print shows ────────────────────────────────────────────────────────────────────────
 
     def extra_repr(self) -> str:
         """What a subclass wants shown between the brackets of its repr."""

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 class Parameter(Tensor):
     """A leaf that needs a gradient and that a Module finds when it is assigned to an attribute.
 
-    data: a Tensor, whose memory is shared. requires_grad: False freezes it, default True. What is computed from a
-    Parameter is a plain Tensor.
+    data: a Tensor, whose memory is shared. requires_grad: False freezes it, default True. What is
+    computed from a Parameter is a plain Tensor.
     """
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
-            raise DTypeError(f"Parameter(data): data must be a Tensor, got {describe(data)}; use npf.tensor(data)")
+            raise DTypeError(
+                f"Parameter(data): data must be a Tensor, got {describe(data)}; use "
+                "npf.tensor(data)")
         self.array, self.node = data.array, None
         if requires_grad:
             self.requires_grad_()
@@ -33,6 +35,8 @@ class Parameter(Tensor):
 
 def empty(*shape: int, device: DeviceLike | None = None, dtype: DType | None = None,
           requires_grad: bool = True) -> Parameter:
-    """A Parameter of that shape with nothing in it yet; dtype: the default float dtype unless given."""
-    array = devices.module_for(device).empty(shape, dtype=dtypes.as_dtype(dtype) or dtypes.get_default_dtype())
+    """A Parameter of that shape with nothing in it yet;
+    dtype: the default float dtype unless given."""
+    array = devices.module_for(device).empty(shape, dtype=dtypes.as_dtype(dtype)
+                                            or dtypes.get_default_dtype())
     return Parameter(Tensor.wrap(array), requires_grad)

@@ -2,7 +2,10 @@
 
 
 class Scope:
-    """Which module's forward is running, for the nodes that it records. It keeps no module alive."""
+    """Which module's forward is running, for the nodes that it records.
+
+    It keeps no module alive.
+    """
 
     __slots__ = ("root", "module")
 
@@ -10,7 +13,8 @@ class Scope:
         self.root, self.module = root, module
 
     def path(self):
-        """The module's dotted name inside the outermost module that was called; '' for that one itself."""
+        """The module's dotted name inside the outermost module that was called;
+        '' for that one itself."""
         root, module = self.root(), self.module()
         if root is None or module is None:
             return ""

@@ -27,31 +27,35 @@ def load(module: Any, state_dict: Mapping[str, Any], strict: bool) -> Incompatib
     unexpected = [name for name in state_dict if name not in own]
     given = {name: plain_array(name, value) for name, value in state_dict.items() if name in own}
     shapes = {name: tensor.array.shape for name, tensor in own.items()}
-    problems = [f"size mismatch for {name}: the state_dict has {value.shape}, the module has {shapes[name]}"
+    problems = [
+        f"size mismatch for {name}: the state_dict has {value.shape}, the module has {shapes[name]}"
                 for name, value in given.items() if value.shape != shapes[name]]
     if strict:
         problems += [f"missing: {name} {shapes[name]}" for name in missing]
         problems += [f"unexpected: {name}" for name in unexpected]
     if problems:
         call = f"{type(module).__name__}.load_state_dict(state_dict)"
-        raise ShapeError("\n  ".join([f"{call}: it does not fit the module, and nothing was copied", *problems,
-                                      *remedy(strict, problems)]))
+        raise ShapeError(
+            "\n  ".join([f"{call}: it does not fit the module, and nothing was copied", *problems,
+                         *strict_remedy(strict, problems)]))
     for name, value in given.items():
         overwrite(own[name], value)
     return IncompatibleKeys(missing, unexpected)
 
 
-def remedy(strict, problems):
+def strict_remedy(strict, problems):
     """What to do about it, where strict=False would help."""
     only_names = all(not p.startswith("size") for p in problems)
-    return ["With strict=False, names that do not match are left alone."] if strict and only_names else []
+    if not strict or not only_names:
+        return []
+    return ["With strict=False, names that do not match are left alone."]
 
 
 def plain_array(name, value):
     """The array in one entry of a state dict: npformer's, NumPy's, CuPy's or PyTorch's."""
     if isinstance(value, Tensor):
         return value.array
-    if hasattr(value, "detach"):                   # a PyTorch tensor: it may need a gradient, and live elsewhere
+    if hasattr(value, "detach"):  # a PyTorch tensor: it may need a gradient, and live elsewhere
         value = value.detach().cpu()
         return np.asarray(value.float() if "bfloat16" in str(value.dtype) else value)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
@@ -60,8 +64,9 @@ def plain_array(name, value):
         try:
             return np.asarray(value)
         except ValueError:                         # rows of unlike lengths
-            raise DTypeError(f"load_state_dict: entry {name!r} is a list that makes no array") from None
-    raise DTypeError(f"load_state_dict: entry {name!r} is no tensor or array but {describe(value)}")
+            raise DTypeError(
+                f"load_state_dict: entry {name!r} is a list that makes no array") from None
+    raise DTypeError(f"load_state_dict: entry {name!r} is not a tensor or array but {describe(value)}")
 
 
 def overwrite(tensor, array):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import ValueRangeError
-from .optimizer import Optimizer, descent, require_at_least_zero
+from .optimizer import Optimizer, descent_direction, require_at_least_zero
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
 
 class SGD(Optimizer):
-    """p ← p − lr·b, b ← momentum·b + (1 − dampening)·(g + weight_decay·p); the first b is the gradient itself.
+    """p ← p − lr·b, b ← momentum·b + (1 − dampening)·(g + weight_decay·p); the first b is the
+    gradient itself.
 
-    lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill. foreach, fused: taken, and without
-    effect.   Source: Sutskever et al. 2013.
+    lr: default 1e-3. nesterov: p ← p − lr·(g + momentum·b). maximize: uphill. foreach, fused:
+    taken, and without effect.   Source: Sutskever et al. 2013.
     """
 
-    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0,
-                 dampening: float = 0, weight_decay: float = 0, nesterov: bool = False, *,
-                 maximize: bool = False, foreach: bool | None = None, fused: bool | None = None) -> None:
-        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                                      nesterov=nesterov, maximize=maximize))
+    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
+                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
+                 foreach: bool | None = None, fused: bool | None = None) -> None:
+        super().__init__(params,
+                         dict(lr=lr, momentum=momentum, dampening=dampening,
+                              weight_decay=weight_decay,
+                              nesterov=nesterov, maximize=maximize))
 
     def check(self, group: dict[str, Any]) -> None:
         require_at_least_zero(self, group, "lr", "momentum", "weight_decay")
@@ -35,7 +38,7 @@ class SGD(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr, momentum = group["lr"], group["momentum"]
         for p in params:
-            g = descent(p, group, group["weight_decay"])
+            g = descent_direction(p, group, group["weight_decay"])
             s = self.scratch(p.array)
             if momentum:
                 b = self.state[p].get("momentum_buffer")

@@ -1,4 +1,5 @@
-"""Items to learn from, and batches of them: Dataset, TensorDataset, Subset, random_split, DataLoader."""
+"""Items to learn from, and batches of them: Dataset, TensorDataset, Subset, random_split,
+DataLoader."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Dataset:
     """The base of every collection of items: define `__getitem__(index)` and `__len__()`."""
 
     def __getitem__(self, index):
-        raise NotImplementedError(f"{type(self).__name__} has no items: define `def __getitem__(self, index)`")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no items: define `def __getitem__(self, index)`")
 
 
 class TensorDataset(Dataset):
@@ -34,7 +36,8 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors: Tensor) -> None:
         if len({len(t) for t in tensors}) != 1:
-            raise ShapeError(complaint("TensorDataset(*tensors)", "give tensors whose first dims are equally long",
+            raise ShapeError(complaint("TensorDataset(*tensors)",
+                                       "give tensors whose first dims are equally long",
                                        {f"tensors[{i}]": t for i, t in enumerate(tensors)}))
         self.tensors = tensors
 
@@ -58,13 +61,17 @@ class Subset(Dataset):
         return len(self.indices)
 
 
-def shuffled(count, generator):
+def random_order(count, generator):
     """The numbers from 0 to count − 1 in random order."""
     return (generator or random_numbers.default_generator).numpy.permutation(count).tolist()
 
 
-def random_split(dataset, lengths: Sequence[float], generator: Generator | None = None) -> list[Subset]:
-    """Subsets of those lengths, drawn without overlap. Lengths that add up to 1 are fractions; the rest goes in turn."""
+def random_split(dataset, lengths: Sequence[float],
+                 generator: Generator | None = None) -> list[Subset]:
+    """Subsets of those lengths, drawn without overlap.
+
+    Lengths that add up to 1 are fractions; the rest goes in turn.
+    """
     size = len(dataset)
     sizes: list = list(lengths)
     if math.isclose(sum(sizes), 1) and sum(sizes) <= 1 + 1e-9 and size != 1:
@@ -72,9 +79,10 @@ def random_split(dataset, lengths: Sequence[float], generator: Generator | None 
         for k in range(size - sum(sizes)):
             sizes[k % len(sizes)] += 1
     if sum(sizes) != size:
-        raise ValueRangeError(f"random_split(dataset, lengths): lengths must add up to {size}, the dataset's, or to 1, "
-                              f"got {list(lengths)}")
-    order, parts = shuffled(size, generator), []
+        raise ValueRangeError(
+            f"random_split(dataset, lengths): lengths must add up to {size}, the dataset's, or to "
+            f"1, got {list(lengths)}")
+    order, parts = random_order(size, generator), []
     for length in sizes:
         parts.append(Subset(dataset, order[:length]))
         order = order[length:]
@@ -82,14 +90,15 @@ def random_split(dataset, lengths: Sequence[float], generator: Generator | None 
 
 
 def default_collate(batch: Sequence[Any]):
-    """Items as one: tensors, arrays and numbers are stacked; tuples and dicts entry by entry; strings stay a list."""
+    """Items as one: tensors, arrays and numbers are stacked; tuples and dicts entry by entry;
+    strings stay a list."""
     first = batch[0]
     if isinstance(first, Tensor):
         return stack(list(batch))
     if isinstance(first, np.ndarray):
         return as_tensor(np.stack(batch))
     if isinstance(first, float):
-        return tensor(batch, dtype=dtypes.float64)             # as in PyTorch, whatever the default dtype
+        return tensor(batch, dtype=dtypes.float64)  # as in PyTorch, whatever the default dtype
     if isinstance(first, (bool, int, np.number)):
         return tensor(list(batch))
     if isinstance(first, str):
@@ -118,22 +127,27 @@ def default_convert(item: Any):
 class DataLoader:
     """Batches of a dataset's items, for one pass each time it is iterated over.
 
-    batch_size: how many items, >= 1; None: items as they are. shuffle: in a new random order each pass, drawn from
-    `generator`. sampler: indices to take instead. collate_fn: from a list of items to a batch. drop_last: leave out
-    a last batch that is too short. Everything is loaded by the process itself: num_workers, pin_memory,
-    persistent_workers and prefetch_factor are taken and change nothing.
+    batch_size: how many items, >= 1; None: items as they are. shuffle: in a new random order each
+    pass, drawn from `generator`. sampler: indices to take instead. collate_fn: from a list of items
+    to a batch. drop_last: leave out a last batch that is too short. Everything is loaded by the
+    process itself: num_workers, pin_memory, persistent_workers and prefetch_factor are taken and
+    change nothing.
     """
 
-    def __init__(self, dataset, batch_size: int | None = 1, shuffle: bool = False, sampler: Iterable[int] | None = None,
+    def __init__(self, dataset, batch_size: int | None = 1, shuffle: bool = False,
+                 sampler: Iterable[int] | None = None,
                  batch_sampler: Iterable[Sequence[int]] | None = None, num_workers: int = 0,
-                 collate_fn: Callable | None = None, pin_memory: bool = False, drop_last: bool = False,
-                 generator: Generator | None = None, persistent_workers: bool = False,
-                 prefetch_factor: int | None = None) -> None:
+                 collate_fn: Callable | None = None, pin_memory: bool = False,
+                 drop_last: bool = False, generator: Generator | None = None,
+                 persistent_workers: bool = False, prefetch_factor: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ValueRangeError(f"DataLoader(dataset, batch_size): batch_size must be >= 1, got {batch_size}")
+            raise ValueRangeError(
+                f"DataLoader(dataset, batch_size): batch_size must be >= 1, got {batch_size}")
         if shuffle and (sampler is not None or batch_sampler is not None):
-            raise ValueRangeError("DataLoader: a sampler says the order, so shuffle cannot be True as well")
-        self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
+            raise ValueRangeError(
+                "DataLoader: a sampler says the order, so shuffle cannot be True as well")
+        self.dataset, self.batch_size = dataset, batch_size
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.sampler, self.batch_sampler, self.generator = sampler, batch_sampler, generator
         whole = batch_size is None and batch_sampler is None
         self.collate_fn = collate_fn or (default_convert if whole else default_collate)
@@ -142,7 +156,8 @@ class DataLoader:
         """The indices of one pass."""
         if self.sampler is not None:
             return self.sampler
-        return shuffled(len(self.dataset), self.generator) if self.shuffle else range(len(self.dataset))
+        return random_order(len(self.dataset),
+                            self.generator) if self.shuffle else range(len(self.dataset))
 
     def index_batches(self) -> Iterator[Sequence[int]]:
         """The indices of each batch of one pass."""

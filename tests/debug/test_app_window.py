@@ -139,7 +139,7 @@ def test_the_command_needs_a_terminal(capsys):
 def test_the_command_opens_the_app_on_what_it_recorded(monkeypatch):
     from npformer.cli import main, step
     opened = []
-    monkeypatch.setattr(step.app, "run", opened.append)
+    monkeypatch.setattr(npf.debug.app, "run", opened.append)
     monkeypatch.setattr(step.sys, "stdin", Terminal())
     monkeypatch.setattr(step.sys, "stdout", Terminal())
     assert main(["step", "--app", "--model", "vit"]) == 0

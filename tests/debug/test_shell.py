@@ -39,7 +39,7 @@ def test_the_first_screen_teaches_in_a_few_lines(session):
     assert len(text.splitlines()) <= 15 and all(len(line) <= session.width for line in text.splitlines()[:7])
     step = session.step
     for words in ("step 8/25 · blocks.0.norm1 · layer_norm", "y = x̂·weight + bias", "x (4, 16, 64), weight (64,)",
-                  "dx      = r · (d − mean(d) − x̂·mean(d·x̂))", "tiny.py:46   x = self.norm1(x)", "added up from 2",
+                  "dx      = r · (d − mean(d) − x̂·mean(d·x̂))", "tiny.py:50   x = self.norm1(x)", "added up from 2",
                   f"|g| {np.linalg.norm(step.upstream):.4g}", f"|dweight| {np.linalg.norm(step.gradients['weight']):.4g}",
                   "to blocks.0.norm1.weight"):
         assert words in text, words
@@ -79,7 +79,7 @@ def test_into_a_definition_and_out(session):
     assert "the definition of layer_norm" in text and session.frame.level == "primitive"
     assert float(re.search(r"differ by (\S+) of", text).group(1)) < 1e-12
     assert session.prompt == "(step 8/25 layer_norm › add 0/11) "
-    assert "└ layer_norm" in session.do("w").replace("  ", "") and "tiny.py:46" in session.do("w")
+    assert "└ layer_norm" in session.do("w").replace("  ", "") and "tiny.py:50" in session.do("w")
     assert "agrees with finite differences" in session.do("check")
     refused(session, "set a = 1", "`out` first")
     refused(session, "patch", "`out` first")
@@ -102,8 +102,8 @@ def test_layers_search_goto(session):
     assert session.step.op == "attention"
     assert "no step after this one holds 'ATTENTION'" in session.do("/")
     session.do("goto 0")
-    session.do("/tiny.py:56")
-    assert session.step.source[1] == 56
+    session.do("/tiny.py:60")
+    assert session.step.source[1] == 60
     session.do("goto blocks.0.relu")
     assert session.step.op == "relu"
     session.do("goto -1")

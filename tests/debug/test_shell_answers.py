@@ -62,7 +62,7 @@ def test_rule_line_formula_stats_norms(session):
     at(session, "relu")
     assert session.do("rule").splitlines() == [
         "npformer/ops/activation.py:23", "relu.vjps(x=lambda g, y: keep(g, values(y) > 0))"]
-    assert "→   63" in session.do("line") and len(session.do("line 1").splitlines()) == 4
+    assert "→   67" in session.do("line") and len(session.do("line 1").splitlines()) == 4
     assert session.do("formula").splitlines() == ["max(x, 0).", "relu(x (4, 16, 128)) → (4, 16, 128) float64",
                                                   "  dx = g where x > 0, else 0"]
     stats = session.do("a")

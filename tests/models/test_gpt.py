@@ -187,16 +187,17 @@ def without(*names):
     (lambda w: w | {"transformer.h.0.extra": np.zeros(2)}, {}, ShapeError,
      ["unexpected: h.0.extra"]),
     (without("wpe.weight"), {}, InputError,
-     ["is no GPT-2: it has no wpe.weight of 2 dims", "It has h.0.attn"]),
+     ["is not a GPT-2: it has no wpe.weight of 2 dims", "It has h.0.attn"]),
     (lambda w: {"a": np.zeros(2)}, {}, InputError,
-     ["is no GPT-2: it has no wte.weight", "It has a"]),
+     ["is not a GPT-2: it has no wte.weight", "It has a"]),
     (lambda w: w | {"lm_head.weight": w["transformer.wte.weight"] + 1}, {}, ValueRangeError,
      ["the head must be tied: lm_head.weight must equal wte.weight"]),
-    (without(), None, InputError, ["its width 24 is no multiple of 64", "n_head=..."]),
+    (without(), None, InputError, ["its width 24 is not a multiple of 64", "n_head=..."]),
     (without(), dict(n_layer=4), InputError,
      ["says n_layer 4, but by the weights' names and shapes it is 3"]),
     (without(), dict(vocab_size=30), InputError, ["says vocab_size 30", "it is 31"]),
-    (without(), dict(n_head="4"), InputError, ["has n_head '4', which is no number to use"]),
+    (without(), dict(n_head="4"), InputError,
+     ["has n_head '4', which is not a number that can be used"]),
     (without(), dict(n_head=5), ValueRangeError, ["d_model must be a multiple of n_head"]),
     (without(), dict(activation_function="relu"), InputError,
      ["activation_function 'relu', not 'gelu_new' or"]),
@@ -223,7 +224,7 @@ def test_files_that_cannot_be_read(folder, tmp_path):
     shutil.copy(folder / "model.safetensors", tmp_path)
     for content in ("{", "[]"):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(InputError, match="is no config.json"):
+        with pytest.raises(InputError, match="is not a config.json"):
             GPT.from_safetensors(tmp_path)
 
 

@@ -227,7 +227,7 @@ def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
     assert (layer[0].weight == 1).all()
     with pytest.raises(npf.DTypeError, match="it must be a dict of tensors by name"):
         layer.load_state_dict([1, 2])
-    with pytest.raises(npf.DTypeError, match="entry '0.bias' is no tensor or array"):
+    with pytest.raises(npf.DTypeError, match="entry '0.bias' is not a tensor or array"):
         layer.load_state_dict({"0.bias": "x"}, strict=False)
     with pytest.raises(npf.DTypeError, match="entry '0.bias' is a list that makes no array"):
         layer.load_state_dict({"0.bias": [[1], [2, 3]]}, strict=False)

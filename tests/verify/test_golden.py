@@ -300,7 +300,7 @@ def test_golden_of_a_users_model(command):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (("golden", "huge", "--out", "r.safetensors"), "no model that is known here: use tiny, or FILE.py::factory"),
+    (("golden", "huge", "--out", "r.safetensors"), "not a model that is known here: use tiny, or FILE.py::factory"),
     (("golden", "factory.py", "--out", "r.safetensors"), "name the function in it"),
     (("golden", "factory.py::large", "--out", "r.safetensors"), "has no function 'large'"),
     (("golden", "factory.py::nothing", "--out", "r.safetensors"), "it must return (model, inputs, loss)"),
@@ -311,7 +311,7 @@ def test_golden_of_a_users_model(command):
     (("compare", "bad.npz", "factory.py"), "bad.npz is damaged"),
     (("compare", "bad.npz", "factory.py", "--tolerance", "-1"), "--tolerance must be a number >= 0"),
     (("compare", "bad.npz", "factory.py", "--tolerance", "nan"), "--tolerance must be a number >= 0"),
-    (("compare", "factory.py", "factory.py"), "no safetensors file"),
+    (("compare", "factory.py", "factory.py"), "not a safetensors file"),
     (("compare", "some.npz", "some.npz"), "some.npz is an .npz file: arrays alone, without the graph that a reference has"),
     (("compare", "some.npz", "bare.safetensors"), "The reference comes second: npformer compare MINE REF."),
 ])

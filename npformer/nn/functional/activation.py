@@ -1,4 +1,7 @@
-"""Activations under PyTorch's signatures, and dropout. inplace=True leaves the result in `input` as well."""
+"""Activations under PyTorch's signatures, and dropout.
+
+inplace=True leaves the result in `input` as well.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ import numpy as np
 from ...core import devices, random_numbers
 from ...core.errors import ShapeError, ValueRangeError, complaint
 from ...core.tape import require_boxes
-from ...functions.like import drawn
+from ...functions.like import draw_array
 from ...ops import activation as ops
 from ...ops import elementwise
 from ...ops.elementwise import mul, values
 from ...ops.shape import narrow, positive_dim
-from .checks import finished, in_dtype, require_probability
+from .checks import cast_to, finish_in_place, require_probability
 
 if TYPE_CHECKING:
     from ...core.dtypes import DType
@@ -24,45 +27,52 @@ if TYPE_CHECKING:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)"""
-    return finished(input, ops.relu(input), inplace)
+    return finish_in_place(input, ops.relu(input), inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x limited to [0, 6]"""
-    return finished(input, ops.relu6(input), inplace)
+    return finish_in_place(input, ops.relu6(input), inplace)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x"""
-    return finished(input, ops.leaky_relu(input, negative_slope), inplace)
+    return finish_in_place(input, ops.leaky_relu(input, negative_slope), inplace)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else α·(eˣ − 1).   Source: Clevert et al. 2015, arXiv:1511.07289."""
-    return finished(input, ops.elu(input, alpha), inplace)
+    return finish_in_place(input, ops.elu(input, alpha), inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al. 2017."""
-    return finished(input, ops.selu(input), inplace)
+    """λ·elu(x, α), with the constants that keep mean 0 and variance 1.   Source: Klambauer et al.
+
+    2017.
+    """
+    return finish_in_place(input, ops.selu(input), inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else α·(e^(x/α) − 1).   Source: Barron 2017, arXiv:1704.07483."""
-    return finished(input, ops.celu(input, alpha), inplace)
+    return finish_in_place(input, ops.celu(input, alpha), inplace)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x·σ(x), also called swish.   Source: Elfwing et al. 2017, arXiv:1702.03118."""
-    return finished(input, ops.silu(input), inplace)
+    return finish_in_place(input, ops.silu(input), inplace)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a·σ(b), where a and b are the halves of input along dim.   Source: Dauphin et al. 2016, arXiv:1612.08083."""
+    """a·σ(b), where a and b are the halves of input along dim.   Source: Dauphin et al.
+
+    2016, arXiv:1612.08083.
+    """
     dim = positive_dim(dim, input.ndim, "glu(input, dim)")
     if input.ndim == 0 or input.shape[dim] % 2:
-        raise ShapeError(complaint(f"glu(input, dim={dim})", "the dim is halved, so its size must be even",
-                                   {"input": input}))
+        raise ShapeError(
+            complaint(f"glu(input, dim={dim})", "the dim is halved, so its size must be even",
+                      {"input": input}))
     half = input.shape[dim] // 2
     a, b = (narrow(input, dim=dim, start=start, length=half) for start in (0, half))
     return mul(a, elementwise.sigmoid(b))
@@ -70,23 +80,28 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(softplus(x)).   Source: Misra 2019, arXiv:1908.08681."""
-    return finished(input, ops.mish(input), inplace)
+    return finish_in_place(input, ops.mish(input), inplace)
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
+             inplace: bool = False) -> Tensor:
     """x limited to [min_val, max_val]; no gradient at the limits themselves"""
     if min_val > max_val:
-        raise ValueRangeError(f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not exceed max_val")
-    return finished(input, ops.hardtanh(input, min_val, max_val), inplace)
+        raise ValueRangeError(
+            f"hardtanh(input, min_val={min_val}, max_val={max_val}): min_val must not exceed "
+            "max_val")
+    return finish_in_place(input, ops.hardtanh(input, min_val, max_val), inplace)
 
 
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
-    """x·Φ(x), Φ the normal distribution's; approximate="tanh": ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
+    """x·Φ(x), Φ the normal distribution's; approximate="tanh": ½·x·(1 + tanh(√(2/π)·(x +
+    0.044715·x³)))
 
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415.
     """
     if approximate not in ("none", "tanh"):
-        raise ValueRangeError(f"gelu(input, approximate): approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ValueRangeError(
+            f"gelu(input, approximate): approximate must be 'none' or 'tanh', got {approximate!r}")
     return ops.gelu(input) if approximate == "none" else ops.gelu_tanh(input)
 
 
@@ -120,34 +135,36 @@ def tanh(input: Tensor) -> Tensor:
     return elementwise.tanh(input)
 
 
-# ── softmax ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── softmax ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def softmax(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """eˣ / Σeˣ over dim. dtype: compute and answer in it."""
-    return ops.softmax(in_dtype(input, dtype), dim=chosen_dim("softmax", input, dim))
+    return ops.softmax(cast_to(input, dtype), dim=dim_or_default("softmax", input, dim))
 
 
 def softmin(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """softmax(−x) over dim"""
-    return ops.softmin(in_dtype(input, dtype), dim=chosen_dim("softmin", input, dim))
+    return ops.softmin(cast_to(input, dtype), dim=dim_or_default("softmin", input, dim))
 
 
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """x − ln Σeˣ over dim"""
-    return ops.log_softmax(in_dtype(input, dtype), dim=chosen_dim("log_softmax", input, dim))
+    return ops.log_softmax(cast_to(input, dtype), dim=dim_or_default("log_softmax", input, dim))
 
 
-def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10,
+                   dim: int = -1) -> Tensor:
     """softmax((logits + γ) / tau) over dim, γ drawn from Gumbel(0, 1): a soft draw from the classes
 
-    tau: > 0, the lower the harder. hard: one-hot forwards, the soft draw's gradient backwards. eps: not used.
+    tau: > 0, the lower the harder. hard: one-hot forwards, the soft draw's gradient backwards. eps:
+    not used.
     Source: Jang et al. 2016, arXiv:1611.01144.
     """
     if not tau > 0:
         raise ValueRangeError(f"gumbel_softmax(logits, tau): tau must be > 0, got {tau}")
     exponential = random_numbers.default_generator.numpy.standard_exponential        # γ = −ln of it
-    draw = drawn(exponential, logits.array.shape, logits.dtype, devices.device_of(logits.array))
+    draw = draw_array(exponential, logits.array.shape, logits.dtype, devices.device_of(logits.array))
     y = ops.softmax((logits - logits.wrap(np.log(draw))) / tau, dim=dim)
     if not hard:
         return y
@@ -158,7 +175,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     return y + y.wrap(chosen.astype(y.dtype) - y.array)
 
 
-def chosen_dim(call, input, dim):
+def dim_or_default(call, input, dim):
     """dim; where it was left out, what PyTorch takes then, with a warning."""
     require_boxes(f"{call}(input)", input=input)
     if dim is not None:
@@ -169,7 +186,7 @@ def chosen_dim(call, input, dim):
     return dim
 
 
-# ── dropout ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dropout ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -180,14 +197,15 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     require_probability("dropout(input, p)", p)
     if not training or p == 0:
         return input
-    return finished(input, mul(input, drawn_mask(input, input.shape, p)), inplace)
+    return finish_in_place(input, mul(input, draw_mask(input, input.shape, p)), inplace)
 
 
-def drawn_mask(like, shape, p):
-    """An array of 0 (with probability p) and 1/(1 − p), in the dtype and on the device of `like`."""
+def draw_mask(like, shape, p):
+    """An array of 0 (with probability p) and 1/(1 − p), in the dtype and on the device of
+    `like`."""
     scale = 1 / (1 - p) if p < 1 else 0.0
     random = random_numbers.default_generator.numpy.random
 
     def draw(size, dtype):
         return (random(size, np.float32) >= p) * dtype.type(scale)
-    return drawn(draw, tuple(shape), values(like).dtype, devices.device_of(values(like)))
+    return draw_array(draw, tuple(shape), values(like).dtype, devices.device_of(values(like)))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class Activation(Module):
-    """A function of one tensor as a module: `function`, called with the options that it was made with."""
+    """A function of one tensor as a module: `function`, called with the options that it was made
+    with."""
 
     function: Callable[..., Tensor]
 

@@ -36,13 +36,14 @@ class Linear(Module):
     weight (out_features, in_features) and bias start uniform in ±1/√in_features.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: DeviceLike | None = None,
-                 dtype: DType | None = None) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True,
+                 device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
         require_size("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features, device=device, dtype=dtype)
-        self.register_parameter("bias", empty(out_features, device=device, dtype=dtype) if bias else None)
+        self.register_parameter("bias",
+                                empty(out_features, device=device, dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -56,11 +57,13 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (f"in_features={self.in_features}, out_features={self.out_features}, "
+                f"bias={self.bias is not None}")
 
 
 class Bilinear(Module):
-    """y[..., o] = Σ x₁[..., i] · weight[o, i, j] · x₂[..., j] + bias[o] over i, j.   (..., I), (..., J) -> (..., O).
+    """y[..., o] = Σ x₁[..., i] · weight[o, i, j] · x₂[..., j] + bias[o] over i, j.   (..., I),
+    (..., J) -> (..., O).
 
     weight (out_features, in1_features, in2_features) and bias start uniform in ±1/√in1_features.
     """
@@ -68,10 +71,13 @@ class Bilinear(Module):
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True,
                  device: DeviceLike | None = None, dtype: DType | None = None) -> None:
         super().__init__()
-        require_size("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
-        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        require_size("Bilinear", in1_features=in1_features, in2_features=in2_features,
+                     out_features=out_features)
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
         self.weight = empty(out_features, in1_features, in2_features, device=device, dtype=dtype)
-        self.register_parameter("bias", empty(out_features, device=device, dtype=dtype) if bias else None)
+        self.register_parameter("bias",
+                                empty(out_features, device=device, dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -91,8 +97,8 @@ class Bilinear(Module):
 class Embedding(Module):
     """y[..., :] = weight[x[...], :].   x integers (...) -> (..., embedding_dim).
 
-    weight (num_embeddings, embedding_dim) starts standard normal. padding_idx: a row that starts at 0 and gets no
-    gradient. PyTorch's max_norm, scale_grad_by_freq and sparse are left out.
+    weight (num_embeddings, embedding_dim) starts standard normal. padding_idx: a row that starts at
+    0 and gets no gradient. PyTorch's max_norm, scale_grad_by_freq and sparse are left out.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *,
@@ -101,7 +107,8 @@ class Embedding(Module):
         require_size("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None:
             padding_idx = row_number("Embedding", padding_idx, num_embeddings)
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx
         self.weight = empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
         self.reset_parameters()
 
@@ -112,15 +119,18 @@ class Embedding(Module):
             self.weight.array[self.padding_idx] = 0
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True,
+                        padding_idx: int | None = None) -> Embedding:
         """A layer with that table (V, C), sharing its memory. freeze: it is not to be learned."""
         if embeddings.ndim != 2:
-            raise ShapeError(complaint("Embedding.from_pretrained", "embeddings must be a table (V, C)",
-                                       {"embeddings": embeddings}))
+            raise ShapeError(
+                complaint("Embedding.from_pretrained", "embeddings must be a table (V, C)",
+                          {"embeddings": embeddings}))
         layer = cls(0, embeddings.shape[1])
         layer.num_embeddings = embeddings.shape[0]
         if padding_idx is not None:
-            layer.padding_idx = row_number("Embedding.from_pretrained", padding_idx, embeddings.shape[0])
+            layer.padding_idx = row_number("Embedding.from_pretrained", padding_idx,
+                                           embeddings.shape[0])
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 
@@ -133,7 +143,10 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """x·m / (1 − p), m random: 0 with probability p, else 1, in training; x itself after eval().   p: default 0.5."""
+    """x·m / (1 − p), m random: 0 with probability p, else 1, in training; x itself after eval().
+
+    p: default 0.5.
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()

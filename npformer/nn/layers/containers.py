@@ -98,11 +98,13 @@ class Numbered(Module):
 
     def _check(self, entry):
         if not isinstance(entry, Module):
-            raise DTypeError(f"{type(self).__name__}: every entry must be a Module, got {describe(entry)}")
+            raise DTypeError(
+                f"{type(self).__name__}: every entry must be a Module, got {describe(entry)}")
 
 
 class Sequential(Numbered):
-    """Modules called one after another: Sequential(a, b, ...) or Sequential(OrderedDict(name=a, ...))."""
+    """Modules called one after another: Sequential(a, b, ...) or Sequential(OrderedDict(name=a,
+    ...))."""
 
     def __init__(self, *modules) -> None:
         super().__init__()
@@ -142,7 +144,8 @@ class ModuleList(Numbered):
             first, count = numbers[0], len(numbers)
             runs.append(f"({first}): {indented(text)}" if count == 1 else
                         f"({first}-{first + count - 1}): {count} x {indented(text)}")
-        return "\n  ".join([f"{type(self).__name__}(", *runs]) + "\n)" if runs else f"{type(self).__name__}()"
+        return "\n  ".join(
+            [f"{type(self).__name__}(", *runs]) + "\n)" if runs else f"{type(self).__name__}()"
 
 
 class ParameterList(Numbered):
@@ -156,7 +159,8 @@ class ParameterList(Numbered):
 
     def extend(self, entries):
         """Add entries at the end."""
-        return super().extend(entry if isinstance(entry, Parameter) else Parameter(entry) for entry in entries)
+        return super().extend(entry if isinstance(entry, Parameter) else Parameter(entry)
+                              for entry in entries)
 
     def _check(self, entry):
         """Parameter itself refused what is no Tensor."""

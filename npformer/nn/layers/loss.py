@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Loss(Module):
-    """A loss of (input, target) as a module: `function`, called with the options that it was made with."""
+    """A loss of (input, target) as a module: `function`, called with the options that it was made
+    with."""
 
     function: Callable[..., Tensor]
 
@@ -34,23 +35,27 @@ class Loss(Module):
         require_reduction(type(self).__name__, self.reduction)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return type(self).function(input, target, **{name: getattr(self, name) for name in self._options})
+        return type(self).function(input, target,
+                                   **{name: getattr(self, name) for name in self._options})
 
 
 class CrossEntropyLoss(Loss):
-    """−ln softmax(x)[target], in nats per item, or against probabilities; see nn.functional.cross_entropy"""
+    """−ln softmax(x)[target], in nats per item, or against probabilities;
+    see nn.functional.cross_entropy"""
     function = staticmethod(F.cross_entropy)
 
-    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
-                 label_smoothing: float = 0.0) -> None:
-        super().__init__(reduction, dict(weight=weight), ignore_index=ignore_index, label_smoothing=label_smoothing)
+    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100,
+                 reduction: str = "mean", label_smoothing: float = 0.0) -> None:
+        super().__init__(reduction, dict(weight=weight), ignore_index=ignore_index,
+                         label_smoothing=label_smoothing)
 
 
 class NLLLoss(Loss):
     """−x[target], x log-probabilities"""
     function = staticmethod(F.nll_loss)
 
-    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100,
+                 reduction: str = "mean") -> None:
         super().__init__(reduction, dict(weight=weight), ignore_index=ignore_index)
 
 

@@ -1,4 +1,5 @@
-"""What is done to a model's parameters as a whole: clipping their gradients, laying them out in one vector."""
+"""What is done to a model's parameters as a whole: clipping their gradients, laying them out in
+one vector."""
 
 from __future__ import annotations
 
@@ -27,16 +28,19 @@ def gradients_of(parameters):
 
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
                     error_if_nonfinite: bool = False) -> Tensor:
-    """Scale all gradients, in place, by min(1, max_norm / (‖g‖ + 1e-6)), g all of them in one vector. Returns ‖g‖.
+    """Scale all gradients, in place, by min(1, max_norm / (‖g‖ + 1e-6)), g all of them in one
+    vector. Returns ‖g‖.
 
-    norm_type: p of the norm, inf for the largest entry.   Source: Pascanu et al. 2012, arXiv:1211.5063.
+    norm_type: p of the norm, inf for the largest entry.   Source: Pascanu et al. 2012,
+    arXiv:1211.5063.
     """
     grads = [g.array for g in gradients_of(parameters)]
     if not grads:
         return Tensor(0.0)
     total = norm_of_all(grads, float(norm_type))
     if error_if_nonfinite and not bool(np.isfinite(total)):
-        raise ValueRangeError(f"clip_grad_norm_: the gradients' norm is {float(total)}, so they cannot be scaled")
+        raise ValueRangeError(
+            f"clip_grad_norm_: the gradients' norm is {float(total)}, so they cannot be scaled")
     factor = np.minimum(max_norm / (total + 1e-6), 1)
     for g in grads:
         g *= factor.astype(g.dtype)
@@ -68,9 +72,10 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Copy a vector's entries into the parameters, in the same order."""
     parameters = list(parameters)
-    if vec.array.shape != (sum(p.array.size for p in parameters),):
+    count = sum(p.array.size for p in parameters)
+    if vec.array.shape != (count,):
         raise ShapeError(complaint("vector_to_parameters(vec, parameters)",
-                                   f"vec must have {sum(p.array.size for p in parameters)} entries", {"vec": vec}))
+                                   f"vec must have {count} entries", {"vec": vec}))
     start = 0
     for p in parameters:
         p.array[...] = vec.array[start:start + p.array.size].reshape(p.array.shape)

@@ -2,23 +2,24 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 
 
-def as_json(value):
+def as_json(value: Any) -> str:
     """A report as one line of JSON."""
-    return json.dumps(strict(value), allow_nan=False)
+    return json.dumps(to_json_types(value), allow_nan=False)
 
 
-def strict(value):
-    """The same with nothing in it that JSON lacks."""
+def to_json_types(value: Any) -> Any:
+    """value with nothing in it that JSON lacks."""
     if isinstance(value, dict):
-        return {str(key): strict(v) for key, v in value.items()}
+        return {str(key): to_json_types(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [strict(v) for v in value]
+        return [to_json_types(v) for v in value]
     if isinstance(value, (np.generic, np.ndarray)):
-        return strict(value.tolist())
+        return to_json_types(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
