@@ -25,8 +25,8 @@ def declared_by(module):
 
 def test_every_file_is_a_command_or_lies_among_the_helpers():
     assert set(FILES) == set(cli.COMMANDS), (
-        f"{sorted(set(FILES) ^ set(cli.COMMANDS))}: a file in npformer/cli is a command, gathered in "
-        "cli/__init__.py; what helps commands belongs into npformer/cli/helpers")
+        f"{sorted(set(FILES) ^ set(cli.COMMANDS))}: a file in npformer/cli is a command, "
+        "gathered in cli/__init__.py; what helps commands belongs into npformer/cli/helpers")
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -27,8 +27,8 @@ def test_a_public_function_stands_in_all_of_its_topic(topic):
             returned = ast.unparse(node.returns)
             if returned in ("Tensor", "Chosen", "Any", "bool", "tuple[Tensor, ...]"):
                 assert node.name in topic.__all__, (
-                    f"{topic.__name__}: {node.name} is annotated as a public function; write its name "
-                    "into __all__")
+                    f"{topic.__name__}: {node.name} is annotated as a public function; "
+                    "write its name into __all__")
 
 
 def test_every_public_name_is_npformers_once():
@@ -59,7 +59,8 @@ def test_a_method_is_the_function_of_its_name():
 
 
 def test_a_method_with_an_underscore_is_that_function_in_place():
-    """`exp_` is made of `exp`: after a slip in the list it would write another function's result."""
+    """`exp_` is made of `exp`: after a slip in the list it would write another function's
+    result."""
     for name, method in vars(npf.Tensor.__base__).items():
         if name.endswith("_") and not name.startswith("__"):
             known = getattr(functions, name[:-1], None)
