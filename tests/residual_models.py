@@ -33,44 +33,45 @@ class Case:
             return self.loss(), seen[-1]
 
 
-def classified(model, *inputs, classes=11):
+def cross_entropy_of(model, *inputs, classes=11):
     """Cross entropy of the model's logits (..., classes) with labels drawn once."""
     shape = model(*inputs).shape[:-1]
     labels = npf.randint(0, classes, (int(npf.tensor(shape).prod()),))
     return lambda: F.cross_entropy(model(*inputs).reshape(-1, classes), labels)
 
 
-def of_blocks(make, ends):
+def character_model(make, ends):
     """A character model and the names of the modules that end each branch in a block."""
     def build():
         model = make().double()
         ids = npf.randint(0, 11, (2, 5))
         branches = [block.get_submodule(end) for block in model.blocks
                     for end in ends if hasattr(block, end)]
-        return Case(model, classified(model, ids), branches, first=model.blocks[0])
+        return Case(model, cross_entropy_of(model, ids), branches, first=model.blocks[0])
     return build
 
 
 def deep(arrangement):
-    return of_blocks(lambda: DeepTransformer(11, 5, 8, 2, 12, depth=3, arrangement=arrangement),
-                     ("out_proj", "ff2"))
+    return character_model(
+        lambda: DeepTransformer(11, 5, 8, 2, 12, depth=3, arrangement=arrangement),
+        ("out_proj", "ff2"))
 
 
 def tiny(**options):
-    return of_blocks(lambda: TinyTransformer(11, 5, 8, 2, 12, **options), ("out_proj", "ff2"))
+    return character_model(lambda: TinyTransformer(11, 5, 8, 2, 12, **options), ("out_proj", "ff2"))
 
 
 def gpt():
     model = GPT(11, 6, n_layer=3, n_head=2, d_model=8, dropout=0.2).double()
     ids = npf.randint(0, 11, (2, 5))
-    return Case(model.eval(), classified(model, ids), [m for b in model.h for m in (b.attn, b.mlp)],
-                first=model.h[0])
+    return Case(model.eval(), cross_entropy_of(model, ids),
+                [m for b in model.h for m in (b.attn, b.mlp)], first=model.h[0])
 
 
 def vit():
     model = VisionTransformer(8, 4, 2, 11, 8, depth=2, num_heads=2).double()
     images = npf.randn(3, 2, 8, 8, dtype=npf.float64)
-    return Case(model, classified(model, images),
+    return Case(model, cross_entropy_of(model, images),
                 [m for b in model.blocks for m in (b.attn, b.mlp)], first=model.blocks[0])
 
 
@@ -95,7 +96,7 @@ def layers_of_pytorch(norm_first):
         encoder = nn.TransformerEncoder(layer, 2)
         model = nn.Sequential(nn.Linear(3, 8), encoder, nn.Linear(8, 11)).double()
         x = npf.randn(2, 5, 3, dtype=npf.float64)
-        return Case(model, classified(model, x),
+        return Case(model, cross_entropy_of(model, x),
                     [m for b in encoder.layers for m in (b.dropout1, b.dropout2)],
                     source=model[0])
     return build

@@ -21,7 +21,7 @@ def test_gradients_add_up_at_fan_out():
     np.testing.assert_allclose(x.grad.array, 2 + 2 * x.array + 2)
 
 
-def no_two_share(named):
+def assert_no_two_share(named):
     for i, (one, a) in enumerate(named):
         for two, b in named[i + 1:]:
             assert not np.shares_memory(a, b), f"{one} and {two} are the same memory"
@@ -47,7 +47,7 @@ def test_gradients_alias_nothing_and_change_nothing(op):
             np.testing.assert_array_equal(a, b)
         grads = [(f"d{n}", x.grad.array) for n, x in leaves] + [("dy", y.grad.array),
                                                                 ("dmiddle", middle.grad.array)]
-        no_two_share([*grads, ("upstream", upstream)])
+        assert_no_two_share([*grads, ("upstream", upstream)])
         for name, g in grads:
             for n, x in leaves:
                 assert not np.shares_memory(g, x.array), f"{name} is {n}'s memory"
@@ -58,7 +58,7 @@ def test_both_operands_of_an_addition_get_arrays_of_their_own():
     a, b = leaf(3), leaf(3)
     upstream = npf.tensor(rng.standard_normal(3))
     (a + b).backward(upstream)
-    no_two_share([("da", a.grad.array), ("db", b.grad.array), ("upstream", upstream.array)])
+    assert_no_two_share([("da", a.grad.array), ("db", b.grad.array), ("upstream", upstream.array)])
     with npf.no_grad():
         a.grad.zero_()
     np.testing.assert_array_equal(b.grad.array, upstream.array)

@@ -78,14 +78,14 @@ def test_only_what_lies_on_the_way_is_walked():
     np.testing.assert_allclose(found.numpy(), 2 * x.detach().numpy())
 
 
-def written_out(x, shape, weight, bias):
+def layer_norm_by_hand(x, shape, weight, bias):
     """Layer norm in single operations: PyTorch's own layer_norm has a wrong third derivative."""
     centred = x - x.mean(-1, keepdim=True)
     return centred / ((centred * centred).mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 
 
 def layer_norm_of(m, x):
-    return (m.layer_norm if m is F else written_out)(x, (5,), x[0] + 1.5, x[1])
+    return (m.layer_norm if m is F else layer_norm_by_hand)(x, (5,), x[0] + 1.5, x[1])
 
 
 def attention_of(m, x):

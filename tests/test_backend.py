@@ -23,27 +23,27 @@ SAMPLES = [pytest.param(op, k, id=f"{op.name}-{k}")
            for op in operation.REGISTRY.values() for k in range(len(op.examples))]
 
 
-def moved(value, cupy):
+def to_gpu(value, cupy):
     """`value` with every NumPy array in it on the GPU, also inside tuples, lists and dicts."""
     if isinstance(value, np.ndarray):
         return cupy.asarray(value)
     if isinstance(value, dict):
-        return {k: moved(v, cupy) for k, v in value.items()}
-    return type(value)(moved(v, cupy) for v in value) if type(value) in (tuple, list) else value
+        return {k: to_gpu(v, cupy) for k, v in value.items()}
+    return type(value)(to_gpu(v, cupy) for v in value) if type(value) in (tuple, list) else value
 
 
-def flat(value):
+def arrays_in(value):
     """The arrays in a result of Tensors, arrays, and tuples, lists and dicts of them."""
     if isinstance(value, (tuple, list)):
-        return [a for v in value for a in flat(v)]
+        return [a for v in value for a in arrays_in(v)]
     if isinstance(value, dict):
-        return flat(list(value.values()))
+        return arrays_in(list(value.values()))
     return [] if value is None else [value.array if isinstance(value, npf.Tensor) else value]
 
 
 def agree(on_gpu, on_cpu, what, rtol=1e-10):
     """The same numbers on the GPU: same dtype, same shape, equal to rounding."""
-    for found, expected in zip(*map(flat, (on_gpu, on_cpu)), strict=True):
+    for found, expected in zip(*map(arrays_in, (on_gpu, on_cpu)), strict=True):
         if not hasattr(expected, "dtype"):
             assert found == expected, what
             continue
@@ -59,7 +59,7 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
 # ── every operation ───────────────────────────────────────────────────────────────────────────────
 
 
-def everything(op, args, options, upstream, us):
+def values_and_derivatives(op, args, options, upstream, us):
     """The value, the gradients, and the gradients of Σ u·gradient, so that every rule runs."""
     which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype")
              and a.dtype.kind == "f"]
@@ -84,8 +84,8 @@ def test_registry(cupy, op, k):
     args, options = draw(op.examples[k], rng)
     upstream = rng.standard_normal(np.shape(op(*args, **options)))
     us = [rng.standard_normal(np.shape(a)) for a in args]
-    on_cpu = everything(op, args, options, upstream, us)
-    on_gpu = everything(op, *moved([args, options, upstream, us], cupy))
+    on_cpu = values_and_derivatives(op, args, options, upstream, us)
+    on_gpu = values_and_derivatives(op, *to_gpu([args, options, upstream, us], cupy))
     agree(on_gpu, on_cpu, op.name)
 
 
@@ -95,7 +95,7 @@ def test_registry_in_float32(cupy, op, k):
     args, options = draw(op.examples[k], np.random.default_rng(k), np.float32)
     if op.name in ("cast", "move"):                # their sample says where the result goes
         return
-    y = op(*moved(args, cupy), **moved(options, cupy))
+    y = op(*to_gpu(args, cupy), **to_gpu(options, cupy))
     assert y.dtype == op(*args, **options).dtype and devices.device_of(y) == "cuda"
 
 
@@ -152,7 +152,7 @@ def test_layers(cupy, name):
     for model in (cpu, copy.deepcopy(cpu).cuda()):
         npf.manual_seed(2)
         x = npf.tensor(data, device=next(iter([*model.parameters(), *model.buffers()]),
-                                         x_like(model is cpu)).device)
+                                         tensor_on(model is cpu)).device)
         x.requires_grad_(shape is not None)
         y = model(x)
         (y ** 2).sum().backward()
@@ -160,7 +160,7 @@ def test_layers(cupy, name):
     agree(results[1], results[0], name)
 
 
-def x_like(on_cpu):
+def tensor_on(on_cpu):
     """A tensor that says where a model without parameters is."""
     return npf.zeros(1, device="cpu" if on_cpu else "cuda")
 

@@ -49,7 +49,7 @@ NO_ARRAY_FUNCTION = {
 }
 
 
-def listed(table, path, inside):
+def is_excused(table, path, inside):
     """Whether a table of excuses has the place: its folder, file, or a function around it."""
     name = str(path.relative_to(HOME))
     return any(key in (name, name.partition("/")[0], *(f"{name}:{part}" for part in inside))
@@ -68,15 +68,15 @@ def places():
         yield from walk(path, ast.parse(path.read_text()), frozenset())
 
 
-PLACES = [p for p in places() if not listed(CPU_ONLY, p[0], p[2])]
+PLACES = [p for p in places() if not is_excused(CPU_ONLY, p[0], p[2])]
 
 
-def numpys(node):
+def numpy_name(node):
     """'linalg.norm' for np.linalg.norm, 'exp' for np.exp; None for anything else."""
     if isinstance(node, ast.Attribute):
         if isinstance(node.value, ast.Name) and node.value.id == "np":
             return node.attr
-        inner = numpys(node.value)
+        inner = numpy_name(node.value)
         return f"{inner}.{node.attr}" if inner in ("linalg", "random") else None
     return None
 
@@ -93,7 +93,7 @@ def keywords_fit(signature, call):
 def test_every_function_of_numpys_is_cupys_too():
     seen = 0
     for path, node, _ in PLACES:
-        name = numpys(node)
+        name = numpy_name(node)
         if name and name.partition(".")[0] not in NO_ARRAY_FUNCTION and name != "linalg":
             seen += 1
             assert f"cupy.{name}" in API, f"{path}:{node.lineno}: np.{name} is not in CuPy"
@@ -102,7 +102,7 @@ def test_every_function_of_numpys_is_cupys_too():
 
 def test_every_argument_of_numpys_functions_is_cupys_too():
     for path, node, _ in PLACES:
-        name = numpys(node.func) if isinstance(node, ast.Call) else None
+        name = numpy_name(node.func) if isinstance(node, ast.Call) else None
         entry = API.get(f"cupy.{name}")
         if entry and entry.signature:
             words = f"{path}:{node.lineno}: cupy.{name}{entry.signature}"
@@ -125,8 +125,8 @@ CPU_METHODS = {
 def test_every_method_of_arrays_is_cupys_too():
     """By name, whatever it is called on: no method that NumPy's arrays have and CuPy's have not."""
     for path, node, inside in PLACES:
-        if isinstance(node, ast.Attribute) and node.attr in METHODS and numpys(node) is None:
-            if listed(CPU_METHODS, path, inside):
+        if isinstance(node, ast.Attribute) and node.attr in METHODS and numpy_name(node) is None:
+            if is_excused(CPU_METHODS, path, inside):
                 continue
             where = f"{path}:{node.lineno}: .{node.attr}"
             assert f"cupy.ndarray.{node.attr}" in API, f"{where} is not in CuPy's ndarray"
@@ -143,7 +143,7 @@ def test_every_argument_of_array_methods_is_cupys_too(method):
         if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) != method:
             continue
         of_arrays = {k.arg for k in node.keywords} & {"axis", "keepdims", "where", "initial"}
-        if numpys(node.func) is None and of_arrays:
+        if numpy_name(node.func) is None and of_arrays:
             words = f"{path}:{node.lineno}: cupy.ndarray.{method}{signature}"
             assert keywords_fit(signature, node), words
 
@@ -169,11 +169,11 @@ def test_nothing_lands_on_the_cpu_by_accident():
     """np.array, np.zeros and their kin follow an array that is there (like=), or stand where the
     CPU is meant."""
     for path, node, inside in PLACES:
-        name = numpys(node.func) if isinstance(node, ast.Call) else None
+        name = numpy_name(node.func) if isinstance(node, ast.Call) else None
         if name not in MAKERS or is_sample(path, inside):
             continue
         if not any(k.arg == "like" for k in node.keywords):
-            excused = listed(MADE_ON_THE_CPU, path, inside)
+            excused = is_excused(MADE_ON_THE_CPU, path, inside)
             assert excused, f"{path}:{node.lineno}: np.{name} without like= is always on the CPU"
 
 

@@ -136,7 +136,7 @@ def lines_in(folder):
                for path in (ROOT / "npformer" / folder).rglob("*.py"))
 
 
-def stated(pattern):
+def number_in_readme(pattern):
     """The number that the README has in a sentence."""
     readme = " ".join(text_of("README.md").split())
     found = re.findall(pattern.replace("(N)", r"([\d,]+|[a-z]+)"), readme)
@@ -146,10 +146,10 @@ def stated(pattern):
 
 @pytest.mark.parametrize("pattern", COUNTED)
 def test_numbers_in_the_readme_are_counted(pattern):
-    assert stated(pattern) == COUNTED[pattern]()
+    assert number_in_readme(pattern) == COUNTED[pattern]()
 
 
 @pytest.mark.parametrize("pattern", ROUGHLY)
 def test_sizes_in_the_readme_are_right_within_a_tenth(pattern):
     true = ROUGHLY[pattern]()
-    assert abs(stated(pattern) - true) <= true / 10, f"it is {true}"
+    assert abs(number_in_readme(pattern) - true) <= true / 10, f"it is {true}"

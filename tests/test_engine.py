@@ -22,7 +22,7 @@ def no_gc():
     gc.enable()
 
 
-def alive():
+def count_nodes():
     """How many nodes there are."""
     return sum(1 for thing in gc.get_objects() if type(thing) is tape.Node)
 
@@ -30,7 +30,7 @@ def alive():
 # ── deep chains ───────────────────────────────────────────────────────────────────────────────────
 
 
-def in_small_thread(work):
+def run_in_small_thread(work):
     """Run `work` where a deep recursion would overflow the stack. Returns what it returns."""
     found, before = [], threading.stack_size(256 * 1024)
     try:
@@ -55,20 +55,20 @@ def test_chain_of_100000_operations():
         y.backward()
         return x.grad.item(), y.item()
 
-    slope, value = in_small_thread(work)
+    slope, value = run_in_small_thread(work)
     assert slope == pytest.approx(1.00001 ** 100_000, rel=1e-9)
     assert value == pytest.approx(1.5 * slope, rel=1e-9)
 
 
 def test_chain_of_100000_is_freed_without_a_backward(no_gc):
-    before = alive()
+    before = count_nodes()
 
     def work():
         y = chain(npf.tensor(1.5, requires_grad=True))
-        return alive() - before, y.item() > 0
+        return count_nodes() - before, y.item() > 0
 
-    assert in_small_thread(work) == (100_001, True)
-    assert alive() == before
+    assert run_in_small_thread(work) == (100_001, True)
+    assert count_nodes() == before
 
 
 def test_chain_that_fans_out_at_each_link():
@@ -91,23 +91,23 @@ def test_chain_under_create_graph():
 
 
 def test_graph_is_freed_by_reference_count_alone(no_gc):
-    before = alive()
+    before = count_nodes()
     inputs = net_inputs()
     y = attention_net(*inputs)
-    leaves = alive() - before - len(inputs)
+    leaves = count_nodes() - before - len(inputs)
     assert leaves > 0
     arrays = [weakref.ref(a) for a in (y.array, y.node.saved["xhat"], y.node.parents[0].kept[0])
               if a is not None]
     node = weakref.ref(y.node)
     del y
     assert node() is None and all(a() is None for a in arrays)
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
     del inputs
-    assert alive() == before
+    assert count_nodes() == before
 
 
 def test_backward_lets_go_of_the_graph(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     y = attention_net(*inputs)
     arrays = [weakref.ref(y.array), *(weakref.ref(y.node.saved[n]) for n in ("xhat", "r"))]
     loss = (y * y).sum()
@@ -116,27 +116,27 @@ def test_backward_lets_go_of_the_graph(no_gc):
     # though the loss, and the bare nodes behind it, are still held
     assert [a() for a in arrays] == [None] * 3
     del loss
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
 def test_graph_of_a_gradient_is_freed_by_reference_count_alone(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     loss = (attention_net(*inputs) ** 2).sum()
     grads = npf.autograd.grad(loss, inputs, create_graph=True)
     penalty = sum((g * g).sum() for g in grads)
     seconds = npf.autograd.grad(penalty, inputs)
     assert all(np.isfinite(s.array).all() for s in seconds)
     del loss, grads, penalty, seconds
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
 def test_result_without_grad_holds_no_graph(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     with npf.no_grad():
         y = attention_net(*inputs)
     z = attention_net(*inputs).detach()
     assert not y.requires_grad and not z.requires_grad
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
 # ── one walk, step by step ────────────────────────────────────────────────────────────────────────

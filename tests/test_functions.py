@@ -73,7 +73,7 @@ def test_functions_of_two_broadcast(name, pair, seed):
           a, b)
 
 
-def floored(x, y):
+def floor_division(x, y):
     """PyTorch knows no gradient of //."""
     return x.detach() // (y.detach() if hasattr(y, "detach") else y)
 
@@ -81,9 +81,9 @@ def floored(x, y):
 OPERATORS = [
     lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y,
     lambda x, y: x ** y, lambda x, y: x % y, lambda x, y: y + x, lambda x, y: y - x,
-    lambda x, y: y * x, lambda x, y: y / x, lambda x, y: y ** x, floored, lambda x, y: x == y,
-    lambda x, y: x != y, lambda x, y: x < y, lambda x, y: x <= y, lambda x, y: x > y,
-    lambda x, y: x >= y, lambda x, y: y < x, lambda x, y: y >= x,
+    lambda x, y: y * x, lambda x, y: y / x, lambda x, y: y ** x, floor_division,
+    lambda x, y: x == y, lambda x, y: x != y, lambda x, y: x < y, lambda x, y: x <= y,
+    lambda x, y: x > y, lambda x, y: x >= y, lambda x, y: y < x, lambda x, y: y >= x,
 ]
 
 

@@ -46,7 +46,7 @@ def from_numpy(values):
     return npf.from_numpy(source), source
 
 
-def poke(array):
+def write_first(array):
     array[0, 0] += 1
 
 
@@ -60,11 +60,11 @@ WAYS = [
     Way("detach", lambda x, held: x.detach().mul_(2)),
     Way("view", lambda x, held: x.detach()[:1, :2].mul_(2)),
     Way("view-of-view", lambda x, held: x.detach().T[1:].view(-1, 3)[0].T[:2].add_(1)),
-    Way("numpy-before", lambda x, held: poke(held), before=lambda x: x.detach().numpy()),
-    Way("numpy-after", lambda x, held: poke(x.detach().numpy())),
-    Way("numpy-view-after", lambda x, held: poke(x.detach().numpy()[:, ::-1].T)),
-    Way("asarray-after", lambda x, held: poke(np.asarray(x.detach()))),
-    Way("from_numpy", lambda x, held: poke(held), make=from_numpy),
+    Way("numpy-before", lambda x, held: write_first(held), before=lambda x: x.detach().numpy()),
+    Way("numpy-after", lambda x, held: write_first(x.detach().numpy())),
+    Way("numpy-view-after", lambda x, held: write_first(x.detach().numpy()[:, ::-1].T)),
+    Way("asarray-after", lambda x, held: write_first(np.asarray(x.detach()))),
+    Way("from_numpy", lambda x, held: write_first(held), make=from_numpy),
     Way("dlpack-out", write_torch),
     Way("dlpack-in", lambda x, held: held.add_(1), make=torch_memory),
 ]

@@ -21,7 +21,7 @@ every_sample = pytest.mark.parametrize("op, k", CASES)
 H = 1e-5
 
 
-def drawn(op, k, dtype=np.float64, seed=0):
+def draw_sample(op, k, dtype=np.float64, seed=0):
     return draw(op.examples[k], np.random.default_rng([seed, k]), dtype)
 
 
@@ -30,14 +30,14 @@ def differentiable(op, args):
             and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
 
 
-def boxed(args, which):
+def make_tensors(args, which):
     return [npf.Tensor.wrap(a).requires_grad_() if i in which else a for i, a in enumerate(args)]
 
 
 def first_order(op, args, options, upstream):
     """The gradients of Σ upstream·op(args), by the backward walk."""
     which = differentiable(op, args)
-    xs = boxed(args, which)
+    xs = make_tensors(args, which)
     return tape.collect(op(*xs, **options), npf.Tensor.wrap(upstream), [xs[i] for i in which])
 
 
@@ -55,7 +55,7 @@ def slopes(function, array):
     return found
 
 
-def close(found, expected, what, rtol=1e-6):
+def assert_close(found, expected, what, rtol=1e-6):
     scale = max(np.abs(expected).max(initial=0), 1e-3)
     assert found.shape == expected.shape, f"{what}: shape {found.shape}, not {expected.shape}"
     worst = np.abs(found - expected).max(initial=0) / scale
@@ -63,18 +63,18 @@ def close(found, expected, what, rtol=1e-6):
 
 
 def check_first_order(op, k):
-    args, options = drawn(op, k)
+    args, options = draw_sample(op, k)
     rng = np.random.default_rng(7)
     upstream = rng.standard_normal(np.shape(op(*args, **options)))
     found = first_order(op, args, options, upstream)
     for i, d in zip(differentiable(op, args), found):
         expected = slopes(lambda: float((op(*args, **options) * upstream).sum()), args[i])
-        close(d, expected, f"{op.name}: d{op.name_of(i)}")
+        assert_close(d, expected, f"{op.name}: d{op.name_of(i)}")
 
 
 def check_second_order(op, k):
     """Differentiate m(x, g) = Σ u·(gradient at x, for upstream g) again, in every x and in g."""
-    args, options = drawn(op, k)
+    args, options = draw_sample(op, k)
     rng = np.random.default_rng(11)
     upstream = rng.standard_normal(np.shape(op(*args, **options)))
     which = differentiable(op, args)
@@ -84,7 +84,7 @@ def check_second_order(op, k):
         return float(sum((u * d).sum()
                          for u, d in zip(us, first_order(op, args, options, upstream))))
 
-    xs, g = boxed(args, which), npf.Tensor.wrap(upstream).requires_grad_()
+    xs, g = make_tensors(args, which), npf.Tensor.wrap(upstream).requires_grad_()
     chosen = [xs[i] for i in which]
     found = tape.collect(op(*xs, **options), g, chosen, create_graph=True)
     m = sum((npf.Tensor.wrap(u) * d).sum() for u, d in zip(us, found))
@@ -93,8 +93,8 @@ def check_second_order(op, k):
     seconds = tape.collect(m, None, [*chosen, g])
     names = [op.name_of(i) for i in which] + ["g"]
     for name, array, second in zip(names, [args[i] for i in which] + [upstream], seconds):
-        close(np.zeros(array.shape) if second is None else second, slopes(plain, array),
-              f"{op.name}: second derivative in {name}", rtol=2e-5)
+        assert_close(np.zeros(array.shape) if second is None else second, slopes(plain, array),
+                     f"{op.name}: second derivative in {name}", rtol=2e-5)
 
 
 @every_sample
@@ -104,7 +104,7 @@ def test_first_order_agrees_with_finite_differences(op, k):
 
 @every_sample
 def test_second_order_agrees_with_finite_differences(op, k):
-    if differentiable(op, drawn(op, k)[0]):
+    if differentiable(op, draw_sample(op, k)[0]):
         check_second_order(op, k)
 
 
@@ -112,9 +112,9 @@ def test_second_order_agrees_with_finite_differences(op, k):
 def test_float32_stays_float32(op, k):
     if op.name == "cast":
         return                                     # changing the dtype is what it is for
-    args, options = drawn(op, k, np.float32)
+    args, options = draw_sample(op, k, np.float32)
     which = differentiable(op, args)
-    xs = boxed(args, which)
+    xs = make_tensors(args, which)
     y = op(*xs, **options)
     assert y.dtype == np.float32
     upstream = np.ones(y.shape, np.float32)
@@ -128,16 +128,16 @@ def test_float32_stays_float32(op, k):
 
 @every_sample
 def test_boxes_and_arrays_give_the_same_value(op, k):
-    args, options = drawn(op, k)
-    np.testing.assert_array_equal(op(*boxed(args, differentiable(op, args)), **options).array,
-                                  op(*args, **options))
+    args, options = draw_sample(op, k)
+    y = op(*make_tensors(args, differentiable(op, args)), **options)
+    np.testing.assert_array_equal(y.array, op(*args, **options))
 
 
 @every_sample
 def test_non_contiguous_and_read_only_inputs(op, k):
     """Every other entry of a larger array, that cannot be written: the same value and gradients,
     and no write."""
-    args, options = drawn(op, k)
+    args, options = draw_sample(op, k)
     upstream = np.random.default_rng(3).standard_normal(np.shape(op(*args, **options)))
     spread = []
     for a in args:
@@ -156,7 +156,7 @@ def test_non_contiguous_and_read_only_inputs(op, k):
 
 @every_sample
 def test_gradients_are_linear_in_upstream_and_zero_at_zero(op, k):
-    args, options = drawn(op, k)
+    args, options = draw_sample(op, k)
     rng = np.random.default_rng(5)
     g, h = rng.standard_normal((2, *np.shape(op(*args, **options))))
     both = first_order(op, args, options, 2 * g - 3 * h)
@@ -172,9 +172,9 @@ FUSED = [case for case in CASES if isinstance(case.values[0], operation.Fused)]
 
 @pytest.mark.parametrize("op, k", FUSED)
 def test_fused_is_its_definition(op, k):
-    args, options = drawn(op, k)
+    args, options = draw_sample(op, k)
     which = differentiable(op, args)
-    xs, ys = boxed(args, which), boxed(args, which)
+    xs, ys = make_tensors(args, which), make_tensors(args, which)
     fast, slow = op(*xs, **options), op.definition(*ys, **options)
     np.testing.assert_allclose(fast.array, slow.array, rtol=1e-12, atol=1e-13)
     upstream = npf.Tensor.wrap(np.random.default_rng(2).standard_normal(fast.shape))
@@ -225,9 +225,9 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
 # ── the laws themselves are tested: a wrong gradient in any rule must be noticed ──────────────────
 
 PLANTED = [pytest.param(op, i, id=f"{op.name}-{op.name_of(i)}")
-           for op in operation.REGISTRY.values() for i in range(len(drawn(op, 0)[0]))
+           for op in operation.REGISTRY.values() for i in range(len(draw_sample(op, 0)[0]))
            if i in {j for k in range(len(op.examples))
-                    for j in differentiable(op, drawn(op, k)[0])}]
+                    for j in differentiable(op, draw_sample(op, k)[0])}]
 # Their gradients are zero, so a factor changes nothing: these get a gradient where there should be
 # none.
 FLAT = {"sign", "floor", "ceil", "round"}

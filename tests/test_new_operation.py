@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
-def added():
+def new_operations():
     """The two operations, in the registry for one test."""
     before = dict(operation.REGISTRY)
 
@@ -64,8 +64,8 @@ def trace_of(op, k=0):
     return npf.debug.trace(lambda: op(x, **options), g)
 
 
-def test_the_page_is_right_about_it(added):
-    for op in added.values():
+def test_the_page_is_right_about_it(new_operations):
+    for op in new_operations.values():
         for k in range(len(op.examples)):
             step, = trace_of(op, k)
             truth = step.jacobian(0).reshape(step.value.size, -1) != 0
@@ -74,24 +74,24 @@ def test_the_page_is_right_about_it(added):
     assert not np.array_equal(truth, np.ones_like(truth)) and truth.any()
 
 
-def test_an_operation_drawn_entry_by_entry_would_be_a_wrong_picture(added):
+def test_an_operation_drawn_entry_by_entry_would_be_a_wrong_picture(new_operations):
     """What a default would have shown: the test above can fail."""
-    step, = trace_of(added["reverse_cumsum"])
+    step, = trace_of(new_operations["reverse_cumsum"])
     truth = step.jacobian(0).reshape(step.value.size, -1) != 0
-    step.node.op = operation.primitive(added["reverse_cumsum"].function, dims="...")
+    step.node.op = operation.primitive(new_operations["reverse_cumsum"].function, dims="...")
     step.node.op.vjps(x=lambda g: g)
     assert not np.array_equal(relation(step, 0).table(step.node.shape, step.node.shapes[0]), truth)
 
 
-def test_why_zero_says_what_its_block_says(added):
+def test_why_zero_says_what_its_block_says(new_operations):
     x = npf.tensor([0.1, -0.2, 0.3], requires_grad=True)
-    trace = npf.debug.trace(lambda: added["hard_shrink"](x, width=0.5).sum())
+    trace = npf.debug.trace(lambda: new_operations["hard_shrink"](x, width=0.5).sum())
     words = "hard_shrink stops it: 3 of 3 inputs lie within the width, where it is flat"
     assert words in str(trace.why_zero("x"))
 
 
-def test_the_judge_passes_it_and_tries_its_own_mistake(added):
-    op = added["reverse_cumsum"]
+def test_the_judge_passes_it_and_tries_its_own_mistake(new_operations):
+    op = new_operations["reverse_cumsum"]
     x = npf.randn(3, 5, dtype=npf.float64, requires_grad=True)
     assert npf.gradcheck(lambda x: op(x, dim=1), [x])
     starts = [(op(x, dim=1).node, np.ones((3, 5)))]
@@ -101,13 +101,13 @@ def test_the_judge_passes_it_and_tries_its_own_mistake(added):
     np.testing.assert_allclose(sent, np.tile(np.arange(5.0, 0, -1), (3, 1)))
 
 
-def test_the_docs_have_its_line(added):
+def test_the_docs_have_its_line(new_operations):
     spec = importlib.util.spec_from_file_location("operations_page",
                                                   ROOT / "docs" / "operations.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    assert page.dims(added["reverse_cumsum"]) == "ab -> aB; b >= B    for (3, 5), dim=1"
-    assert page.dims(added["hard_shrink"]) == "..."
+    assert page.dims(new_operations["reverse_cumsum"]) == "ab -> aB; b >= B    for (3, 5), dim=1"
+    assert page.dims(new_operations["hard_shrink"]) == "..."
 
 
 def test_saying_nothing_of_the_dims_is_an_error_at_import(tmp_path):

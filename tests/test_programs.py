@@ -35,13 +35,13 @@ def load(source, name, folder):
     path.write_text(source)
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    with known(module):
+    with registered_module(module):
         spec.loader.exec_module(module)
     return module
 
 
 @contextlib.contextmanager
-def known(module):
+def registered_module(module):
     """As if the program had been imported: dataclasses look their module up."""
     sys.modules[module.__name__] = module
     try:

@@ -17,7 +17,7 @@ import npformer as npf
 SHAPES = [(3, 4), (4,), (2, 3, 4), (3, 1), (2, 1, 4), (1,), ()]
 
 
-def tamed(x):
+def squash(x):
     """Into (-2, 2), smoothly."""
     return 2 * (x / 2).tanh()
 
@@ -82,7 +82,7 @@ BINARY = {
     "minimum": lambda lib, x, y: lib.minimum(x - 0.01, y),
     "lerp": lambda lib, x, y: lib.lerp(x, y, 0.3),
     "choose": lambda lib, x, y: lib.where(x > y + 0.013, x, y * 0.5),
-    "residual": lambda lib, x, y: x + tamed(x * y),
+    "residual": lambda lib, x, y: x + squash(x * y),
     "logaddexp": lambda lib, x, y: lib.logaddexp(x, y) * 0.5,
 }
 PAIRED = {
@@ -137,7 +137,7 @@ def run(lib, program, leaves):
         else:
             y = x * 1.5
         results.append(y)
-        pool.append(tamed(y))
+        pool.append(squash(y))
     return results
 
 

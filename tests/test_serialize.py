@@ -30,7 +30,7 @@ def equal(a, b):
     return type(a) is type(b) and (a == b or a != a and b != b)
 
 
-def turned(tree):
+def save_and_load(tree):
     """The tree after save and load."""
     file = io.BytesIO()
     npf.save(tree, file)
@@ -57,14 +57,14 @@ trees = st.recursive(numbers | tensors, lambda inner:
 
 @given(tree=trees)
 def test_any_tree_comes_back_as_it_was(tree):
-    assert equal(tree, turned(tree))
+    assert equal(tree, save_and_load(tree))
 
 
 def test_paths_that_would_give_two_tensors_one_name():
     x, y, z = npf.zeros(1), npf.ones(2), npf.ones(3)
     for tree in ({"a.b": x, "a": {"b": y}, "a.b'": z}, {"__metadata__": x}, {"": x, "tensor": y},
                  {1: x, "1": y}, x):
-        assert equal(tree, turned(tree))
+        assert equal(tree, save_and_load(tree))
 
 
 def test_arrays_and_tensors_of_every_layout(tmp_path):

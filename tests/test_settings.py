@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch",
 
 
 @pytest.fixture(autouse=True)
-def printing():
+def printoptions():
     before = dict(interop.PRINT)
     yield
     interop.PRINT.update(before)
@@ -45,7 +45,7 @@ def test_what_is_taken_and_changes_nothing():
 
 @pytest.mark.parametrize("name, words",
                          [("bfloat16", "use npf.float32"), ("autocast", "no mixed precision"),
-                                         ("complex64", "cos and sin"), ("jit", "as they are")])
+                          ("complex64", "cos and sin"), ("jit", "as they are")])
 def test_what_is_not_there_says_why(name, words):
     assert not hasattr(npf, name)
     with pytest.raises(AttributeError, match=words):

@@ -183,7 +183,7 @@ train(Config(text=sys.argv[1], steps=900, batch=3, context=8, d_model=12, d_ff=2
 """
 
 
-def lines(folder):
+def log_size(folder):
     """The size of a log, 0 where there is none."""
     return (folder / LOG).stat().st_size if (folder / LOG).exists() else 0
 
@@ -196,8 +196,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(text, tmp_p
     folder, rng, kills = tmp_path / "killed", random.Random(1), 0
     for _ in range(60):
         process = start(folder, "resume" if (folder / OPTIONS).exists() else "new")
-        before = lines(folder)
-        while process.poll() is None and lines(folder) == before and kills % 3:
+        before = log_size(folder)
+        while process.poll() is None and log_size(folder) == before and kills % 3:
             time.sleep(0.001)                      # two times in three wait until it trains
         time.sleep(rng.random() * (0.06 if kills % 3 else 0.4))
         if process.poll() is None:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from step import VOCABULARY, batches, ours  # noqa: E402
 
 
-def timed(function):
+def time_call(function):
     """How many milliseconds a call takes."""
     start = time.perf_counter()
     function()
@@ -41,11 +41,11 @@ def steps(way, count=40):
         with npf.debug.recording():
             step(x, y)
 
-    return statistics.median(timed(recorded if way == "recorded" else lambda: step(x, y))
+    return statistics.median(time_call(recorded if way == "recorded" else lambda: step(x, y))
                              for _ in range(count))
 
 
-def in_turn(rounds):
+def compare_ways(rounds):
     """The three ways, each in a process of its own, in turn."""
     found = {way: [] for way in ("plain", "after a trace", "recorded")}
     for k in range(rounds):
@@ -59,7 +59,7 @@ def in_turn(rounds):
               f"{statistics.median(ratios):.2f}")
 
 
-def large():
+def measure_large_traces():
     """A GPT of 12 layers, width 128, context 64; and a chain of 50,000 nodes."""
     import npformer as npf
     from npformer.nn import functional as F
@@ -69,8 +69,8 @@ def large():
     loss = lambda: F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY),
                                    npf.as_tensor(y).view(-1))
     loss().backward()
-    print(f"  GPT, 12 layers: forward and backward {timed(lambda: loss().backward()):8.0f} ms,"
-          f"  traced {timed(lambda: npf.debug.trace(loss)):8.0f} ms")
+    print(f"  GPT, 12 layers: forward and backward {time_call(lambda: loss().backward()):8.0f} ms,"
+          f"  traced {time_call(lambda: npf.debug.trace(loss)):8.0f} ms")
     w = npf.ones(3).requires_grad_()
 
     def chain():
@@ -79,8 +79,8 @@ def large():
             y = y * 1.0001 + 0.0001
         return y.sum()
     chain().backward()
-    print(f"  50,000 nodes:   forward and backward {timed(lambda: chain().backward()):8.0f} ms,"
-          f"  traced {timed(lambda: npf.debug.trace(chain)):8.0f} ms")
+    print(f"  50,000 nodes:   forward and backward {time_call(lambda: chain().backward()):8.0f} ms,"
+          f"  traced {time_call(lambda: npf.debug.trace(chain)):8.0f} ms")
 
 
 if __name__ == "__main__":
@@ -91,5 +91,5 @@ if __name__ == "__main__":
     if arguments.way:
         print(steps(arguments.way))
     else:
-        in_turn(arguments.rounds)
-        large()
+        compare_ways(arguments.rounds)
+        measure_large_traces()

@@ -41,23 +41,23 @@ def where(condition, x=None, y=None):
     for p in parts:
         if not isinstance(p, (ndarray, *arrays.SCALARS)):
             raise TypeError(f"Unsupported type {type(p)}")
-    return arrays.boxed(np.where(*map(arrays.plain, parts)))
+    return arrays.to_cupy(np.where(*map(arrays.to_numpy, parts)))
 
 
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     if not all(isinstance(a, ndarray) for a in tup):
         raise TypeError("Only cupy arrays can be concatenated")
-    return arrays.boxed(np.concatenate(arrays.plain(list(tup)), axis=axis, dtype=dtype,
-                                       casting=casting))
+    joined = np.concatenate(arrays.to_numpy(list(tup)), axis=axis, dtype=dtype, casting=casting)
+    return arrays.to_cupy(joined)
 
 
 def einsum(*operands, dtype=None, optimize=False):
-    return arrays.boxed(np.einsum(*map(arrays.plain, operands), dtype=dtype, optimize=optimize),
-                        list(arrays.sources(operands)))
+    result = np.einsum(*map(arrays.to_numpy, operands), dtype=dtype, optimize=optimize)
+    return arrays.to_cupy(result, list(arrays.sources(operands)))
 
 
 def count_nonzero(a, axis=None):
-    return arrays.boxed(np.asarray(np.count_nonzero(arrays.plain(a), axis=axis)))
+    return arrays.to_cupy(np.asarray(np.count_nonzero(arrays.to_numpy(a), axis=axis)))
 
 
 class Device:

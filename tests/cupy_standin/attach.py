@@ -4,7 +4,7 @@ NumPy can answer."""
 import numpy as np
 
 from .api import API
-from .arrays import boxed, like_cupy, module, ndarray
+from .arrays import like_cupy, module, ndarray, to_cupy
 
 COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
                "equal": "eq", "not_equal": "ne"}
@@ -28,7 +28,7 @@ def operator(name, short):
         if isinstance(other, ndarray):
             return own(self, other)
         if other is None and short in ("eq", "ne"):
-            return boxed(np.full(self.shape, short == "ne"))
+            return to_cupy(np.full(self.shape, short == "ne"))
         return NotImplemented if defers(other) else numpys(self, other)
 
     setattr(ndarray, f"__{short}__", op)
@@ -55,7 +55,7 @@ def methods():
                 setattr(ndarray, short, like_cupy(name, method))
 
 
-def finish():
+def complete_class():
     """Give the class what is made from lists; called once the module can answer for its names."""
     for name, short in {**ARITHMETIC, **COMPARISONS}.items():
         operator(name, short)

@@ -69,7 +69,7 @@ def folder(theirs, tmp_path_factory):
 
 
 @pytest.fixture
-def rewritten(folder, tmp_path):
+def write_changed(folder, tmp_path):
     """Write a new folder: the weights and the config, each changed by its function, if given."""
     numpy = pytest.importorskip("safetensors.numpy", reason="GPT-2's weights are safetensors files")
 
@@ -131,9 +131,9 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_in_which_the_weights_go_round(folder, rewritten, form):
+def test_every_form_in_which_the_weights_go_round(folder, write_changed, form):
     ours = GPT.from_safetensors(folder)
-    other = GPT.from_safetensors(rewritten(FORMS[form]), n_head=4)
+    other = GPT.from_safetensors(write_changed(FORMS[form]), n_head=4)
     x = npf.tensor(tokens(2, 5))
     assert npf.equal(ours(x), other(x))
     again = GPT(**SMALL).double()
@@ -143,8 +143,9 @@ def test_every_form_in_which_the_weights_go_round(folder, rewritten, form):
 
 
 @pytest.mark.parametrize("stored, computed", [("float16", npf.float32), ("float32", npf.float32)])
-def test_the_files_dtype_but_at_least_float32(theirs, rewritten, stored, computed):
-    path = rewritten(lambda w: {name: value.astype(stored) for name, value in w.items()}, config={})
+def test_the_files_dtype_but_at_least_float32(theirs, write_changed, stored, computed):
+    path = write_changed(lambda w: {name: value.astype(stored) for name, value in w.items()},
+                         config={})
     ours, ids = GPT.from_safetensors(path / "model.safetensors", n_head=4), tokens(2, 6)
     logits, expected = ours(npf.tensor(ids)), theirs(torch.tensor(ids)).logits.detach().numpy()
     assert {p.dtype for p in ours.parameters()} == {logits.dtype} == {computed}
@@ -152,8 +153,8 @@ def test_the_files_dtype_but_at_least_float32(theirs, rewritten, stored, compute
     assert error < (2e-2 if stored == "float16" else 1e-5)
 
 
-def test_config_json_is_heard(rewritten):
-    path = rewritten(config=dict(n_head=3, layer_norm_epsilon=0.125, resid_pdrop=0.25))
+def test_config_json_is_heard(write_changed):
+    path = write_changed(config=dict(n_head=3, layer_norm_epsilon=0.125, resid_pdrop=0.25))
     ours = GPT.from_safetensors(path)
     assert (ours.h[1].attn.n_head, ours.ln_f.eps, ours.h[2].ln_1.eps,
             ours.drop.p) == (3, 0.125, 0.125, 0.25)
@@ -203,8 +204,8 @@ def without(*names):
      ["activation_function 'relu', not 'gelu_new' or"]),
     (without(), dict(model_type="llama"), InputError, ["model_type 'llama', not 'gpt2'"]),
 ])
-def test_files_that_do_not_fit(rewritten, weights, config, kind, words):
-    path = rewritten(weights, config if config is None else {"n_layer": 3, **config})
+def test_files_that_do_not_fit(write_changed, weights, config, kind, words):
+    path = write_changed(weights, config if config is None else {"n_layer": 3, **config})
     with pytest.raises(kind) as caught:
         GPT.from_safetensors(path)
     for part in words:

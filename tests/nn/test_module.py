@@ -360,7 +360,7 @@ def run_hooked(lib, register, x):
     return log, [a.grad, b.grad, y]
 
 
-def saw(log, name):
+def note(log, name):
     """A hook that notes its name and the sums of what it was given."""
     def hook(module, *given):
         log.append((name, type(module).__name__, [
@@ -370,38 +370,38 @@ def saw(log, name):
     return hook
 
 
-def all_kinds(module, log, lib):
-    module.register_forward_pre_hook(saw(log, "pre 1"))
-    module.register_forward_pre_hook(saw(log, "pre 0"), prepend=True)
-    module.register_forward_hook(saw(log, "post 1"))
-    module.register_forward_hook(saw(log, "post 0"), prepend=True)
-    module.register_full_backward_hook(saw(log, "backward 1"))
-    module.register_full_backward_hook(saw(log, "backward 0"), prepend=True)
-    module.register_full_backward_pre_hook(saw(log, "backward pre"))
-    module.register_forward_hook(saw(log, "removed")).remove()
+def hooks_of_all_kinds(module, log, lib):
+    module.register_forward_pre_hook(note(log, "pre 1"))
+    module.register_forward_pre_hook(note(log, "pre 0"), prepend=True)
+    module.register_forward_hook(note(log, "post 1"))
+    module.register_forward_hook(note(log, "post 0"), prepend=True)
+    module.register_full_backward_hook(note(log, "backward 1"))
+    module.register_full_backward_hook(note(log, "backward 0"), prepend=True)
+    module.register_full_backward_pre_hook(note(log, "backward pre"))
+    module.register_forward_hook(note(log, "removed")).remove()
 
 
-def changing(module, log, lib):
+def hooks_that_change(module, log, lib):
     module.register_forward_pre_hook(lambda m, args: (args[0] * 2, args[1]))
     module.register_forward_hook(lambda m, args, result: (result[0] + 1, result[1] * 3))
     module.register_full_backward_pre_hook(lambda m, grads: (grads[0] * 5, grads[1]))
     module.register_full_backward_hook(lambda m, grads, up: (grads[0] + 1, grads[1] * 2))
-    module.register_full_backward_hook(saw(log, "after the change"))
+    module.register_full_backward_hook(note(log, "after the change"))
 
 
-def with_keywords(module, log, lib):
+def hooks_with_keywords(module, log, lib):
     module.register_forward_pre_hook(lambda m, args, kw: (args, {"scale": kw["scale"] + 1}),
                                      with_kwargs=True)
     module.register_forward_hook(lambda m, args, kw, y: log.append(kw)
                                  or (y[0] * kw["scale"], y[1]), with_kwargs=True)
 
 
-@pytest.mark.parametrize("register", [all_kinds, changing, with_keywords])
+@pytest.mark.parametrize("register", [hooks_of_all_kinds, hooks_that_change, hooks_with_keywords])
 def test_hooks_are_called_as_pytorchs(register):
     x = np.array([0.5, -1.0, 2.0])
     log, tensors = run_hooked(npf, register, x)
     their_log, their_tensors = run_hooked(torch, register, x)
-    assert log == their_log and log if register is not changing else log == their_log
+    assert log == their_log and log if register is not hooks_that_change else log == their_log
     for mine, theirs in zip(tensors, their_tensors):
         same(mine, theirs)
 
@@ -413,7 +413,7 @@ def test_backward_hooks_of_one_input_and_none():
         layer.double()
         with lib.no_grad():
             layer.weight.fill_(0.5), layer.bias.fill_(0.1)
-        layer.register_full_backward_hook(saw(log, "linear"))
+        layer.register_full_backward_hook(note(log, "linear"))
         x = lib.tensor(np.array([[1.0, 2.0]]), requires_grad=True)
         layer(x).sum().backward()
         return log, x.grad, layer.weight.grad
@@ -422,7 +422,7 @@ def test_backward_hooks_of_one_input_and_none():
     same(mine[1], theirs[1]), same(mine[2], theirs[2])
     log = []
     layer = nn.Linear(2, 3)
-    layer.register_full_backward_hook(saw(log, "linear"))
+    layer.register_full_backward_hook(note(log, "linear"))
     layer(npf.ones(1, 2)).sum().backward()
     assert log == [("linear", "Linear", [[None], [3.0]])]
 
