@@ -1,6 +1,6 @@
 """A layer's own backward pass is wrong. The model trains anyway; the debugger finds the line.
 
-`npformer step demos/find_the_bug.py` steps through it, as docs/debugger.md does. `--fixed` is right.
+`npformer step demos/find_the_bug.py` steps through it, as docs/debugger.md does; `--fixed` works.
 """
 
 import sys

@@ -9,6 +9,11 @@ torch = pytest.importorskip("torch",
                             reason="PyTorch is the outsider that results are compared with")
 
 
+def real(seed, *shape):
+    """An array of normal numbers, drawn anew for each shape."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
 def pair(array, requires_grad=True):
     """The same array here and there; a leaf where it is floating."""
     array = np.asarray(array)

@@ -30,12 +30,10 @@ class Tensors:
         self.leaves = [self.x, self.y, self.p, self.q, self.v, self.a, self.b, self.img]
 
 
-def unary(*names):
-    return {name: lambda t, name=name: getattr(npf, name)(t.x) for name in names}
-
-
-def of_positive(*names):
-    return {name: lambda t, name=name: getattr(npf, name)(t.p) for name in names}
+def unary(library, operand, *names):
+    """The functions of these names, each called with one operand."""
+    return {name: lambda t, name=name: getattr(library, name)(getattr(t, operand))
+            for name in names}
 
 
 def binary(*names):
@@ -50,12 +48,12 @@ def reductions(*names):
 
 
 FUNCTIONS = {
-    **unary("abs", "absolute", "ceil", "clone", "cos", "erf", "exp", "expm1", "floor", "neg",
-            "negative", "relu", "round", "sigmoid", "sign", "sin", "square", "tanh", "trunc",
+    **unary(npf, "x", "abs", "absolute", "ceil", "clone", "cos", "erf", "exp", "expm1", "floor",
+            "neg", "negative", "relu", "round", "sigmoid", "sign", "sin", "square", "tanh", "trunc",
             "isfinite", "isinf", "isnan", "is_floating_point", "logical_not", "ravel", "t", "tril",
             "triu", "argsort", "sort", "nonzero", "count_nonzero", "zeros_like", "ones_like",
             "empty_like", "diagonal", "flatten", "any", "all"),
-    **of_positive("log", "log1p", "sqrt", "rsqrt", "reciprocal"),
+    **unary(npf, "p", "log", "log1p", "sqrt", "rsqrt", "reciprocal"),
     **binary("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide",
              "floor_divide", "remainder", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"),
     **reductions("sum", "mean", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "norm",
@@ -136,13 +134,9 @@ FUNCTIONS = {
 }
 
 
-def activations(*names):
-    return {name: lambda t, name=name: getattr(F, name)(t.x) for name in names}
-
-
 LAYERS = {                                         # nn.functional
-    **activations("celu", "elu", "gelu", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu",
-                  "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink"),
+    **unary(F, "x", "celu", "elu", "gelu", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu",
+            "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink"),
     "glu": lambda t: F.glu(t.x, 1), "softmax": lambda t: F.softmax(t.x, 1),
     "softmin": lambda t: F.softmin(t.x, 1), "log_softmax": lambda t: F.log_softmax(t.x, 1),
     "dropout": lambda t: F.dropout(t.x, 0.4),

@@ -290,7 +290,7 @@ def test_functions_of_users_agree_with_pytorch_to_second_order():
         first = module.autograd.grad(loss, [x, y], create_graph=True)
         second = module.autograd.grad((first[0] * first[1]).sum(), [x, y])
         results.append([loss, *first, *second])
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         same(ours, theirs)
 
 

@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
-from nets import attention_net, leaf, net_inputs, rng
+from nets import attention_net, chain, leaf, net_inputs, rng
 
 import npformer as npf
 import npformer.nn.functional as F
@@ -40,12 +40,6 @@ def run_in_small_thread(work):
     finally:
         threading.stack_size(before)
     return found[0]
-
-
-def chain(x, length=100_000):
-    for _ in range(length):
-        x = x * 1.00001
-    return x
 
 
 def test_chain_of_100000_operations():

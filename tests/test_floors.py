@@ -90,6 +90,13 @@ def imports(path):
 # ── floors ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_imports_are_found():
+    """The tests below could not fail if none were."""
+    found = [(target, at_load) for _, target, at_load in imports(HOME / "tensors.py")]
+    assert {("core.errors", True), ("methods", True)} <= set(found)
+    assert sum(1 for path in FILES for _ in imports(path)) > 500
+
+
 @every_file
 def test_imports_go_down(path):
     name = module_name(path)

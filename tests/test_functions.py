@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from against_torch import agree, torch
+from against_torch import agree, real, torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,10 +17,6 @@ sizes = st.integers(1, 4)
 shapes = st.lists(sizes, min_size=0, max_size=4).map(tuple)
 some_dims = st.lists(sizes, min_size=1, max_size=4).map(tuple)
 seeds = st.integers(0, 10**6)
-
-
-def real(seed, *shape):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
 def apart(seed, *shape):

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from against_torch import agree, pair, same, torch
+from against_torch import agree, pair, real, same, torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +15,6 @@ import npformer as npf
 from npformer import inplace
 from npformer.core import operation
 from npformer.core.samples import draw as draw_sample
-
-
-def real(seed, *shape):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
-
 
 # ── indexing ──────────────────────────────────────────────────────────────────────────────────────
 

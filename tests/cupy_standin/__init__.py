@@ -128,4 +128,4 @@ def __getattr__(name):
     return globals().setdefault(name, look_up("cupy", np, name))
 
 
-attach.finish()
+attach.complete_class()

@@ -14,13 +14,6 @@ SIZES = dict(vocab_size=11, context=7, d_model=12, n_heads=3, d_ff=20)
 DEPTH = 3
 
 
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
-
-
 def characters(count, seed=0):
     """Random but learnable: three times out of four the next one is this one's successor."""
     rng = np.random.default_rng(seed)

@@ -482,5 +482,5 @@ def test_on_cupys_arrays(cupy):
         assert text.device == greedy.device == device
         found.append([p.grad.cpu().numpy() for p in model.parameters()]
                      + [text.cpu().numpy(), greedy.cpu().numpy()])
-    for a, b in zip(*found):
+    for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)

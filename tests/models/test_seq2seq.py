@@ -26,31 +26,19 @@ SIZES = dict(N=2, d_model=12, d_ff=20, h=3)
 SOURCE, TARGET, PAD = 11, 9, 0
 
 
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
-
-
 def small_model(**options):
     npf.manual_seed(0)
     return make_model(SOURCE, TARGET, **SIZES, dropout=0.0, **options).double()
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them a fresh norm's ones and zeros."""
-    from models_torch import Seq2Seq
+    """(ours, PyTorch's) with the same weights."""
+    from models_torch import Seq2Seq, give_equal_weights
 
     torch.manual_seed(0)
     theirs = Seq2Seq(SOURCE, TARGET, SIZES["N"], SIZES["d_model"], SIZES["d_ff"],
                      SIZES["h"]).double()
-    with torch.no_grad():
-        for p in theirs.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    ours = small_model()
-    ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
-    return ours, theirs
+    return give_equal_weights(small_model(), theirs)
 
 
 def sentences(rng, batch, words, lengths):

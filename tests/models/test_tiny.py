@@ -13,13 +13,6 @@ SEVERED = {"query", "key", "value", "out_proj"}
 FORMS = [True, False, "deleted"]
 
 
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
-
-
 def pair(torch, residual, dtype, seed=0):
     """(ours, PyTorch's) with the same weights."""
     torch.manual_seed(seed)
@@ -27,7 +20,7 @@ def pair(torch, residual, dtype, seed=0):
 
     theirs = Twin(residual=residual).to(getattr(torch, dtype))
     ours = TinyTransformer(residual=residual).to(getattr(npf, dtype))
-    ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
+    ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 
 

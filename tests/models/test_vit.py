@@ -15,25 +15,13 @@ OPTIONS = dict(img_size=(6, 9), patch_size=3, in_chans=2, num_classes=5, embed_d
                depth=2, num_heads=3, mlp_ratio=2.0)
 
 
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
-
-
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them a fresh norm's ones and zeros."""
-    from models_torch import ViT
+    """(ours, PyTorch's) with the same weights."""
+    from models_torch import ViT, give_equal_weights
 
     torch.manual_seed(0)
     theirs = ViT(7, 3, 2, 5, 12, 2, 3, 24).double()
-    with torch.no_grad():
-        for p in theirs.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    ours = VisionTransformer(**OPTIONS).double()
-    ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
-    return ours, theirs
+    return give_equal_weights(VisionTransformer(**OPTIONS).double(), theirs)
 
 
 def images(batch=4, seed=0):

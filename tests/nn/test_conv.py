@@ -49,8 +49,8 @@ def test_bilinear(lead, ins, width, outs, bias):
     (lambda: nn.Bilinear(9, 5, 400), 1 / 3),
 ])
 def test_starting_values(layer, bound):
-    layer = layer()
-    for p in layer.parameters():
+    weight, bias = layer().parameters()
+    for p in (weight, bias):
         assert np.abs(p.array).max() <= bound
         assert p.array.std() == pytest.approx(bound / math.sqrt(3), rel=0.08)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from against_torch import agree, pair, same, torch
+from against_torch import agree, pair, real, same, torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,10 +38,6 @@ def compare(make, *inputs, rtol=1e-9, train=True, settle=lambda module: None):
             same(p.grad, q.grad, rtol, name)
     for name, value in theirs.state_dict().items():
         same(mine.state_dict()[name], value, rtol, name)
-
-
-def real(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 sizes = st.integers(1, 5)
