@@ -133,7 +133,7 @@ def test_scripts_that_cannot_be_stepped_through_say_why(script, text):
         assert words in err, err
 
 
-def test_an_error_in_the_midst_of_a_backward_pass_tells_how_far_it_came(script):
+def test_an_error_within_a_backward_pass_says_how_far_the_pass_got(script):
     text = WRONG.replace("return 2 * g * x ** 2", "raise ValueError('oh')")
     text = text.replace("Exception", "ZeroDivisionError")
     code, _, err = npformer(script(text), "--do", "w", cwd=script.folder)

@@ -188,7 +188,7 @@ def is_sample(path, inside):
     return path.parent.name == "ops" and not inside
 
 
-def test_no_excuse_is_idle():
+def test_every_excuse_is_needed():
     """Every entry of the table above stands for something that is there."""
     for key in {**CPU_ONLY, **MADE_ON_THE_CPU, **CPU_METHODS}:
         name, _, part = key.partition(":")
@@ -206,7 +206,7 @@ def test_the_list_is_what_cupy_says():
 # ── CuPy's manners, on the stand-in and on CuPy alike ─────────────────────────────────────────────
 
 
-def test_manners(cupy):
+def test_cupy_behaves_unlike_numpy(cupy):
     x = cupy.asarray(np.arange(6.0).reshape(2, 3))
     assert type(x).__module__ == "cupy" and isinstance(x, cupy.ndarray)
     assert not isinstance(x, np.ndarray)

@@ -49,7 +49,7 @@ ASKING = {
 
 @pytest.mark.parametrize("why", FAILURES)
 @pytest.mark.parametrize("how", ASKING)
-def test_asking_in_vain_fails_at_once_and_says_why(monkeypatch, why, how):
+def test_a_missing_gpu_is_an_error_at_once_that_says_why(monkeypatch, why, how):
     module, reason, remedy = FAILURES[why]
     monkeypatch.setitem(sys.modules, "cupy", module)
     with pytest.raises(DeviceError) as caught:
@@ -246,7 +246,7 @@ MIXTURES = {
 
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("graph", [False, True], ids=["plain", "recorded"])
-def test_mixing_both_kinds_names_both(cupy, name, graph):
+def test_mixing_cpu_and_gpu_names_both(cupy, name, graph):
     c, g = npf.ones(3, 3), npf.ones(3, 3, device="cuda")
     # those are refused in a graph whatever they mix
     if graph and name not in ("in place", "assignment"):

@@ -216,7 +216,7 @@ def test_import_loads_numpy_and_the_standard_library_only():
     assert not late, f"import npformer loads {late}, which should load on first use"
 
 
-def test_no_module_bears_the_name_of_a_public_function():
+def test_no_module_has_the_name_of_a_public_function():
     for path in FILES:
         name = module_name(path)
         if name and "." not in name:

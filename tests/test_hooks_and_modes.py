@@ -141,7 +141,7 @@ def test_grad_mode_is_per_thread():
     assert found == [True, False]
 
 
-def test_threads_walk_at_once():
+def test_threads_run_backward_passes_at_once():
     def work(found):
         inputs = net_inputs()
         loss = (attention_net(*inputs) ** 2).sum()

@@ -127,7 +127,7 @@ def test_float32_stays_float32(op, k):
 
 
 @every_sample
-def test_boxes_and_arrays_give_the_same_value(op, k):
+def test_tensors_and_arrays_give_the_same_value(op, k):
     args, options = draw_sample(op, k)
     y = op(*make_tensors(args, differentiable(op, args)), **options)
     np.testing.assert_array_equal(y.array, op(*args, **options))

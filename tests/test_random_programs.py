@@ -163,7 +163,7 @@ def test_a_random_program_is_pytorchs(program, seed):
 
 
 @pytest.mark.parametrize("name", [*UNARY, *BINARY, *PAIRED])
-def test_every_operation_of_the_draw_is_differentiated_twice(name):
+def test_every_operation_that_is_drawn_is_differentiated_twice(name):
     """A program of one operation: second derivatives, by create_graph, against PyTorch's."""
     shapes = {"matmul": ((3, 4), (4, 2)), "outer": ((3,), (4,))}.get(name, ((3, 4), (3, 4)))
     rng = np.random.default_rng(7)

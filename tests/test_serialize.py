@@ -286,7 +286,7 @@ def test_nothing_outside_the_file_is_read_or_made():
 
 
 @given(data=st.data())
-def test_no_byte_changed_or_cut_does_worse_than_an_input_error(data):
+def test_a_file_with_a_byte_changed_or_cut_loads_or_is_an_input_error(data):
     """Whatever happens to a saved file: it loads, or it is an InputError. A changed structure or
     array never loads."""
     file = io.BytesIO()

@@ -67,7 +67,7 @@ def test_index_reads_as_in_pytorch(index):
     lambda lib, x: (*lib.unique((x * 2).int(), return_inverse=True, return_counts=True),
                     lib.unique(x.long())),
 ], ids=lambda p: str(p.__code__.co_firstlineno))
-def test_picking_programs(program):
+def test_programs_that_pick_entries(program):
     def outputs(lib, x):
         found = program(lib, x)
         return [p for y in found for p in (y if type(y) is tuple else [y])]

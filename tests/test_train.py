@@ -188,7 +188,7 @@ def log_size(folder):
     return (folder / LOG).stat().st_size if (folder / LOG).exists() else 0
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(text, tmp_path):
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(text, tmp_path):
     def start(folder, resume):
         return subprocess.Popen([sys.executable, "-c", PROGRAM, text, str(folder), resume])
 

@@ -153,7 +153,7 @@ def test_the_files_dtype_but_at_least_float32(theirs, write_changed, stored, com
     assert error < (2e-2 if stored == "float16" else 1e-5)
 
 
-def test_config_json_is_heard(write_changed):
+def test_config_json_is_read(write_changed):
     path = write_changed(config=dict(n_head=3, layer_norm_epsilon=0.125, resid_pdrop=0.25))
     ours = GPT.from_safetensors(path)
     assert (ours.h[1].attn.n_head, ours.ln_f.eps, ours.h[2].ln_1.eps,

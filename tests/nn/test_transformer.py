@@ -140,7 +140,7 @@ def test_second_derivatives(norm_first):
             np.testing.assert_allclose(found.numpy(), wanted.detach().numpy(), rtol=1e-9, atol=1e-9)
 
 
-def test_a_layer_of_ones_own_in_a_stack_and_stacks_of_ones_own():
+def test_a_users_layer_in_a_stack_and_a_users_stack():
     class Twice(nn.Module):
         def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
             return 2 * src
