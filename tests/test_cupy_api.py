@@ -36,11 +36,11 @@ CPU_ONLY = {
     "core/numeric.py": "finite differences are taken on the CPU: "
                        "who asks for them brings every array there",
     "core/samples.py": "samples of the operations are drawn by NumPy",
+    "core/operation.py:in_words": "words are made for viewers, whose arrays are on the CPU",
     "ops/erf.py:polynomials": "the coefficients are fitted once, as Python floats",
     "core/writes.py:checksum": "only NumPy's memory can be written behind our back",
     "core/random_numbers.py:Generator": "draws are made on the CPU, so that a seed means the same "
                                         "everywhere",
-    "core/operation.py:in_words": "numbers for words, of values that a trace keeps on the CPU",
 }
 # Names of NumPy's that are no array functions.
 NO_ARRAY_FUNCTION = {

@@ -266,7 +266,7 @@ def tables_by_name(tree):
 
 # What stays: where a name is what people type, or NumPy's and not an operation's.
 NAMES_STAY = {
-    "debug/views/conditions.py": "the functions that people type in a breakpoint's condition",
+    "debug/views/expressions.py": "the functions that people type in a breakpoint's condition",
     "nn/init.py": "PyTorch's names of nonlinearities, which people type",
     "nn/transformer.py": "activation='relu' is an option's value, as in PyTorch",
     "optim/lr_scheduler.py": "anneal_strategy='cos' is an option's value, as in PyTorch",

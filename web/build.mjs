@@ -19,7 +19,9 @@ const result = await build({
   target: ["chrome100", "firefox100", "safari15"],
   charset: "utf8",
   legalComments: "none",
-  banner: { js: `/* Built by \`make page\` from web/src. It contains @dagrejs/dagre and @dagrejs/graphlib:\n\n${licence}\n*/` },
+  banner: {
+    js: `/* Built by \`make page\` from web/src. It contains @dagrejs/dagre and @dagrejs/graphlib:\n\n${licence}\n*/`,
+  },
   outdir: target,
   write: false,
 });

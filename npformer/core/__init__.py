@@ -1,2 +1,1 @@
-"""The floor that everything stands on: errors, arrays, operations, and the tape with its one
-backward walk."""
+"""The floor that everything stands on: errors, arrays, operations, and the one backward walk."""

@@ -1,5 +1,4 @@
-"""Where the first NaN or infinity came from: told to the operation that made it, out of what, and
-for which reason.
+"""Where the first NaN or infinity was made: by which operation, out of what, and for which reason.
 
 A NaN always counts. An infinity counts where an operation makes it out of finite numbers: a mask of
 −∞ is meant.
@@ -14,47 +13,46 @@ from .facts import facts_of, number
 
 
 def refuse_nan(node, g, sent):
-    """For `state.check`: raise GraphError where a node sends NaN to one of its parents, as
-    PyTorch's anomaly mode does."""
+    """For `state.check`: GraphError where a node sends NaN, as PyTorch's anomaly mode has it."""
     refuse_sent(node, g, sent, ("NaN",))
 
 
 def refuse_sent(node, g, sent, kinds=("NaN", "infinity")):
-    """For `state.check`: raise GraphError where a gradient rule makes a NaN, or an infinity out of
-    finite numbers."""
-    kept = (*node.kept, node.y)
-    values = {"g": array_of(g), **{node.op.name_of(i) if i < len(node.kept) else "y": a
-                                for i, a in enumerate(kept) if a is not None}}
+    """For `state.check`: raise GraphError where a rule makes NaN, or ∞ out of finite numbers."""
+    values = {"g": array_of(g), **{node.op.name_of(i): a for i, a in enumerate(node.kept)}}
+    values = {name: a for name, a in {**values, "y": node.y}.items() if a is not None}
     for i, d in enumerate(sent):
         kind = None if d is None else what_it_made(array_of(d), values)
         if kind in kinds:
             name = node.op.name_of(i)
             raise GraphError("\n".join([
                 f"{node.op.name}: its backward gave {name} a gradient with {kind} in it",
-                f"  {name} {node.dtypes[i]} {node.shapes[i]}, {words_of_place(node)}", *facts_in_words(values),
+                f"  {name} {node.dtypes[i]} {node.shapes[i]}, {words_of_place(node)}",
+                *facts_in_words(values),
                 f"  {reason(node.op, 'steep', values, kind, array_of(d))}"]))
 
 
 def refuse_output(node, arguments, y):
-    """For `state.observer`: raise GraphError where an operation's output holds a NaN, or an
-    infinity that it made."""
+    """For `state.observer`: raise GraphError where an output has a NaN, or a new infinity."""
     values = {**{node.op.name_of(i): a for i, a in enumerate(arguments)}, **node.options}
     kind = what_it_made(y, values)
     if kind is not None:
+        many = int((~np.isfinite(y)).sum())
         raise GraphError("\n".join([
-            f"{node.op.name}: its forward gave {kind} in {int((~np.isfinite(y)).sum())} of {y.size} entries",
-            f"  y {y.dtype} {y.shape}, {words_of_place(node)}", *facts_in_words(values),
+            f"{node.op.name}: its forward gave {kind} in {many} of {y.size} entries",
+            f"  y {y.dtype} {y.shape}, {words_of_place(node)}",
+            *facts_in_words(values),
             f"  {reason(node.op, 'undefined', values, kind, y)}"]))
 
 
 def what_it_made(array, sources):
-    """"NaN" or "infinity", if `array` holds one that was made of `sources`; None if it was in them,
-    or there is none."""
+    """"NaN", or "infinity" if one is in `array` and none was in its `sources`; else None."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None
     if np.isnan(array).any():
         return "NaN"
-    return "infinity" if all(np.isfinite(a).all() for a in sources.values() if is_number(a)) else None
+    finite = all(np.isfinite(a).all() for a in sources.values() if is_number(a))
+    return "infinity" if finite else None
 
 
 def is_number(value):
@@ -92,10 +90,13 @@ def facts_in_words(values):
 
 @np.errstate(all="ignore")
 def reason(op, kind, values, made, result):
-    """One sentence: why an operation made `made` ("NaN" or "infinity") out of `values`: what its
-    block says of it, by the first of its facts of that kind ("undefined", "steep") that holds; else
-    what can be said of any operation."""
-    named = {name: np.asarray(a, like=result) for name, a in values.items() if is_number(a) or isinstance(a, int)}
+    """One sentence: why an operation made `made` ("NaN" or "infinity") out of `values`.
+
+    What its block says of it, by the first of its facts of that kind ("undefined", "steep") that
+    holds; else what can be said of any operation.
+    """
+    named = {name: np.asarray(a, like=result) for name, a in values.items()
+             if is_number(a) or isinstance(a, int)}
     for fact in getattr(op, "facts", ()):          # a user's own Function has none
         there = fact.mask(named) if fact.kind == kind else None
         if there is not None and there.any():

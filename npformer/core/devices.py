@@ -1,6 +1,6 @@
 """Where arrays live: NumPy's on the CPU or CuPy's on the GPU, and moving between them.
 
-Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy hands the call on
+Operations call `np.exp(x)`, `x.sum(axis=...)` and the like, whatever x is: NumPy passes the call
 to CuPy when x lives on the GPU (NEP 13 and NEP 18). Only what makes an array out of nothing has to
 ask for a device; that is done here.
 """
@@ -26,14 +26,15 @@ _NAMES = {"numpy": "cpu", "cpu": "cpu", "cupy": "cuda", "cuda": "cuda", "gpu": "
 
 
 def cupy() -> ModuleType:
-    """The module CuPy, once it is sure to work; otherwise a DeviceError that says what is
-    missing."""
+    """The module CuPy, once it is sure to work; else a DeviceError that says what is missing."""
     try:
         module = importlib.import_module("cupy")
         runtime = module.cuda.runtime
-    except (ImportError, AttributeError) as error:     # AttributeError: a folder `cupy` that is not the package
+    except (ImportError, AttributeError) as error:
+        # AttributeError: a folder named `cupy` is found, which is not the package.
         raise DeviceError(
-            f"CuPy was asked for and is not installed ({error}).\n  Install it with: pip install 'npformer[cuda]'"
+            f"CuPy was asked for and is not installed ({error}).\n"
+            "  Install it with: pip install 'npformer[cuda]'"
         ) from None
     try:
         count = runtime.getDeviceCount()
@@ -43,14 +44,15 @@ def cupy() -> ModuleType:
             "  Install or update the driver, or stay on backend 'numpy'."
         ) from None
     if count == 0:
-        raise DeviceError("CuPy and a driver are here, but the machine shows no CUDA device.\n"
-                          "  Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or stay on backend 'numpy'.")
+        raise DeviceError(
+            "CuPy and a driver are here, but the machine shows no CUDA device.\n"
+            "  Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or stay on backend 'numpy'."
+        )
     return module
 
 
 def device_name(device: DeviceLike | None) -> str:
-    """'cpu' or 'cuda' for whatever names a device: 'cuda:0', 'cupy', 'numpy', a Device, or None
-    (the default)."""
+    """'cpu' or 'cuda' for any name of a device: 'cuda:0', 'cupy', a Device, None (the default)."""
     if device is None:
         return _default["device"]
     kind, _, number = str(device).partition(":")
@@ -84,8 +86,10 @@ def to_numpy(array) -> np.ndarray:
 
 
 def set_backend(name: DeviceLike) -> None:
-    """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda'). Fails at once if it
-    cannot work."""
+    """Where new tensors live from now on: 'numpy' ('cpu') or 'cupy' ('cuda').
+
+    Fails at once if that cannot work.
+    """
     device = device_name(name)
     module_for(device)
     _default["device"] = device
@@ -115,9 +119,9 @@ def backend_from_environment() -> None:
 
 
 def started_as_command() -> bool:
-    """Whether this process is the command `npformer` or `python -m npformer`, which word their
-    errors themselves."""
-    return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") in ("npformer", "-m")
+    """Whether this process is the command `npformer`, which words its errors itself."""
+    name = os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe")
+    return name in ("npformer", "-m")              # -m: python -m npformer
 
 
 class Device:

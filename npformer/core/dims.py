@@ -1,22 +1,25 @@
-"""Which dims of an operation's arguments line up with which of its output, in letters, as einsum
-writes them.
+"""Which dims of an operation's arguments line up with which of its output, in einsum's letters.
 
 An operation says so in its block, and the page, the judge, the probes and the docs read it there:
 
-    "...i, oi, o -> ...o"        linear: i is summed over, o is kept; ... are leading dims, lined up as in broadcasting
-    "..."                        every entry by itself: elementwise
-    "ab -> ac"                   one dim is mixed: every entry along c reads all of b (softmax over the last dim)
-    "ab -> ac; b <= c"           the same, but only the entries up to its own (cumsum); also b >= c, b = c + 2, b = 4 - c
-    "ab -> a1"                   b is reduced, and stays as a dim of size 1
-    "...n?m, ...mp? -> ...n?p?"  a dim with ? may be missing, as in a gufunc's signature (NumPy, NEP
-    20)
-    "(...) -> (...)"             the same place in row-major order, as einops writes it (reshape)
-    "[...] -> ..."               each entry of y is an entry of x that an index picks, as einx writes it (getitem)
-    "... -> [...]"               each entry of x is added to an entry of y that an index names (put)
+    "...i, oi, o -> ...o"  linear: i is summed over, o is kept; ... are leading dims, as in
+                           broadcasting
+    "..."                  every entry by itself: elementwise
+    "ab -> ac"             one dim is mixed: every entry along c reads all of b (softmax)
+    "ab -> ac; b <= c"     the same, but only the entries up to its own (cumsum); the other
+                           conditions are b >= c, b = c + 2 and b = 4 - c
+    "ab -> a1"             b is reduced, and stays as a dim of size 1
+    "n?m, mp? -> n?p?"     a dim with ? may be missing, as in a gufunc's signature (NEP 20)
+    "(...) -> (...)"       the same place in row-major order, as in einops (reshape)
+    "[...] -> ..."         each entry of y is one of x that an index picks, as in einx (getitem)
+    "... -> [...]"         each entry of x is added to one of y that an index names (put)
 
 Where the letters depend on options or shapes, the block gives a function that names what it reads,
-as a gradient rule
-does: `dims=lambda x_shape, dim: along(x_shape, dim, "s -> t")`.
+as a gradient rule does: `dims=lambda x_shape, dim: along(x_shape, dim, "s -> t")`.
+
+Letters, since every reader can work out its own question from them: which cells feed a cell, what
+is reduced, where two paths meet. Only what letters cannot say (cumsum, flip, an index) is added to
+einsum's notation.
 """
 
 from __future__ import annotations
@@ -50,12 +53,13 @@ class Lined(NamedTuple):
     @property
     def reduced(self) -> str:
         """The letters of x that y has not: dims that are summed over, mixed or maximised."""
-        return "" if self.by_index or self.row_major else "".join(c for c in self.x if c not in self.y)
+        if self.by_index or self.row_major:
+            return ""
+        return "".join(c for c in self.x if c not in self.y)
 
     @property
     def mixed(self) -> bool:
-        """Whether y has a dim that x has not, in the place of one that is gone (softmax) or as a
-        new one (linear)."""
+        """Whether y has a dim that x has not: instead of one (softmax) or a new one (linear)."""
         return any(c not in self.x and c != "1" for c in self.y)
 
     @property
@@ -67,8 +71,10 @@ class Lined(NamedTuple):
 
 
 def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
-    """The dims of argument `i`, for arguments of these shapes (of a variadic operation, all written
-    alike or by letter)."""
+    """The dims of argument `i`, for arguments of these shapes.
+
+    text: a pattern for each argument, or one for all arguments of a variadic operation.
+    """
     arguments, y, conditions = split(text)
     pattern = arguments[i if i < len(arguments) else -1]
     if "[" in pattern or "[" in y:
@@ -77,15 +83,17 @@ def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
         return Lined("", "", row_major=True)
     missing = {c for p, shape in zip(arguments, shapes) for c in re.findall(r"(\w)\?", p)
                if len(shape) < len(re.findall(r"\w", p))}
-    xs, ys = (spell(p, len(shape), missing) for p, shape in ((pattern, shapes[i]), (y, y_shape)))
+    xs, ys = spell(pattern, len(shapes[i]), missing), spell(y, len(y_shape), missing)
+    # One letter in x and y ties the two indices, unless x has size 1 there and broadcasting repeats
+    # it: then its only entry feeds all of y's.
     ties = [(k, ys.index(c), 1, 0) for k, c in enumerate(xs)
-            # size 1 repeated: tied to nothing
             if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]
     bounds = []
     for condition in conditions:
         found = CONDITION.fullmatch(condition)
         if found is None:
-            raise GraphError(f"dims {text!r}: {condition!r} is no condition; it is like 's <= t' or 's = t + 2'")
+            raise GraphError(f"dims {text!r}: {condition!r} is no condition; "
+                             "it is like 's <= t' or 's = t + 2'")
         x, relation, minus, constant, sign, letter, plus, added = found.groups()
         at = xs.index(x), ys.index(letter)
         if relation != "=":
@@ -105,8 +113,9 @@ def split(text: str) -> tuple[list[str], str, list[str]]:
 
 
 def spell(pattern: str, ndim: int, missing: set[str]) -> str:
-    """A letter for each dim: `...` becomes as many capitals as are left, the last of them the
-    innermost."""
+    """A letter for each dim: `...` becomes as many capitals as are left."""
+    # Z is the innermost, so that leading dims of two arguments line up from the right, as
+    # broadcasting lines them up, whatever their number.
     letters = re.sub(r"(\w)\?", lambda m: "" if m[1] in missing else m[1], pattern)
     named = letters.replace("...", "")
     lead = ndim - len(named)
@@ -116,17 +125,23 @@ def spell(pattern: str, ndim: int, missing: set[str]) -> str:
 
 
 def along(shape: tuple, dim, pattern: str, keepdim: bool = False) -> str:
-    """The dims of an operation along `dim` (one, several, or None for all) of an array of this
-    shape; the rest is kept.
+    """The dims of an operation along `dim` of an array of this shape; the other dims are kept.
 
-    pattern: "s -> t" mixes, "s ->" reduces; n in a condition is the size of the dim.
+    dim: one, several, or None for all. pattern: "s -> t" mixes, "s ->" reduces; n in a condition is
+    the size of the dim.
     """
-    dims = range(len(shape)) if dim is None or dim == () else dim if isinstance(dim, (tuple, list)) else (dim,)
+    if dim is None or dim == ():
+        dim = range(len(shape))
+    dims = dim if isinstance(dim, (tuple, list, range)) else (dim,)
     chosen = {d % len(shape) for d in dims} if shape else set()
     xs = ascii_lowercase[:len(shape)]
     _, y, conditions = split(pattern)
-    other = {c: c.upper() for d, c in enumerate(xs) if d in chosen}    # t, beside s
-    ys = "".join(c if c not in other else other[c] if y else "1" if keepdim else "" for c in xs)
-    said = [condition.replace("n - 1", str(shape[xs.index(c)] - 1)).replace("s", c, 1).replace("t", other[c])
-            for c in other for condition in conditions]
+    other = {c: c.upper() for d, c in enumerate(xs) if d in chosen}
+    gone = "1" if keepdim else ""
+    ys = "".join(c if c not in other else other[c] if y else gone for c in xs)
+    said = []
+    for s, t in other.items():
+        last = str(shape[xs.index(s)] - 1)
+        said += [condition.replace("n - 1", last).replace("s", s, 1).replace("t", t)
+                 for condition in conditions]
     return "; ".join([f"{xs} -> {ys}", *said])

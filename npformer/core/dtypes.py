@@ -8,9 +8,9 @@ import numpy as np
 
 from .errors import DTypeError
 
-float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
-int8, int16, int32, int64 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32"), np.dtype("int64")
-uint8, bool_ = np.dtype("uint8"), np.dtype("bool")
+float16, float32, float64 = map(np.dtype, ("float16", "float32", "float64"))
+int8, int16, int32, int64 = map(np.dtype, ("int8", "int16", "int32", "int64"))
+uint8, bool_ = map(np.dtype, ("uint8", "bool"))
 DTYPES = {str(d): d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool_)}
 _default = {"dtype": float32}
 
@@ -31,8 +31,10 @@ def set_default_dtype(dtype: DType) -> None:
 
 
 def as_dtype(dtype: DType | None) -> Any:
-    """A NumPy dtype for whatever names one: npf.float32, np.float32, 'float32', float, int, bool;
-    None stays None."""
+    """A NumPy dtype for any name of one: npf.float32, np.float32, 'float32', float; None for None.
+
+    `float` is the default dtype, as in PyTorch, and not NumPy's float64.
+    """
     if dtype is None:
         return None
     if dtype is float:
@@ -59,8 +61,12 @@ def promote(operands, floating=False):
     int64 with float32 is float32. `floating` lifts integers to the default float dtype (exp, sqrt,
     division).
     """
+    # NumPy's own promotion would not do: a float64 loss scale, 0-d, would make a whole float32
+    # model float64, and int64 with float32 is float64 there. The first loop decides the usual case,
+    # one floating dtype, in 0.3 µs; the search behind it takes nearly 3 µs, a tenth of recording a
+    # small operation.
     common = None
-    for a in operands:  # the usual case, decided without looking further: one float dtype
+    for a in operands:
         dtype = getattr(a, "dtype", None)
         if dtype is None or dtype is common:
             continue
@@ -77,15 +83,17 @@ def promote(operands, floating=False):
 
 
 def _result_dtype(operands):
-    rank = {"b": 0, "u": 1, "i": 1, "f": 2}
-    best = {}  # (category, priority) -> dtype; priority: dims 2, 0-d 1, number 0
+    category_of = {"b": 0, "u": 1, "i": 1, "f": 2}
+    best = {}                                      # (category, priority) -> the widest dtype
     for a in operands:
         if hasattr(a, "dtype"):
             dtype, priority = a.dtype, 2 if a.ndim else 1
         else:
-            dtype = bool_ if isinstance(a, bool) else int64 if isinstance(a, int) else get_default_dtype()
             priority = 0
-        key = (rank[dtype.kind], priority)
+            dtype = (bool_ if isinstance(a, bool)
+                     else int64 if isinstance(a, int)
+                     else get_default_dtype())
+        key = (category_of[dtype.kind], priority)
         best[key] = np.promote_types(best[key], dtype) if key in best else dtype
     category = max(key[0] for key in best)
     return best[max(key for key in best if key[0] == category)]

@@ -1,6 +1,6 @@
 """The exceptions, and the one way to word a complaint about shapes.
 
-A message names the call, the rule that was broken, what came, and the remedy. PyTorch raises
+A message names the call, the rule that was broken, the operands, and the remedy. PyTorch raises
 RuntimeError for most of these and NumPy raises ValueError: ours are both, so that either habit of
 `except` works.
 """
@@ -31,8 +31,7 @@ class DeviceError(NpformerError, RuntimeError):
 
 
 class GraphError(NpformerError, RuntimeError):
-    """A backward pass that cannot be walked: no graph, a freed one, or one whose arrays were
-    overwritten."""
+    """A backward pass that cannot be done: no graph, a freed one, or overwritten arrays."""
 
 
 class ValueRangeError(NpformerError, ValueError, RuntimeError):
@@ -40,13 +39,17 @@ class ValueRangeError(NpformerError, ValueError, RuntimeError):
 
 
 class InputError(NpformerError):
-    """Something that a person gave on the command line, or in a file, cannot be used. The text is
-    the whole message."""
+    """Something given on the command line, or in a file, cannot be used.
+
+    The text is the whole message.
+    """
 
 
 class GradientError(NpformerError, AssertionError):
-    """A gradient that differs from the true one. `.report` holds the numbers, `.findings` what is
-    wrong."""
+    """A gradient that differs from the true one.
+
+    `.report` holds the numbers, `.findings` what is wrong.
+    """
 
     def __init__(self, report) -> None:
         super().__init__(str(report))
@@ -55,18 +58,16 @@ class GradientError(NpformerError, AssertionError):
 
 
 def describe(value) -> str:
-    """One operand, as a message shows it: `float32 (2, 7, 64)` for an array, the value itself for a
-    number."""
-    shape = getattr(value, "shape", None)
-    if shape is None or not hasattr(value, "dtype"):         # a dtype has a shape as well
-        text = repr(value)
-        return text if len(text) <= 60 else text[:57] + "..."
-    return f"{value.dtype} {tuple(shape)}"
+    """One operand, as a message shows it: `float32 (2, 7, 64)` for an array, else the value."""
+    # Both are asked for: a dtype has a shape as well.
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def complaint(call: str, rule: str, operands: dict[str, Any], remedy: str = "") -> str:
-    """The text of an error: `call: rule`, a line for each of `operands` (a dict by name), and the
-    remedy."""
+    """The text of an error: `call: rule`, a line for each operand by its name, and the remedy."""
     lines = [f"{call}: {rule}"]
     lines += [f"  {name} {describe(value)}" for name, value in operands.items()]
     if remedy:

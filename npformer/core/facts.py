@@ -46,7 +46,8 @@ class ArrayFacts:
         return len(self.shape)
 
     def __repr__(self):
-        return (f"<{self.dtype} {self.shape}, too large to keep: {number(self.min)} to {number(self.max)}, "
+        return (f"<{self.dtype} {self.shape}, too large to keep: "
+                f"{number(self.min)} to {number(self.max)}, "
                 f"mean {number(self.mean)}, norm {number(self.norm)}>")
 
 
@@ -58,17 +59,24 @@ def facts_of(array: np.ndarray | ArrayFacts) -> ArrayFacts:
     nan, inf = (int(np.isnan(array).sum()), int(np.isinf(array).sum())) if floating else (0, 0)
     finite = array[np.isfinite(array)] if nan or inf else array
     some = finite.size > 0
-    return ArrayFacts(array.shape, array.dtype, finite.min().item() if some else None, finite.max().item() if some else None,
-                      float(finite.mean(dtype=float)) if some else None, norm(finite), nan, inf,
-                      array.size - int(np.count_nonzero(array)))
+    return ArrayFacts(
+        shape=array.shape,
+        dtype=array.dtype,
+        min=finite.min().item() if some else None,
+        max=finite.max().item() if some else None,
+        mean=float(finite.mean(dtype=float)) if some else None,
+        norm=norm(finite),
+        nan=nan,
+        inf=inf,
+        zeros=array.size - int(np.count_nonzero(array)),
+    )
 
 
 @np.errstate(over="ignore")
 def norm(value: Any) -> Any:
-    """‖value‖₂ of an array or a Tensor, in float64 so that float32 and float16 do not overflow; of
-    facts, their own.
+    """‖value‖₂ of an array or a Tensor; of facts, their own; None for what is no array.
 
-    None for what is no array.
+    In float64, since the squares of float16 and float32 overflow early: 300² does in float16.
     """
     if isinstance(value, ArrayFacts):
         return value.norm

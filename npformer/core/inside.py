@@ -1,5 +1,4 @@
-"""Inside one step of a backward pass: its Jacobian, its definition step by step, the terms of its
-rule, and a check.
+"""Inside one step of a backward pass: its Jacobian, its definition, its rule's terms, and a check.
 
 Each looks at a `Step` alone, on the values that it was recorded with. `Step` has a method for each;
 they stand here because an ordinary backward pass needs none of them.
@@ -20,8 +19,8 @@ from .numeric import Truth, one_sided, true_gradient
 from .operation import Fused, Primitive
 
 LARGE = 4_000_000                                  # entries of a Jacobian that is built at once
-LOOKED_AT = 60  # entries of an input that `check` holds against finite differences
-PATHS = 40  # ways through a definition that `terms` tells apart
+LOOKED_AT = 60                                     # entries of an input that `check` looks at
+PATHS = 40                                         # ways through a definition told apart
 
 
 def argument_number(step, argument):
@@ -29,20 +28,22 @@ def argument_number(step, argument):
     names = [step.node.op.name_of(i) for i in range(len(step.parents))]
     i = names.index(argument) if argument in names else argument
     if not isinstance(i, int) or not -len(names) <= i < len(names):
-        raise ValueRangeError(f"{step.op} has no argument {argument!r}; its arguments are {', '.join(names)}")
+        raise ValueRangeError(f"{step.op} has no argument {argument!r}; "
+                              f"its arguments are {', '.join(names)}")
     if step.parents[i] is None:
         raise GraphError(f"{step.op}: no gradient flows to {names[i]}, so it has no Jacobian here")
     return i % len(names)
 
 
 def values_of(step):
-    """The arguments of a step, all of them; a GraphError where the tape kept only what its rule
-    reads."""
+    """All arguments of a step; GraphError where the tape kept only what its rule reads."""
     lost = [step.node.op.name_of(i) for i, a in enumerate(step.arguments)
             if a is None and not isinstance(step.node.op, Fused) and step.node.shapes[i] != ()]
     if lost or not step.arguments:
-        raise GraphError(f"{step.op}: the values of {', '.join(lost) or 'its arguments'} were not kept, since its gradient "
-                         "rule does not read them.\n  Record them with npf.debug.recording() or npf.debug.trace(function).")
+        raise GraphError(
+            f"{step.op}: the values of {', '.join(lost) or 'its arguments'} were not kept, "
+            "since its gradient rule does not read them.\n"
+            "  Record them with npf.debug.recording() or npf.debug.trace(function).")
     return step.arguments
 
 
@@ -50,25 +51,28 @@ def values_of(step):
 
 
 def jacobian(step, argument, rows=None, columns=None):
-    """d(output)/d(argument), or the block of it that `rows` (of the output) and `columns` (of the
-    argument) choose."""
-    i = argument_number(step, argument)
-    node = step.node
-    rows, columns = (chosen(name, index, node_shape) for name, index, node_shape in (
-        ("rows", rows, node.shape), ("columns", columns, node.shapes[i])))
+    """d(output)/d(argument), or the block that `rows` (of the output) and `columns` choose."""
+    i, node = argument_number(step, argument), step.node
+    rows = chosen("rows", rows, node.shape)
+    columns = chosen("columns", columns, node.shapes[i])
     if rows.size * columns.size > LARGE:
-        raise ValueRangeError(f"{step.op}: d(output)/d{node.op.name_of(i)} is {node.shape} x {node.shapes[i]}, "
-                              f"{rows.size * columns.size:,} entries.\n  Ask for a part: "
-                              "jacobian(argument, rows=0) or jacobian(argument, rows=..., columns=...)")
-    view = copy.copy(node)  # the walk may have freed the node; the step has what it kept
+        raise ValueRangeError(
+            f"{step.op}: d(output)/d{node.op.name_of(i)} is {node.shape} x {node.shapes[i]}, "
+            f"{rows.size * columns.size:,} entries.\n  Ask for a part: "
+            "jacobian(argument, rows=0) or jacobian(argument, rows=..., columns=...)")
+    # Row by row, out of the rule itself: the rule is g ↦ gᵀJ, so a g that is 1 at one entry of the
+    # output gives that entry's row, exactly as the backward pass has it. Finite differences would
+    # give columns, of the operation and not of its rule: a wrong rule would look right.
+    # The walk may have freed the node meanwhile; the step still holds what it kept.
+    view = copy.copy(node)
     view.kept, view.y, view.saved, view.parents = step.kept, step.output, step.saved, step.parents
     one_hot = np.zeros_like(step.upstream, shape=(int(np.prod(node.shape)),))
     block = np.empty((rows.size, columns.size), step.upstream.dtype)
     for k, row in enumerate(rows.reshape(-1)):
         one_hot[row] = 1
         with np.errstate(all="ignore"):            # infinity is a slope too
-            line = devices.to_numpy(node.op.gradients(view, one_hot.reshape(node.shape))[i])
-        block[k] = line.reshape(-1)[columns.reshape(-1)]
+            d = node.op.gradients(view, one_hot.reshape(node.shape))[i]
+        block[k] = devices.to_numpy(d).reshape(-1)[columns.reshape(-1)]
         one_hot[row] = 0
     return block.reshape(rows.shape + columns.shape)
 
@@ -89,7 +93,8 @@ def run_definition(step):
     """(inputs, y): the definition of a fused operation, run and recorded on the step's values."""
     op, node = step.node.op, step.node
     if not isinstance(op, Fused):
-        kind = "a primitive: its rule is one line" if isinstance(op, Primitive) else "an operation of the user's own"
+        kind = ("a primitive: its rule is one line" if isinstance(op, Primitive)
+                else "an operation of the user's own")
         raise GraphError(f"{op.name} is {kind}, and there is nothing inside to step through.")
     inputs = [a if p is None else node.wrap(a) for a, p in zip(values_of(step), step.parents)]
     before, tape.state.grad_enabled = tape.state.grad_enabled, True
@@ -104,8 +109,7 @@ def run_definition(step):
 
 @dataclass
 class Term:
-    """One additive term of a gradient rule: what comes by one way through the definition, output
-    first."""
+    """One term of a gradient: what one way through the definition adds, named output first."""
 
     way: str
     value: np.ndarray
@@ -120,26 +124,35 @@ class Term:
 
 
 def terms(step):
-    """{argument: [Term, ...]}: what each way through the definition adds to its gradient; they add
-    up to it."""
+    """{argument: [Term, ...]}: what each way through the definition adds to its gradient.
+
+    The terms of an argument add up to its gradient. A primitive, and a definition with too many
+    ways, has one term: the whole.
+    """
     names = {i: step.node.op.name_of(i) for i, d in enumerate(step.sent) if d is not None}
+    whole = {name: [Term(step.op, step.sent[i])] for i, name in names.items()}
     if not isinstance(step.node.op, Fused):
-        return {name: [Term(step.op, step.sent[i])] for i, name in names.items()}
+        return whole
+    # Each way by itself, and not the walk: the walk adds up what meets at a node before it goes on,
+    # and the sum no longer says who sent what. layer_norm has 4 ways to its x, gelu_tanh has 5;
+    # forks one after another multiply them, hence the limit.
     inputs, y = run_definition(step)
-    found = {inputs[i].node: {} for i in names}    # leaf -> way -> what came by it
+    found = {inputs[i].node: {} for i in names}    # leaf -> way -> what it adds there
     ways = [(y.node, step.upstream, ())]
-    while ways:  # every way by itself: at a fork the gradient goes both ways, whole
+    while ways:
         node, g, way = ways.pop()
         if node.op is None:
             label = " ← ".join(reversed(way))
             found[node][label] = found[node].get(label, 0) + g
             continue
-        sent = [(p, d) for p, d in zip(node.parents, tape.send(node, g, False)) if d is not None]
-        ways += [(p, d, (*way, node.op.name)) for p, d in sent]
+        for parent, d in zip(node.parents, tape.send(node, g, False)):
+            if d is not None:
+                ways.append((parent, d, (*way, node.op.name)))
         if len(ways) > PATHS:
-            return {name: [Term(step.op, step.sent[i])] for i, name in names.items()}
-    return {name: [Term(way, g) for way, g in sorted(found[inputs[i].node].items(), key=lambda item: len(item[0]))]
-            for i, name in names.items()}
+            return whole
+    shortest_first = {i: sorted(found[inputs[i].node].items(), key=lambda item: len(item[0]))
+                      for i in names}
+    return {name: [Term(way, g) for way, g in shortest_first[i]] for i, name in names.items()}
 
 
 # ── finite differences of one step ────────────────────────────────────────────────────────────────
@@ -147,25 +160,28 @@ def terms(step):
 
 @dataclass
 class StepCheck:
-    """What `step.check()` found: the largest error of each gradient, relative to its largest entry.
-    True if all is right."""
+    """What `step.check()` found. True if every gradient is right.
+
+    errors: the largest error of each gradient, relative to its largest entry. wrong: the arguments
+    whose gradient differs.
+    """
 
     op: str
     errors: dict[str, float]
-    wrong: list[str]                               # the arguments whose gradient differs
+    wrong: list[str]
 
     def __bool__(self):
         return not self.wrong
 
     def __str__(self):
+        verdict = lambda name: "DIFFERS from" if name in self.wrong else "agrees with"
         return f"{self.op}: " + ", ".join(
-            f"d{name} {'DIFFERS from' if name in self.wrong else 'agrees with'} finite differences ({error:.1e})"
+            f"d{name} {verdict(name)} finite differences ({error:.1e})"
             for name, error in self.errors.items())
 
 
 def check(step):
-    """This step's rule against central differences of its operation, with the upstream that
-    arrived.
+    """This step's rule against finite differences of its operation, for the upstream that arrived.
 
     Entries at which the operation has no finite slope (√x at 0, a score of −∞) are left out.
     GraphError where nothing is left.
@@ -189,21 +205,26 @@ class Held(NamedTuple):
 
 
 def held(step, arguments):
-    """A Held for each gradient that a step sent, at a few places of each. GraphError where that
-    cannot be done."""
-    values = [np.array(devices.to_numpy(a), dtype=float if a.dtype.kind == "f" else None) if hasattr(a, "dtype") else a
-              for a in arguments]
-    g, op = np.asarray(devices.to_numpy(step.upstream), dtype=float), step.node.op
+    """A Held for each gradient that a step sent, at a few places of each.
+
+    GraphError where that cannot be done.
+    """
+    in_float64 = lambda a: np.array(devices.to_numpy(a), dtype=float)
+    op, g = step.node.op, in_float64(step.upstream)
+    values = [a if not hasattr(a, "dtype")
+              else in_float64(a) if a.dtype.kind == "f"
+              else np.array(devices.to_numpy(a)) for a in arguments]
     if not np.isfinite(g).all():
-        raise GraphError(f"{op.name}: what arrived holds NaN or infinity, so there is nothing to hold its rule against")
-    compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)      # noqa: E731
+        raise GraphError(f"{op.name}: what arrived holds NaN or infinity, "
+                         "so there is nothing to hold its rule against")
+    compute = lambda xs: np.asarray(op.compute(*xs, **step.options), dtype=float)
     with np.errstate(all="ignore"):
-        # a masked score is −∞, and no gradient comes to it
+        # A masked score is −∞, and g is 0 there: its difference, −∞ − (−∞), would make Σ g·dy NaN.
         counts = np.isfinite(compute(values)) | (g != 0)
-    forward = lambda xs: np.where(counts, compute(xs), 0.0)            # noqa: E731
+    forward = lambda xs: np.where(counts, compute(xs), 0.0)
     for i, d in enumerate(step.sent):
         if d is not None:
-            yield one_held(step, forward, values, i, np.asarray(devices.to_numpy(d), dtype=float).reshape(-1), g)
+            yield one_held(step, forward, values, i, in_float64(d).reshape(-1), g)
 
 
 def one_held(step, forward, values, i, a, g):
@@ -212,13 +233,15 @@ def one_held(step, forward, values, i, a, g):
         truth = true_gradient(forward, values, i, g, spread(a))
     there = np.isfinite(truth.gradient)
     if not there.any() and there.size:
-        raise GraphError(f"{step.op}: it has no finite slope in {step.node.op.name_of(i)} here, so there is nothing to hold its "
-                         "rule against")
+        raise GraphError(f"{step.op}: it has no finite slope in {step.node.op.name_of(i)} here, "
+                         "so there is nothing to hold its rule against")
     truth = truth.only(there)
+    # An error counts beside the largest entry. That alone took the gradient of a key's bias for
+    # wrong in float32: its terms cancel, it is 0, and what the step sent is rounding. So the scale
+    # is at least what rounding in the step's dtype, coarser than the truth's, can leave behind.
     dtype = step.upstream.dtype
-    allowed, coarser = (1e-6 if dtype.itemsize == 8 else 1e-3), np.finfo(dtype).eps / np.finfo(float).eps
-    # A gradient whose terms cancel, as those of a key's bias do, is small against them, not against
-    # itself.
+    allowed = 1e-6 if dtype.itemsize == 8 else 1e-3
+    coarser = np.finfo(dtype).eps / np.finfo(float).eps
     scale = max(np.abs(truth.gradient).max(initial=0), np.abs(a[np.isfinite(a)]).max(initial=0),
                 coarser * truth.rounding.max(initial=0) / allowed, 1e-300)
     sent = a[truth.places]
@@ -231,15 +254,19 @@ def one_held(step, forward, values, i, a, g):
 
 
 def on_a_kink(forward, values, i, place, g, slope, slack):
-    """Whether the slopes to the left and right differ there, and `slope` lies between them: then
-    any such value will do."""
-    low, high = sorted(one_sided(forward, values, values[i], np.unravel_index(place, values[i].shape), g))
+    """Whether the slopes to the left and right differ there, and `slope` lies between them."""
+    # relu at 0 has slopes 0 and 1; central differences say ½ and our rule says 0. Any value between
+    # the two is a subgradient, so none of them is called wrong. Only entries that failed are looked
+    # at: this costs three more forward passes for each.
+    at = np.unravel_index(place, values[i].shape)
+    low, high = sorted(one_sided(forward, values, values[i], at, g))
     return high - low > slack and low - slack <= slope <= high + slack
 
 
 def spread(a):
-    """Flat places worth a look: all of a small array; the largest entries and evenly spread ones of
-    a large one."""
+    """Flat places worth a look: all of a small array; of a large one the largest, and some more."""
     if a.size <= LOOKED_AT:
         return np.arange(a.size)
-    return np.unique([*np.argsort(-np.abs(a))[:LOOKED_AT // 2], *np.linspace(0, a.size - 1, LOOKED_AT // 2).astype(int)])
+    largest = np.argsort(-np.abs(a))[:LOOKED_AT // 2]
+    evenly = np.linspace(0, a.size - 1, LOOKED_AT // 2).astype(int)
+    return np.unique([*largest, *evenly])

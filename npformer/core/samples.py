@@ -36,8 +36,7 @@ def integers(high: int, *shape: int) -> Callable[[np.random.Generator], np.ndarr
 
 
 def mask(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
-    """Bools, neither all true nor all false where there is more than one; the first of each last
-    dim is true."""
+    """Bools; where there is more than one, some are false. The first of each last dim is true."""
     def draw(rng):
         chosen = rng.random(shape) < 0.6
         if chosen.size > 1:
@@ -53,8 +52,7 @@ def value(array) -> Callable[[np.random.Generator], np.ndarray]:
 
 
 def draw(example, rng, dtype=np.float64):
-    """The arrays of one sample `(args, options)`; floating ones in `dtype`. Returns (args,
-    options)."""
+    """(args, options) of one sample with its arrays drawn, floating ones in `dtype`."""
     args, options = example
     drawn = []
     for a in args:

@@ -1,5 +1,9 @@
-"""Which line of the user's code made an operation: the innermost frame outside npformer's
-machinery."""
+"""Which line of the user's code made an operation: the innermost frame outside the machinery.
+
+Frames are walked by hand. Every recorded operation asks, and inspect.stack(), which builds a
+record of each frame and reads the files, took 75 µs where this takes 0.3 µs: more than twice as
+long as all the rest of recording a small operation.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ if TYPE_CHECKING:
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # A model's own lines are what its reader wants to see, so these count as user code.
-USER_PARTS = tuple(PACKAGE + part for part in ("models", "train.py", "cli", os.path.join("debug", "examples.py")))
+USER_PARTS = tuple(PACKAGE + part for part in (
+    "models", "train.py", "cli", os.path.join("debug", "examples.py")))
 _machinery: dict[str, bool] = {}                   # file name -> whether it is npformer's machinery
 
 
@@ -33,8 +38,10 @@ def calling_line() -> tuple[str, int] | None:
 
 
 def calling_variables() -> Iterator[dict[str, Any]]:
-    """The variables of every caller outside the package, the outermost first, so that the nearest
-    name wins."""
+    """The variables of every caller outside the package, the outermost first.
+
+    In that order the nearest caller's name wins, where each overwrites what the last one said.
+    """
     frame: FrameType | None = sys._getframe(2)
     frames = []
     while frame is not None:
@@ -45,8 +52,7 @@ def calling_variables() -> Iterator[dict[str, Any]]:
 
 
 def short(file: str) -> str:
-    """A file's name as seen from the current folder, where that is shorter; 'npformer/...' for one
-    of ours."""
+    """A file's name as seen from the current folder, if shorter; 'npformer/...' for our own."""
     if file.startswith(PACKAGE):
         return "npformer/" + file.removeprefix(PACKAGE).replace(os.sep, "/")
     try:

@@ -1,8 +1,8 @@
-"""One step of a backward pass, as somebody looks at it, and the loop that yields it.
+"""One step of a backward pass, as a reader looks at it, and the loop that yields it.
 
 `core.tape.walk` visits nodes; here a visit becomes a `Step`, which knows the formula, the names and
-the questions that one can ask. `loss.backward()` runs the same walk and makes no Step: nobody
-looks.
+the questions that one can ask. `loss.backward()` runs the same walk and makes no Step: nobody would
+look at it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """One operation of a backward pass, as `backprop` yields it: what arrived, the rule, what was
-    sent on.
+    """One operation of a backward pass: what arrived, the rule, and what was sent to its inputs.
 
     `upstream` is dL/d(output); `gradients` has dL/d(input) by argument name. `inputs` and `output`
     are there where the gradient rule reads their values, else None: memory is part of the design.
@@ -34,8 +33,10 @@ class Step:
     __slots__ = ("node", "kept", "output", "saved", "upstream", "sent", "parents")
 
     def __init__(self, node, upstream, sent):
+        # The walk frees the node after this step; a Step that is kept in a list still answers.
         self.node, self.upstream, self.sent = node, upstream, sent
-        self.kept, self.output, self.saved, self.parents = node.kept, node.y, node.saved, node.parents
+        self.kept, self.output, self.saved = node.kept, node.y, node.saved
+        self.parents = node.parents
 
     @property
     def op(self) -> str:
@@ -64,8 +65,7 @@ class Step:
 
     @property
     def where(self) -> str:
-        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside any
-        module."""
+        """The path of the module whose forward ran it: 'blocks.0.attention'; '' outside of one."""
         return self.node.scope.path() if self.node.scope else ""
 
     @property
@@ -79,25 +79,21 @@ class Step:
         return self.kept
 
     def jacobian(self, argument: int | str, rows: Any = None, columns: Any = None) -> np.ndarray:
-        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape;
-        `argument`: number or name.
+        """d(output)/d(argument) of this step alone, of shape output.shape + input.shape.
 
-        rows, columns: an index into the output and into the argument that chooses a part: `rows=(0,
-        3)` is one entry of a 2-d output. Raises ValueRangeError for more than 4,000,000 entries at
-        once.
+        argument: number or name. rows, columns: an index into the output and into the argument that
+        chooses a part: `rows=(0, 3)` is one entry of a 2-d output. Raises ValueRangeError for more
+        than 4,000,000 entries at once.
         """
         return inside.jacobian(self, argument, rows, columns)
 
     def into(self) -> Sequence[Step]:
-        """The steps of a fused operation's definition in primitives, on the recorded values, for
-        this upstream."""
-        pass
+        """The steps of a fused operation's definition, on its recorded values and upstream."""
         _, y = inside.run_definition(self)
         return list(backprop(y, y.wrap(self.upstream), retain_graph=True))
 
     def terms(self) -> dict[str, list[Term]]:
-        """The additive terms of each gradient, by argument: what each way through the definition
-        adds to it."""
+        """The terms of each gradient, by argument: what each way through the definition adds."""
         return inside.terms(self)
 
     def check(self) -> StepCheck:
@@ -109,11 +105,14 @@ class Step:
         return f"Step({self.op} at {self.where or 'top level'}: g {self.node.shape} -> {sent})"
 
     def _repr_html_(self):
-        """What a notebook shows: the formula, what came, what was sent, and the user's line."""
-        rows = [("came", "g", self.upstream), *(("sent", f"d{name}", d) for name, d in self.gradients.items())]
-        lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}",
-                 *(f"  {what}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}" for what, name, d in rows),
-                 *([f"  line  {self.source[0]}:{self.source[1]}"] if self.source else [])]
+        """What a notebook shows: the formula, what arrived, what was sent, and the user's line."""
+        lines = [f"{self.op}    {self.where}".rstrip(), f"  {self.formula}"]
+        rows = [("arrived", "g", self.upstream)]
+        rows += [("sent", f"d{name}", d) for name, d in self.gradients.items()]
+        for what, name, d in rows:
+            lines.append(f"  {what:7}  {name:10} {d.shape!s:18} |{name}| {norm(d):.4g}")
+        if self.source:
+            lines.append(f"  line     {self.source[0]}:{self.source[1]}")
         return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 

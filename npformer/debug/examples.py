@@ -1,4 +1,4 @@
-"""Small models with a random batch in float64, to step through without writing a script: `npformer step --model gpt`."""
+"""Small models with a random batch in float64, to step through with no script of one's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gpt():
 
 
 def seq2seq():
-    """A sequence into another, by an encoder-decoder of two layers each; the last places of a source are padding."""
+    """A sequence into another, by an encoder-decoder of two layers each; one source is padded."""
     model = make_model(11, 13, N=2, d_model=16, d_ff=32, h=2, dropout=0.0)
     src, tgt = creation.randint(1, 11, (3, 6)), creation.randint(1, 13, (3, 5))
     hidden = creation.ones(3, 1, 6) > 0
@@ -49,7 +49,8 @@ def seq2seq():
 
 def vit():
     """The kind of an image, by a VisionTransformer of two blocks."""
-    model = VisionTransformer(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=16, depth=2, num_heads=2)
+    model = VisionTransformer(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=16,
+                              depth=2, num_heads=2)
     images, kinds = creation.randn(3, 1, 8, 8), creation.randint(0, 10, (3,))
     return model, lambda: F.cross_entropy(model(images.to(dtypes.float64)), kinds)
 
@@ -58,9 +59,13 @@ EXAMPLES = {function.__name__: function for function in (tiny, gpt, seq2seq, vit
 
 
 def example(name: str = "tiny", seed: int = 0) -> tuple[Module, Callable[[], Tensor]]:
-    """(model in float64, a function of no arguments that computes its loss) by name: tiny, gpt, seq2seq or vit."""
+    """(model, a function of no arguments that computes its loss) by name, in float64.
+
+    name: tiny, gpt, seq2seq or vit. The global random generator is left as it was.
+    """
     if name not in EXAMPLES:
-        raise ValueRangeError(f"there is no model {name!r}; the built-in ones are {', '.join(EXAMPLES)}")
+        raise ValueRangeError(
+            f"there is no model {name!r}; the built-in ones are {', '.join(EXAMPLES)}")
     before = random_numbers.default_generator.get_state()
     random_numbers.manual_seed(seed)
     try:

@@ -8,7 +8,23 @@ from ..core.dims import along
 from ..core.operation import fused, primitive
 from ..core.samples import distinct
 from .composites import clamp
-from .elementwise import SATURATED, abs, add, div, erf, exp, expm1, logaddexp, mul, neg, sigmoid, sub, tanh, values, where
+from .elementwise import (
+    SATURATED,
+    abs,
+    add,
+    div,
+    erf,
+    exp,
+    expm1,
+    logaddexp,
+    mul,
+    neg,
+    sigmoid,
+    sub,
+    tanh,
+    values,
+    where,
+)
 from .erf import erf_values
 from .reduce import amax, logsumexp
 from .shape import keep, positive_dim, sum
@@ -46,8 +62,8 @@ def softmax_forward(x, *, dim=-1):
     if x.size == 0:
         return x.copy(), dict(y=x, dim=dim)
     # The largest entry is taken away first: e⁸⁹ is infinite in float32, and ∞/∞ is NaN. The
-    # division is in place: of the arrays as large as x only two are made instead of three, which
-    # counts for memory; in time it is 1 %.
+    # division is in place: of the arrays as large as x two are made instead of three, which counts
+    # for memory; in time it is 1 %.
     y = np.exp(x - x.max(axis=dim, keepdims=True) if x.ndim else x - x)
     y /= y.sum(axis=dim, keepdims=True) if x.ndim else y.copy()
     return y, dict(y=y, dim=dim)
@@ -55,8 +71,8 @@ def softmax_forward(x, *, dim=-1):
 
 @softmax.backward
 def softmax_backward(g, *, y, dim=-1):
-    # y·(g − Σ g·y) as g·y − y·Σ g·y, so that g·y is computed once, and in an array of its own: g
-    # belongs to the walk.
+    # y·(g − Σ g·y) as g·y − y·Σ g·y: then g·y is computed once, in an array of its own, which may
+    # be written into; g belongs to the walk.
     dx = g * y
     dx -= y * (dx.sum(axis=dim, keepdims=True) if y.ndim else dx)
     return (dx,)
@@ -85,11 +101,14 @@ def log_softmax_backward(g, *, y, dim):
     return (g - np.exp(y) * (g.sum(axis=dim, keepdims=True) if y.ndim else g),)
 
 
-softmax.flat("its output is saturated: the largest probability is {most:.6g}, the smallest {least:.3g}",
-             at="xy", x=lambda y: (y == 0) | (y == 1))
-softmax.undefined("a row that is −∞ throughout has no softmax, nor has one with +∞ in it", lambda x: ~np.isfinite(x))
+softmax.flat(
+    "its output is saturated: the largest probability is {most:.6g}, the smallest {least:.3g}",
+    at="xy", x=lambda y: (y == 0) | (y == 1))
+softmax.undefined("a row that is −∞ throughout has no softmax, nor has one with +∞ in it",
+                  lambda x: ~np.isfinite(x))
 softmax.weighs(lambda y: y)
-log_softmax.flat("its output is saturated: the smallest is {least:.4g}, and e to that is 0", x=lambda y: np.exp(y) == 0)
+log_softmax.flat("its output is saturated: the smallest is {least:.4g}, and e to that is 0",
+                 x=lambda y: np.exp(y) == 0)
 for _op in (softmax, log_softmax):
     _op.samples((3, 5), dim=-1)
     _op.samples((3, 2, 4), dim=1)
@@ -189,8 +208,10 @@ def elu(x, alpha=1.0):
 
 
 def selu(x):
-    """λ·elu(x, α), with the constants that keep mean 0 and variance 1 (Klambauer et al. 2017,
-    arXiv:1706.02515)."""
+    """λ·elu(x, α), with the λ and α that keep mean 0 and variance 1.
+
+    Source: Klambauer et al. 2017, arXiv:1706.02515.
+    """
     return mul(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 

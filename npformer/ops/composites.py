@@ -1,5 +1,4 @@
-"""Functions of each entry alone that are a few lines of operations, without a gradient rule of
-their own."""
+"""Functions of each entry alone, a few lines of operations each, without a rule of their own."""
 
 from .elementwise import div, mul, sqrt, values, where
 

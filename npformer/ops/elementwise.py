@@ -10,8 +10,8 @@ from ..core.samples import distinct, mask, positive
 from .erf import erf_values
 from .shape import keep, unbroadcast
 
-elementwise = primitive(dims="...", promotes="common")   # bool < int < float, as PyTorch promotes
-# the same, and integers become the default float dtype
+# `elementwise` promotes as PyTorch does, bool < int < float; `floating` also makes integers floats.
+elementwise = primitive(dims="...", promotes="common")
 floating = primitive(dims="...", promotes="float")
 
 # What several operations say of themselves.
@@ -91,7 +91,8 @@ div.steep(f"a number was divided by 0. {WHERE_AFTER}the divisor itself", lambda 
 div.mistake("missing-factor", "the other operand is missing from it", a=lambda g: g, b=lambda g: g)
 div.mistake("extra-factor", "it has its own value where the other operand belongs",
             a=lambda g, a: g * a, b=lambda g, b: g * b)
-div.mistake("missing-factor", "the other operand's square is not squared", b=lambda g, a, b: -g * a / b)
+div.mistake("missing-factor", "the other operand's square is not squared",
+            b=lambda g, a, b: -g * a / b)
 div.mistake("extra-factor", "it multiplies by what it should divide by", a=lambda g, b: g * b)
 div.samples((2, 3), positive(3))
 div.samples((2, 1), positive(1, 3))
@@ -117,7 +118,8 @@ pow.vjps(
     a=lambda g, a, b, a_shape: unbroadcast(g * _slope_of_power(a, b), a_shape),
     b=lambda g, y, a, b_shape: unbroadcast(g * y * _log_of(a), b_shape),
 )
-pow.undefined("a negative number to a power that is no integer is NaN", lambda a, b: (a < 0) & (b % 1 != 0))
+pow.undefined("a negative number to a power that is no integer is NaN",
+              lambda a, b: (a < 0) & (b % 1 != 0))
 pow.undefined("0 to a negative power is infinite", lambda a, b: (a == 0) & (b < 0))
 pow.steep("the slope of a power below 1 is infinite at 0, and 0·∞ is NaN", lambda a: a == 0)
 pow.mistake("missing-factor", PASSED_ON, a=lambda g: g, b=lambda g: g)
@@ -145,13 +147,13 @@ def _slope_of_power(a, b):
 
 @elementwise
 def maximum(a, b):
-    """The larger of a and b.    da = g where a > b,  db = g where b > a; half each where they tie"""
+    """The larger of a and b.    da = g where a > b,  db = g where b > a; half each at a tie"""
     return np.maximum(a, b)
 
 
 @elementwise
 def minimum(a, b):
-    """The smaller of a and b.    da = g where a < b,  db = g where b < a; half each where they tie"""
+    """The smaller of a and b.    da = g where a < b,  db = g where b < a; half each at a tie"""
     return np.minimum(a, b)
 
 
@@ -210,8 +212,12 @@ def log(x):
 
 log.vjps(x=lambda g, x: g / x)
 log.undefined("a negative number has no logarithm", lambda x: x < 0)
-log.undefined("log(0) is −∞: add a small number, or clamp before it; of a softmax, take log_softmax", lambda x: x == 0)
-log.steep(f"the slope of log x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the logarithm itself", lambda x: x == 0)
+log.undefined(
+    "log(0) is −∞: add a small number, or clamp before it; of a softmax, take log_softmax",
+    lambda x: x == 0)
+log.steep(
+    f"the slope of log x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the logarithm itself",
+    lambda x: x == 0)
 log.samples(positive(2, 3))
 
 
@@ -235,7 +241,8 @@ def sqrt(x):
 
 sqrt.vjps(x=lambda g, y: g / (2 * y))
 sqrt.undefined("a negative number has no root", lambda x: x < 0)
-sqrt.steep(f"the slope of √x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the root itself", lambda y: y == 0)
+sqrt.steep(f"the slope of √x at 0 is infinite, and 0·∞ is NaN. {WHERE_AFTER}the root itself",
+           lambda y: y == 0)
 sqrt.samples(positive(2, 3))
 
 
@@ -271,7 +278,7 @@ tanh.samples((2, 3))
 @floating
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ).    dx = g·y·(1 − y)"""
-    e = np.exp(-np.abs(x))  # never overflows, and keeps its digits in both tails
+    e = np.exp(-np.abs(x))                         # never overflows; digits stay in both tails
     return np.where(x >= 0, e.dtype.type(1), e) / (1 + e)
 
 
@@ -363,10 +370,13 @@ remainder.samples(distinct(2, 3), positive(3))
 
 @primitive(dims="...")
 def where(condition, a, b):
-    """a where condition is true, else b.    da = g where true, else 0,  db = 0 where true, else g"""
+    """a where condition is true, else b.
+
+        da = g where true, else 0        db = 0 where true, else g
+    """
     a, b = promote((a, b))
     dtype = next((v.dtype for v in (a, b) if hasattr(v, "dtype")), None)
-    if dtype is None:
+    if dtype is None:                              # two Python numbers: what an array would become
         dtype = promote((np.zeros(0, np.int8), a, b))[0].dtype
     a, b = (v if hasattr(v, "dtype") else dtype.type(v) for v in (a, b))
     return np.where(condition, a, b)
@@ -377,15 +387,15 @@ where.vjps(
     a=lambda g, condition, a_shape: unbroadcast(keep(g, condition), a_shape),
     b=lambda g, condition, b_shape: unbroadcast(keep(g, ~condition), b_shape),
 )
-where.flat("the mask takes {name} in {passed} of {size} places", a=lambda condition: ~condition, b=lambda condition: condition)
+where.flat("the mask takes {name} in {passed} of {size} places",
+           a=lambda condition: ~condition, b=lambda condition: condition)
 where.mistake("mask-leak", ALL_PASS, a=lambda g: g, b=lambda g: g)
 where.samples(mask(2, 3), (2, 3), (3,))
 where.samples(mask(3, 1), (3, 4), 0.5)
 
 
 def values(x):
-    """The array inside a Box, or the array itself: for masks and choices, through which no gradient
-    flows."""
+    """The array inside a Box, or the array itself: for masks and choices, which get no gradient."""
     return getattr(x, "array", x)
 
 

@@ -1,5 +1,4 @@
-"""Picking entries and putting them back: getitem | put, gather | scatter_add, and embedding's fused
-form.
+"""Picking entries and putting them back: getitem | put, gather | scatter_add, and embedding.
 
 An index that is repeated reads one entry several times, so its gradients add up. Assigning instead
 of adding is the mistake that every test point without a repeated index hides.
@@ -37,7 +36,8 @@ def put(x, *, index, shape):
 
 def add_at(y, index, x):
     """Add x to y[index] in place, once for each time that an entry is named."""
-    # np.add.at cannot hand a tuple of indices on to CuPy
+    # `y[index] += x` would add once. np.add.at cannot pass a tuple of indices to CuPy, so the
+    # module is asked for.
     module_for(device_of(y)).add.at(y, index, x)
 
 
@@ -54,15 +54,17 @@ put.samples((3, 2), index=value([0, 2, 2]), shape=(4, 2))
 
 
 def check_index(index, x):
-    """Raise for an array in an index that lives elsewhere than x, or that points outside x where
-    nobody else looks."""
+    """Raise for an array in an index that is on another device than x, or points outside x."""
     parts = index if isinstance(index, tuple) else (index,)
     here = device_of(x)
     for part in parts:
         if hasattr(part, "dtype") and device_of(part) != here:
-            raise DeviceError(complaint("x[index]", f"x is on {here}, and so must its index be: this one is on "
-                                        f"{device_of(part)}", {"x": x, "index": part}, f"Move it with .to({here!r})."))
-    if here == "cuda":  # CuPy wraps an index around, without a word, where NumPy raises
+            raise DeviceError(complaint(
+                "x[index]",
+                f"x is on {here}, and so must its index be: this one is on {device_of(part)}",
+                {"x": x, "index": part}, f"Move it with .to({here!r})."))
+    # NumPy raises for an index that points outside. CuPy wraps it around without a word.
+    if here == "cuda":
         left = x.ndim - sum(map(dims_taken, parts))
         dim = 0
         for part in parts:
@@ -81,7 +83,8 @@ def dims_taken(part):
 def is_basic(index):
     """Whether an index is made of integers, slices, None and Ellipsis alone."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool)
+    return all(p is None or p is Ellipsis
+               or isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool)
                for p in parts)
 
 
@@ -90,17 +93,22 @@ def is_basic(index):
 
 @primitive(dims="[...], ... -> ...")
 def gather(x, index, *, dim):
-    """y[i, j] = x[index[i, j], j] (dim 0), y[i, j] = x[i, index[i, j]] (dim 1).    dx = g added at index
+    """y[i, j] = x[index[i, j], j] (dim 0), y[i, j] = x[i, index[i, j]] (dim 1).
 
-    x and index have as many dims; index (an integer array) may be shorter along the other dims. ->
-    index's shape.
+        dx = g added at index
+
+    x, and index with as many dims, integers -> index's shape
+    Along the dims but `dim`, index may be shorter than x.
     """
     return x[grid(index, dim, x.shape, "gather")]
 
 
 @primitive(dims="..., ..., ... -> [...]")
 def scatter_add(x, index, source, *, dim):
-    """x with source[i, j] added at x[index[i, j], j] (dim 0).    dx = g,  dsource = g gathered at index"""
+    """x with source[i, j] added at x[index[i, j], j] (dim 0).
+
+        dx = g        dsource = g gathered at index
+    """
     y = x.copy()
     part = source[tuple(slice(n) for n in index.shape)]
     add_at(y, grid(index, dim, x.shape, "scatter_add"), part)
@@ -108,7 +116,8 @@ def scatter_add(x, index, source, *, dim):
 
 
 gather.vjps(
-    x=lambda g, index, x_shape, dim: scatter_add(np.zeros_like(values(g), shape=x_shape), index, g, dim=dim),
+    x=lambda g, index, x_shape, dim: scatter_add(
+        np.zeros_like(values(g), shape=x_shape), index, g, dim=dim),
     index=None,
 )
 scatter_add.vjps(
@@ -128,20 +137,23 @@ def grid(index, dim, shape, call):
     dim = positive_dim(dim, len(shape), call)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{call}: index must hold integers, got {index.dtype}")
-    if index.ndim != len(shape) or any(i != dim and n > shape[i] for i, n in enumerate(index.shape)):
-        raise ShapeError(f"{call}: index must have as many dims as x, and be no longer than x except along dim {dim}\n"
+    if index.ndim != len(shape) or any(
+            i != dim and n > shape[i] for i, n in enumerate(index.shape)):
+        raise ShapeError(f"{call}: index must have as many dims as x, "
+                         f"and be no longer than x except along dim {dim}\n"
                          f"  x {tuple(shape)}\n  index {index.shape}")
     require_in_range(index, shape[dim], call)
-    return tuple(index if i == dim else
-                 np.arange(n, like=index).reshape([-1 if k == i else 1 for k in range(index.ndim)])
-                 for i, n in enumerate(index.shape))
+    same_place = [np.arange(n, like=index).reshape([-1 if k == i else 1 for k in range(index.ndim)])
+                  for i, n in enumerate(index.shape)]
+    return (*same_place[:dim], index, *same_place[dim + 1:])
 
 
 def require_in_range(index, size, call, least=0):
     """Raise IndexRangeError unless every entry of `index` is from `least` to size - 1."""
     if index.size and not (least <= int(index.min()) and int(index.max()) < size):
         worst = int(index.max()) if int(index.max()) >= size else int(index.min())
-        raise IndexRangeError(f"{call}: index {worst} is out of range: it must be from {least} to {size - 1}")
+        raise IndexRangeError(f"{call}: index {worst} is out of range: "
+                              f"it must be from {least} to {size - 1}")
 
 
 # ── embedding ─────────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +176,8 @@ embedding.constant("indices")
 @embedding.forward
 def embedding_forward(indices, weight):
     if indices.dtype.kind not in "iu":
-        raise DTypeError(f"embedding(indices, weight): indices must hold integers, got {indices.dtype}; use .long()")
+        raise DTypeError("embedding(indices, weight): indices must hold integers, "
+                         f"got {indices.dtype}; use .long()")
     require_in_range(indices, weight.shape[0], "embedding(indices, weight)")
     return weight[indices], dict(indices=indices, weight=weight)
 
@@ -176,13 +189,15 @@ def embedding_backward(g, *, indices, weight):
 
 def add_rows(rows, places, count):
     """A table of `count` rows; row k is the sum of the rows whose place is k."""
+    # Sorted, equal places stand in runs, and each run is added up whole. For 2,048 rows of 64
+    # float32 into a table of 65 that takes 0.4 ms, and np.add.at 1.6 ms. A product with the one-hot
+    # matrix of the places takes 0.3 ms there, and 82 ms instead of 1.2 for a table of 5,000.
     table = np.zeros_like(rows, shape=(count, rows.shape[1]))
-    if device_of(rows) == "cuda":  # CuPy's reduceat subtracts running sums, which costs digits
-        add_at(table, places, rows)
-    elif len(places):                              # sorted first: np.add.at is far slower
+    if device_of(rows) == "cuda":
+        add_at(table, places, rows)                # CuPy's reduceat loses digits in running sums
+    elif len(places):
         order = np.argsort(places, kind="stable")
         places = places[order]
-        # where a run of equal places begins
         starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
         table[places[starts]] = np.add.reduceat(rows[order], starts, axis=0)
     return table

@@ -1,5 +1,5 @@
-"""Reductions beyond the sum: extremes, logsumexp, cumulative sums, norms; mean, variance and
-product as composites."""
+"""Reductions beyond the sum: extremes, logsumexp, running sums, norms; composites such as the mean.
+"""
 
 import math
 
@@ -10,20 +10,30 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.operation import primitive
 from ..core.samples import distinct
 from .elementwise import LOSES, abs, exp, mul, pow, sqrt, sub, values, where
-from .shape import expand, flip, kept_shape, narrow, permute, positive_dim, positive_dims, reshape, sum
+from .shape import (
+    expand,
+    flip,
+    kept_shape,
+    narrow,
+    permute,
+    positive_dim,
+    positive_dims,
+    reduced_shape,
+    reshape,
+    sum,
+)
 
 
 def restored(y, shape, dim):
-    """A reduced y (or g) with its dims back, repeated to `shape`, so that it lines up with the
-    input."""
+    """A reduced y (or g) with its dims back, repeated to the `shape` of the input."""
     return expand(reshape(y, shape=kept_shape(shape, dim)), shape=shape)
 
 
 def require_entries(x, dim, call):
     """Raise where a reduction that has no value for nothing would get nothing."""
     if x.size == 0 and any(x.shape[d] == 0 for d in positive_dims(dim, x.ndim)):
-        raise ShapeError(f"{call}(x, dim={dim}): x {tuple(x.shape)} has no entries along dim, and {call} of nothing is "
-                         "not defined")
+        raise ShapeError(f"{call}(x, dim={dim}): x {tuple(x.shape)} has no entries along dim, "
+                         f"and {call} of nothing is not defined")
 
 
 # ── extremes ──────────────────────────────────────────────────────────────────────────────────────
@@ -46,7 +56,8 @@ def amin(x, *, dim=None, keepdim=False):
 for _op in (amax, amin):
     _op.vjps(x=lambda g, y, x, x_shape, dim: restored(g, x_shape, dim) * _share(x, y, x_shape, dim))
     _op.flat(LOSES, x=lambda: True)
-    _op.mistake("mask-leak", "every entry gets the upstream", x=lambda g, x_shape, dim: restored(g, x_shape, dim))
+    _op.mistake("mask-leak", "every entry gets the upstream",
+                x=lambda g, x_shape, dim: restored(g, x_shape, dim))
     _op.samples(distinct(2, 3, 4))
     _op.samples(distinct(2, 3, 4), dim=1)
     _op.samples(distinct(2, 3, 4), dim=(0, -1), keepdim=True)
@@ -55,13 +66,15 @@ for _op in (amax, amin):
 def _share(x, y, shape, dim):
     """1 at the chosen entry; 1/k at each of k that tie."""
     chosen = values(x) == restored(values(y), shape, dim)
-    return chosen / chosen.sum(axis=positive_dims(dim, len(shape)), keepdims=True, dtype=values(x).dtype)
+    dims = positive_dims(dim, len(shape))
+    return chosen / chosen.sum(axis=dims, keepdims=True, dtype=values(x).dtype)
 
 
 # ── sums of a kind ────────────────────────────────────────────────────────────────────────────────
 
 
-@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim), promotes="float")
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim),
+           promotes="float")
 def logsumexp(x, *, dim, keepdim=False):
     """ln Σ eˣ over dim, without overflow.    dx = g·e^(x − y)"""
     dims = positive_dims(dim, x.ndim)
@@ -91,7 +104,8 @@ cumsum.samples((2, 5), dim=1)
 cumsum.samples((4, 3), dim=-2)
 
 
-@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim), promotes="float")
+@primitive(dims=lambda x_shape, dim, keepdim: along(x_shape, dim, "s ->", keepdim),
+           promotes="float")
 def norm2(x, *, dim=None, keepdim=False):
     """√Σx² over dim.    dx = g·x / y, and 0 where y = 0"""
     return np.sqrt((x * x).sum(axis=positive_dims(dim, x.ndim), keepdims=keepdim))
@@ -114,7 +128,8 @@ def count(shape, dim):
 def mean(x, dim=None, keepdim=False):
     """Σ x / N over dim"""
     if values(x).dtype.kind != "f":
-        raise DTypeError(f"mean(x): x must be floating, got {values(x).dtype}; use x.float().mean()")
+        raise DTypeError(f"mean(x): x must be floating, got {values(x).dtype}; "
+                         "use x.float().mean()")
     n = count(x.shape, dim)
     return mul(sum(x, dim=dim, keepdim=keepdim), 1 / n if n else math.nan)
 
@@ -123,7 +138,8 @@ def var(x, dim=None, correction=1, keepdim=False):
     """Σ (x − mean)² / (N − correction) over dim"""
     centred = sub(x, mean(x, dim, keepdim=True)) if x.ndim else sub(x, x)
     left = count(x.shape, dim) - correction
-    return mul(sum(mul(centred, centred), dim=dim, keepdim=keepdim), 1 / left if left > 0 else math.nan)
+    squares = sum(mul(centred, centred), dim=dim, keepdim=keepdim)
+    return mul(squares, 1 / left if left > 0 else math.nan)
 
 
 def std(x, dim=None, correction=1, keepdim=False):
@@ -135,21 +151,25 @@ def std(x, dim=None, correction=1, keepdim=False):
 
 def prod(x, dim=None, keepdim=False):
     """Π x over dim, by halves: exact in value and in every derivative, also where entries are 0."""
+    # The formula with a quotient, dx = g·y/x, is 0/0 at an entry that is 0. Halves are multiplied
+    # until one entry is left, so mul's own rule is all that is needed.
     shape = x.shape
     dims = positive_dims(dim, x.ndim)
     others = tuple(d for d in range(x.ndim) if d not in dims)
     if dims:
-        x = reshape(permute(x, dims=others + dims), shape=tuple(shape[d] for d in others) + (count(shape, dim),))
+        x = reshape(permute(x, dims=others + dims),
+                    shape=(*(shape[d] for d in others), count(shape, dim)))
         if x.shape[-1] == 0:
-            x = sum(x, dim=-1, keepdim=True) + 1
+            x = sum(x, dim=-1, keepdim=True) + 1   # the product of nothing
         while x.shape[-1] > 1:
             half = x.shape[-1] // 2
-            y = mul(narrow(x, dim=-1, start=0, length=half), narrow(x, dim=-1, start=half, length=half))
+            y = mul(narrow(x, dim=-1, start=0, length=half),
+                    narrow(x, dim=-1, start=half, length=half))
             if x.shape[-1] % 2:                    # the odd one out is multiplied into the first
                 last = narrow(x, dim=-1, start=2 * half, length=1)
                 y = mul(y, where(np.arange(half, like=values(y)) == 0, last, 1))
             x = y
-    return reshape(x, shape=tuple(1 if d in dims else n for d, n in enumerate(shape) if keepdim or d not in dims))
+    return reshape(x, shape=reduced_shape(shape, dims, keepdim))
 
 
 def norm(x, p=2, dim=None, keepdim=False):

@@ -1,5 +1,4 @@
-"""Moving data without computing: reshape, permute, and the adjoint pairs sum | expand, narrow |
-embed, cat.
+"""Moving data: reshape, permute, and the adjoint pairs sum | expand, narrow | embed, cat.
 
 An adjoint pair is two operations that are each other's gradient.
 """
@@ -20,8 +19,7 @@ from ..core.samples import mask
 
 
 def positive_dim(dim, ndim, call="dim"):
-    """`dim` counted from the front: -1 is ndim - 1. A 0-d array counts as having one dim, as in
-    PyTorch."""
+    """`dim` counted from the front: -1 is ndim - 1. A 0-d array counts as 1-d, as in PyTorch."""
     span = max(ndim, 1)
     if not isinstance(dim, (int, np.integer)) or not -span <= dim < span:
         raise IndexRangeError(f"{call}: dim {dim!r} is out of range for an array of {ndim} dims; "
@@ -33,7 +31,8 @@ def positive_dims(dim, ndim, call="dim"):
     """A sorted tuple of dims counted from the front; None or () stands for all of them."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
-    dims = [positive_dim(d, ndim, call) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    several = dim if isinstance(dim, (tuple, list)) else (dim,)
+    dims = [positive_dim(d, ndim, call) for d in several]
     if len(set(dims)) != len(dims):
         raise IndexRangeError(f"{call}: dim {dim!r} names a dim twice")
     return tuple(sorted(dims)) if ndim else ()
@@ -57,10 +56,11 @@ def unbroadcast(g, shape):
     dims of size 1 are not; or a dim of size 1 that met another of size 1 is summed over, which
     changes nothing and costs a copy.
     """
-    if g.shape == shape:  # the usual case: nothing was repeated, and g itself is handed on
+    if g.shape == shape:                           # the usual case: g itself, and no copy
         return g
     lead = g.ndim - len(shape)
-    repeated = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
+    stretched = (i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
+    repeated = (*range(lead), *stretched)
     return reshape(sum(g, dim=repeated, keepdim=True) if repeated else g, shape=shape)
 
 
@@ -77,7 +77,7 @@ def cast(x, *, dtype):
     return x.astype(as_dtype(dtype))
 
 
-cast.vjps(x=lambda g: g)  # the walk brings every gradient to its argument's dtype
+cast.vjps(x=lambda g: g)                           # the walk casts: see core.tape.fitted
 cast.samples((2, 3), dtype="float64")
 
 
@@ -119,7 +119,10 @@ reshape.samples((1,), shape=())
 
 @primitive(dims=lambda dims: permuted(dims))
 def permute(x, *, dims):
-    """y's dim i is x's dim dims[i].    dx = g with the dims put back (the inverse permutation, not the same one)"""
+    """y's dim i is x's dim dims[i].
+
+        dx = g with the dims put back (the inverse permutation, not the same one)
+    """
     return x.transpose(dims)
 
 
@@ -163,7 +166,8 @@ def sum(x, *, dim=None, keepdim=False):
     return x.sum(axis=positive_dims(dim, x.ndim, "sum"), keepdims=keepdim)
 
 
-sum.vjps(x=lambda g, x_shape, dim: expand(reshape(g, shape=kept_shape(x_shape, dim)), shape=x_shape))
+sum.vjps(x=lambda g, x_shape, dim: expand(
+    reshape(g, shape=kept_shape(x_shape, dim)), shape=x_shape))
 sum.samples((2, 3, 4))
 sum.samples((2, 3, 4), dim=1)
 sum.samples((2, 3, 4), dim=(0, -1), keepdim=True)
@@ -172,7 +176,10 @@ sum.samples((2, 1), dim=1)
 
 @primitive(dims="...")
 def expand(x, *, shape):
-    """x repeated along new dims and along dims of size 1, up to `shape`.    dx = Σ g over the repeated dims"""
+    """x repeated along new dims and along dims of size 1, up to `shape`.
+
+        dx = Σ g over the repeated dims
+    """
     return np.broadcast_to(x, shape)
 
 
@@ -189,17 +196,25 @@ def cut_along(dim, cut, ndim):
     return (slice(None),) * positive_dim(dim, ndim) + (cut,)
 
 
-@primitive(dims=lambda x_shape, dim, start: along(x_shape, dim, f"s -> t; s = t + {start % max(x_shape[dim], 1)}"))
+def from_front(start, size):
+    """Where a part begins that starts at `start`, which may be counted from the end."""
+    return start % max(size, 1)
+
+
+@primitive(dims=lambda x_shape, dim, start: along(
+    x_shape, dim, f"s -> t; s = t + {from_front(start, x_shape[dim])}"))
 def narrow(x, *, dim, start, length):
     """The part of x from start to start + length along dim.    dx = g with zeros on both sides"""
     size = x.shape[positive_dim(dim, x.ndim, "narrow")]
     begin = start + size if start < 0 else start
     if length < 0 or not 0 <= begin <= size - length:
-        raise IndexRangeError(f"narrow(x, dim={dim}, start={start}, length={length}): dim {dim} has {size} entries")
+        raise IndexRangeError(f"narrow(x, dim={dim}, start={start}, length={length}): "
+                              f"dim {dim} has {size} entries")
     return x[cut_along(dim, slice(begin, begin + length), x.ndim)]
 
 
-narrow.vjps(x=lambda g, x_shape, dim, start: embed(g, dim=dim, start=start % max(x_shape[dim], 1), size=x_shape[dim]))
+narrow.vjps(x=lambda g, x_shape, dim, start: embed(
+    g, dim=dim, start=from_front(start, x_shape[dim]), size=x_shape[dim]))
 narrow.flat(PICKED, x=lambda: True)
 narrow.samples((5, 3), dim=0, start=1, length=2)
 narrow.samples((2, 7), dim=-1, start=-3, length=2)
@@ -220,15 +235,18 @@ embed.samples((2, 3), dim=1, start=2, size=6)
 embed.samples((2, 3), dim=-2, start=0, size=3)
 
 
-@primitive(dims=lambda i, shapes, dim: along(shapes[i], dim, f"s -> t; s = t - {offset(shapes, i, dim)}"), promotes="common")
+@primitive(dims=lambda i, shapes, dim: along(
+    shapes[i], dim, f"s -> t; s = t - {offset(shapes, i, dim)}"), promotes="common")
 def cat(*tensors, dim=0):
     """The tensors one after another along dim.    dtensors = the parts of g in the same order"""
     dim = positive_dim(dim, tensors[0].ndim, "cat")
+    first = tensors[0].shape
     for i, t in enumerate(tensors):
-        if t.ndim != tensors[0].ndim or any(
-                a != b for d, (a, b) in enumerate(zip(t.shape, tensors[0].shape)) if d != dim):
-            raise ShapeError(f"cat(tensors, dim={dim}): all shapes must agree except along dim {dim}\n"
-                             f"  tensors[0] {tensors[0].shape}\n  tensors[{i}] {t.shape}")
+        if t.ndim != len(first) or any(
+                a != b for d, (a, b) in enumerate(zip(t.shape, first)) if d != dim):
+            raise ShapeError(f"cat(tensors, dim={dim}): "
+                             f"all shapes must agree except along dim {dim}\n"
+                             f"  tensors[0] {first}\n  tensors[{i}] {t.shape}")
     return np.concatenate(tensors, axis=dim)
 
 
@@ -255,8 +273,8 @@ def keep(x, mask):
     """x where mask is true, 0 elsewhere.    dx = g where mask is true, 0 elsewhere"""
     if x.dtype.kind != "f":
         return x * mask
-    # x's bits, and-ed with all ones or with none: 0 also for an infinite or NaN x, at the speed of
-    # a product.
+    # x's bits, and-ed with all ones or with none. A product with the mask would keep ∞ and NaN
+    # (0·∞ is NaN); np.where is right, and takes about 10 times as long.
     bits = f"i{x.dtype.itemsize}"
     return (x.view(bits) & -mask.astype(bits)).view(x.dtype)
 
@@ -267,7 +285,5 @@ keep.samples((3, 4), mask(3, 4))
 keep.samples((2, 3, 3), mask(3, 3))
 
 
-Shape = int | Sequence[int]  # sizes: f(2, 3) and f((2, 3)) alike, or one number for them all
-
-
+Shape = int | Sequence[int]                        # sizes: f(2, 3) and f((2, 3)) alike
 Dim = int | Sequence[int]                          # one dim, or several

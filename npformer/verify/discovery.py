@@ -1,4 +1,5 @@
-"""What in a user's module can be checked: pairs of functions, Functions, and what is marked by hand; and its inputs."""
+"""What in a user's module can be checked: pairs of functions, Functions, and what is marked by
+hand; and its inputs. `npformer check` asks for `checkables` and runs them."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -22,9 +23,11 @@ F = TypeVar("F")
 
 @dataclass
 class Checkable:
-    """One thing to check. inputs: arrays, or a function of a random generator that draws them; None if there is none.
+    """One thing to check. inputs: arrays, or a function of a random generator that draws them; None
+    if there is none.
 
-    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain arrays, else None.
+    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain
+    arrays, else None.
     """
 
     name: str
@@ -37,7 +40,8 @@ class Checkable:
         """The Report. An InputError where there are no inputs."""
         names, values = self.draw(seed)
         if self.backward is not None:
-            report = check_vjp(self.forward, self.backward, values, names=names, seed=seed, raises=False)
+            report = check_vjp(self.forward, self.backward, values, names=names, seed=seed,
+                               raises=False)
         else:
             report = check_tensors(self.forward, values, seed)
         report.subject = self.name
@@ -47,8 +51,9 @@ class Checkable:
         """(names or None, values) of the inputs."""
         found = self.inputs
         if found is None:
-            raise InputError(f"{self.name} has no inputs to be checked at.\n"
-                             f"  Write beside it:  def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
+            raise InputError(
+                f"{self.name} has no inputs to be checked at.\n  Write beside it:  "
+                f"def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
         if callable(found):
             rng = np.random.default_rng(seed)
             found = found(rng) if inspect.signature(found).parameters else found()
@@ -58,9 +63,10 @@ class Checkable:
 
 
 def check_tensors(function, values, seed):
-    """gradcheck at plain arrays: they become Tensors, and what is no array is handed over as it is."""
+    """gradcheck at plain arrays: they become Tensors; what is no array stays what it is."""
     places = [i for i, v in enumerate(values) if isinstance(v, (np.ndarray, Tensor))]
-    tensors = [v if isinstance(v, Tensor) else creation.tensor(v) for v in (values[i] for i in places)]
+    tensors = [creation.tensor(values[i]) if isinstance(values[i], np.ndarray) else values[i]
+               for i in places]
 
     def of_tensors(*xs):
         arguments = list(values)
@@ -78,8 +84,9 @@ def check(*, inputs: Inputs, backward: Callable[..., Any] | None = None) -> Call
         def swish(x):
             return x * x.sigmoid()
 
-    inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws them. backward: the
-    backward pass, where what is marked is a forward pass on plain arrays. The function itself stays as it is.
+    inputs: arrays in a list, or by name in a dict; or a function of a random generator that draws
+    them. backward: the backward pass, where what is marked is a forward pass on plain arrays. The
+    function itself stays as it is.
     """
     def mark(function: F) -> F:
         setattr(function, MARK, (inputs, backward))
@@ -92,26 +99,27 @@ def checkables(module):
     found = []
     for name, value in vars(module).items():
         mark = vars(value).get(MARK) if hasattr(value, "__dict__") else None
+        is_function = inspect.isclass(value) and issubclass(value, Function)
         if mark is not None:
-            found.append(Checkable(name, applied(value), mark[1], mark[0]))
-        elif inspect.isclass(value) and issubclass(value, Function):
-            inputs, wanted = inputs_of(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
+            forward = value.apply if is_function else value
+            found.append(Checkable(name, forward, mark[1], mark[0]))
+        elif is_function:
+            inputs, wanted = find_inputs(module, [f"{name}_inputs", f"{name.lower()}_inputs"])
+            # One that is imported from elsewhere only if inputs beside it say that it is meant.
             if value.__module__ == module.__name__ or inputs is not None:
                 found.append(Checkable(name, value.apply, None, inputs, wanted))
-        elif "forward" in name and callable(value) and callable(getattr(module, name.replace("forward", "backward"), None)):
-            inputs, wanted = inputs_of(module, [name.replace("forward", "inputs")])
-            backward = getattr(module, name.replace("forward", "backward"))
-            found.append(Checkable(name.replace("forward", "").strip("_") or name, value, backward, inputs, wanted))
+        elif "forward" in name and callable(value):
+            backward = getattr(module, name.replace("forward", "backward"), None)
+            inputs, wanted = find_inputs(module, [name.replace("forward", "inputs")])
+            if callable(backward):
+                called = name.replace("forward", "").strip("_") or name
+                found.append(Checkable(called, value, backward, inputs, wanted))
     return found
 
 
-def applied(value):
-    """What is called to compute: a Function's apply, or the function itself."""
-    return value.apply if inspect.isclass(value) and issubclass(value, Function) else value
-
-
-def inputs_of(module, names):
-    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it has none."""
+def find_inputs(module, names):
+    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it
+    has none."""
     for name in names:
         if hasattr(module, name):
             return getattr(module, name), name

@@ -1,4 +1,5 @@
-"""Whole models: their gradients against finite differences, and the first operation whose own rule is wrong."""
+"""Whole models: their gradients against finite differences, and the first operation whose own rule
+is wrong."""
 
 import contextlib
 import copy
@@ -13,14 +14,16 @@ from ..core.devices import to_numpy
 from ..core.dtypes import is_float
 from ..core.errors import DTypeError, GraphError
 from ..core.inside import held
+from ..core.numeric import STEP
 from ..core.step import backprop
 from ..nn import Module
 from ..tensors import Tensor
 from .findings import Finding, Report
-from .looking.judge import STEP, judge, settled
-from .looking.subject import Subject, changed, from_function
+from .looking.judge import judge, return_or_raise
+from .looking.subject import change_inputs, from_function
 from .looking.vacuous_points import hazards
-from .naming.diagnose import Evidence, diagnose
+from .naming.diagnose import diagnose
+from .naming.evidence import Evidence
 
 ENTRIES = 40                                       # of each parameter
 
@@ -28,51 +31,65 @@ ENTRIES = 40                                       # of each parameter
 def check_model(model: Module, loss_fn: Callable[[Any], Tensor],
                 inputs: Tensor | Sequence[Tensor], *, seed: int = 0,
                 max_entries: int | None = ENTRIES, raises: bool = True) -> Report:
-    """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite differences.
+    """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite
+    differences.
 
-    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours stays as it is. All
-    parameters are looked at along random directions, and where these differ entry by entry, or in `max_entries` places if
-    there are more. inputs: a Tensor or several. A failure is traced to the first operation, in backward order, whose own
-    rule is wrong on the values and the upstream gradient that it got; the finding names it, its module and the user's line.
+    The model is copied to float64 and put in evaluation mode, so that it repeats itself; yours
+    stays as it is. All parameters are looked at along random directions, and where these differ
+    entry by entry, or in `max_entries` places if there are more. inputs: a Tensor or several. A
+    failure is traced to the first operation, in backward order, whose own rule is wrong on the
+    values and the upstream gradient that it got; the finding names it, its module and the user's
+    line.
 
-    Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches any parameter).
+    Returns a Report, true if all is right. Raises GradientError, GraphError (no gradient reaches
+    any parameter).
     """
     listed: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     for i, x in enumerate(listed):
         if not isinstance(x, Tensor):
-            raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, got {type(x).__name__}")
+            raise DTypeError(f"check_model(model, loss_fn, inputs): input {i} must be a Tensor, "
+                             f"got {type(x).__name__}")
     twin = copy.deepcopy(model).double().eval()
     given = [x.detach().double().clone() if is_float(x.dtype) else x.clone() for x in listed]
 
     def loss(*_):
         value = loss_fn(twin(*given))
         if not isinstance(value, Tensor) or value.array.size != 1:
-            raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of one number, it returned "
-                             f"{tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}")
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise GraphError("check_model(model, loss_fn, inputs): loss_fn must return a Tensor of "
+                             f"one number, it returned {got}")
         return value
 
     named = [(name, p) for name, p in twin.named_parameters() if p.requires_grad]
     if not named:
-        raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires a gradient")
-    whole = from_function(loss, [*(p for _, p in named), *given])               # the inputs too: they may hide something
+        raise GraphError("check_model(model, loss_fn, inputs): no parameter of the model requires "
+                         "a gradient")
+    # The inputs stand among the arguments, though no gradient of theirs is asked for: they may hide
+    # something (all positive, equal), and then the judge looks at other ones.
+    subject = from_function(loss, [*(p for _, p in named), *given])
     names = [*(name for name, _ in named), *(f"inputs[{i}]" for i in range(len(given)))]
-    subject = Subject(f"check_model({type(model).__name__})", names, whole.inputs, whole.checked, whole.forward, whole.pull)
+    subject = replace(subject, name=f"check_model({type(model).__name__})", names=names)
     report = judge(subject, seed, STEP, 1e-7, max_entries)
     if report.wrong:
-        culprit = first_wrong_step(loss)
+        culprit = find_wrong_step(loss)
         if culprit is None:                        # it may only show where the inputs hide nothing
-            with changed(subject, {i: value for i, _, value in hazards(subject) if value is not None}):
-                culprit = first_wrong_step(loss)
-        if culprit is not None:                    # what is guessed of the parameters is but its consequence
-            report.findings = [culprit, *(f for f in report.findings if f.kind in ("vacuous", "kink")
-                                          or f.certainty == "certain" and f.kind != "unexplained")]
-    # In a whole model a gradient may be zero by rights, as that of attention's key bias: it is said, and no failure.
-    report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f for f in report.findings]
-    return settled(report, raises)
+            better = {i: value for i, _, value in hazards(subject) if value is not None}
+            with change_inputs(subject, better):
+                culprit = find_wrong_step(loss)
+        if culprit is not None:                    # what is guessed of the parameters follows of it
+            kept = [f for f in report.findings if f.kind in ("vacuous", "kink")
+                    or f.certainty == "certain" and f.kind != "unexplained"]
+            report.findings = [culprit, *kept]
+    # In a whole model a gradient may rightly be zero, as that of attention's key bias: it is
+    # said, and no failure.
+    report.findings = [replace(f, certainty="possible") if f.kind == "vacuous" else f
+                       for f in report.findings]
+    return return_or_raise(report, raises)
 
 
-def first_wrong_step(loss):
-    """The finding on the first operation, in backward order, whose rule is wrong where it stands; None if all are right."""
+def find_wrong_step(loss):
+    """The finding on the first operation, in backward order, whose rule is wrong where it stands;
+    None if all are right."""
     arguments: dict = {}
     with tape.observing(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()
@@ -80,24 +97,28 @@ def first_wrong_step(loss):
         with contextlib.suppress(GraphError):      # nothing to hold it against
             for found in held(step, arguments[step.node]):
                 if found.wrong.any():
-                    return placed(step, found, [to_numpy(a) if hasattr(a, "dtype") else a for a in arguments[step.node]])
+                    values = [to_numpy(a) if hasattr(a, "dtype") else a
+                              for a in arguments[step.node]]
+                    return diagnose_step(step, found, values)
     return None
 
 
-def placed(step, wrong, values):
+def diagnose_step(step, wrong, values):
     """The diagnosis of a step's wrong gradient, with its place: operation, module, line."""
     node, i, truth, a = step.node, wrong.argument, wrong.truth, wrong.sent
     x, g = values[i], np.asarray(to_numpy(step.upstream), dtype=float)
     names = [node.op.name_of(k) for k in range(len(values))]
     y = np.asarray(node.op.compute(*values, **node.options), dtype=float)
-    whole = len(truth.places) == x.size
-    x, n, noise = (x, truth.gradient.reshape(x.shape), truth.noise.reshape(x.shape)) if whole else (
-        x.reshape(-1)[truth.places], truth.gradient, truth.noise)
+    jacobian = truth.jacobian
+    if len(truth.places) < x.size:                 # only the entries that were looked at, as a row
+        x, jacobian = x.reshape(-1)[truth.places], None
+    a, n, noise = (v.reshape(x.shape) for v in (a, truth.gradient, truth.noise))
+    evidence = Evidence(names[i], x, a, n, noise, g, y, jacobian, dict(zip(names, values)))
     with np.errstate(all="ignore"):
-        found = diagnose(Evidence(names[i], x, a.reshape(x.shape), n, noise, g, y, truth.jacobian if whole else None,
-                                  dict(zip(names, values))))[0]
+        found = diagnose(evidence)[0]
     file, line = step.source or ("an unknown file", 0)
     where = f" in module {step.where}" if step.where else ""
-    return Finding(found.kind, names[i], f"the first wrong rule, in backward order, is that of {step.op}{where} ({file}:{line}): "
-                                         f"{found.message}", {"op": step.op, "where": step.where, "line": line}, found.certainty,
-                   found.hints)
+    message = (f"the first wrong rule, in backward order, is that of {step.op}{where} "
+               f"({file}:{line}): {found.message}")
+    return Finding(found.kind, names[i], message,
+                   {"op": step.op, "where": step.where, "line": line}, found.certainty, found.hints)

@@ -244,7 +244,7 @@ test("a bias is fed by every row", "tiny", {}, async (page) => {
 test("the ledger says who sent, the sum so far and what is to come", "tiny", {}, async (page) => {
   await page.locator(".box.addition").last().click();
   const ledger = page.locator(".ledger", { hasText: "norm1" }).first();
-  assert.match(await ledger.innerText(), /1 of 2 have come/);
+  assert.match(await ledger.innerText(), /1 of 2 have arrived/);
   assert.equal(await ledger.locator("tr.now").count(), 1);
   assert.equal(await ledger.locator("tr.later").count(), 1);
   await ledger.locator("tr.later button").click();

@@ -22,5 +22,6 @@ def refused(session, line, words):
 
 def bits(trace):
     """All that a trace knows, as bytes."""
-    return [np.asarray(v).tobytes() for node in trace.nodes for v in (
-        node.value, node.gradient, *node.values, *(node.saved or {}).values()) if isinstance(v, np.ndarray)]
+    return [np.asarray(v).tobytes() for node in trace.nodes
+            for v in (node.value, node.gradient, *node.values, *(node.saved or {}).values())
+            if isinstance(v, np.ndarray)]

@@ -19,7 +19,7 @@ from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.views import statistics
 from npformer.debug.views.frames import Cursor
 
-# ── walking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── walking ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE, (40, 10)])
@@ -34,9 +34,10 @@ def test_it_opens_at_the_first_step_back(trace, size):
 
 
 def test_keys_move_as_the_cursor_of_every_viewer_does(trace):
-    """A long random walk with letters and arrows lands where the words over, into, out and back land."""
+    """A long random walk by keys lands where the words over, into, out and back land."""
     rng, cursor = np.random.default_rng(3), Cursor(trace)
-    moves = {"n": "over", "down": "over", "p": "back", "up": "back", "s": "into", "right": "into", "o": "out", "left": "out"}
+    moves = {"n": "over", "down": "over", "p": "back", "up": "back", "s": "into", "right": "into",
+             "o": "out", "left": "out"}
     keys = rng.choice(list(moves), 32, p=[.2, .1, .05, .05, .2, .2, .1, .1])
 
     async def person(pilot):
@@ -81,7 +82,7 @@ def test_into_a_fused_operation_and_out_again(trace):
         assert f"agrees with its rule to {frame.trace.agreement:.1e}" in shown(pilot)
         assert f"primitive, step 1 of {len(frame.trace)}" in shown(pilot)
         assert "gpt.py" in shown(pilot)            # the user's line, not the viewer's
-        await type_in(pilot, "l", "1")             # who sent it: the step before, inside the definition
+        await type_in(pilot, "l", "1")             # who sent it: the step before, in here
         assert pilot.app.cursor.at.trace is frame.trace and pilot.app.cursor.at.first == 0
         await type_in(pilot, "o")
         assert pilot.app.cursor.at.step is step
@@ -102,7 +103,7 @@ def test_what_cannot_be_done_is_said(trace):
     drive(trace, person, LARGE)
 
 
-# ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is shown ─────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_step_shows_formula_shapes_numbers_and_the_users_line(trace):
@@ -133,7 +134,8 @@ def test_the_residual_identity_at_every_addition(trace):
             if "dL/dx = dL/dy + dL/dy·dF/dx" in text:
                 seen.append(step)
                 record = records[len(seen) - 1]
-                for words, value in zip(("came, by the skip", "the branch adds", "sum: |dL/dx|"), record.norms):
+                labels = "arrived, by the skip", "the branch adds", "sum: |dL/dx|"
+                for words, value in zip(labels, record.norms):
                     assert f"{words} {facts.number(value)} " in text
                 assert f"{record.angle:.1f}°" in text and f"error {record.error:.0e}" in text
         assert len(seen) == 4 < sum(step.op == "add" for step in trace)
@@ -148,7 +150,8 @@ def test_a_ledger_says_who_sent_what_and_leads_there(trace):
         await type_in(pilot, "l")
         text = shown(pilot)
         for entry in step.ledger:
-            assert f"{entry.consumer}.{entry.argument} {facts.number(facts.norm(entry.contribution))} " \
+            sent = facts.number(facts.norm(entry.contribution))
+            assert f"{entry.consumer}.{entry.argument} {sent} " \
                    f"{facts.number(facts.norm(entry.running))} {entry.left}" in text
         last = list(step.ledger)[-1]
         panel = pilot.app.query_one("#ledger Static")
@@ -172,7 +175,8 @@ def test_a_long_ledger_is_cut_around_this_step():
         pilot.app.action_goto_step(next(step.index for step in many if step.name == "mul#100"))
         await type_in(pilot, "l")
         text = shown(pilot)[shown(pilot).index("dL/d(x)"):]
-        assert re.search(r"… 8\d more.*mul#102\.a.*mul#100\.a.*… 9\d more.*mul\.a", text) and "mul#50.a" not in text
+        assert re.search(r"… 8\d more.*mul#102\.a.*mul#100\.a.*… 9\d more.*mul\.a", text)
+        assert "mul#50.a" not in text
     drive(many, person, (120, 60))
 
 
@@ -180,13 +184,14 @@ def test_the_rule_of_an_operation_is_its_source(trace):
     async def person(pilot):
         pilot.app.action_goto_step(next(step.index for step in trace if step.op == "layer_norm"))
         await type_in(pilot, "r")
-        assert "layer_norm_backward" in shown(pilot) and "npformer/ops/normalization.py" in shown(pilot)
+        assert "layer_norm_backward" in shown(pilot)
+        assert "npformer/ops/normalization.py" in shown(pilot)
         await type_in(pilot, "o")
         assert "no rule of its own" in shown(pilot)
     drive(trace, person)
 
 
-# ── breakpoints, search, goto ────────────────────────────────────────────────────────────────────────────────────────
+# ── breakpoints, search, goto ─────────────────────────────────────────────────────────────────────
 
 
 def test_breakpoints(trace):
@@ -224,7 +229,7 @@ def test_search_and_goto(trace):
         await answer(pilot, "g", "9999")
         assert "there is no step 9999" in shown(pilot)
         await answer(pilot, "g", "five")
-        assert "'five' is no number" in shown(pilot) and pilot.app.cursor.index == 5
+        assert "'five' is not a number" in shown(pilot) and pilot.app.cursor.index == 5
         await type_in(pilot, "g", "escape", "n")   # a question that is left unanswered
         assert pilot.app.cursor.index == 6
     drive(trace, person, (120, 40))

@@ -14,8 +14,9 @@ from npformer import debug, nn
 from npformer.debug.app.heat import HeatMap
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.examples import example
+from npformer.debug.views.colours import DARK
 
-# ── maps ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── maps ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_pointing_at_a_cell_says_its_value(trace):
@@ -56,7 +57,8 @@ def test_another_array_by_key_and_by_click_stays_from_step_to_step(trace):
         pilot.app.action_goto_step(second.index)
         await settle(pilot)
         assert "sent dweight" in shown(pilot)
-        assert pilot.app.query_one("#heat HeatMap", HeatMap).array is second.gradients["dweight".removeprefix("d")]
+        array = pilot.app.query_one("#heat HeatMap", HeatMap).array
+        assert array is second.gradients["weight"]
     drive(trace, person)
 
 
@@ -72,7 +74,8 @@ def test_a_large_screen_draws_what_arrived_above_what_was_sent(trace):
 
 
 def test_the_colours_of_a_map_are_signed_and_nan_is_told(trace):
-    x = npf.tensor([[1.0, -1.0, 0.5, 0.0], [2.0, 4.0, -4.0, 1.0]], dtype=npf.float64).requires_grad_()
+    x = npf.tensor([[1.0, -1.0, 0.5, 0.0], [2.0, 4.0, -4.0, 1.0]], dtype=npf.float64)
+    x.requires_grad_()
     odd = npf.tensor([[1.0, -1.0, np.nan, 0.0], [np.inf, 4.0, -4.0, 1.0]], dtype=npf.float64)
     bad = debug.trace(lambda: (x * odd).sum())
 
@@ -81,7 +84,7 @@ def test_the_colours_of_a_map_are_signed_and_nan_is_told(trace):
         heat = pilot.app.query_one("#heat HeatMap", HeatMap)
         across, down = heat.side
         cell = lambda r, c: tuple(heat.pixels[r * down, c * across])           # noqa: E731
-        colours = pilot.app.query_one(ModuleTree) and __import__("npformer.debug.views.colours", fromlist=["DARK"]).DARK
+        colours = DARK
         assert cell(1, 1) == colours.positive and cell(1, 2) == colours.negative
         assert cell(0, 3) == colours.zero and cell(0, 2) == cell(1, 0) == colours.nan
         assert "NaN or inf" in shown(pilot)
@@ -107,7 +110,7 @@ def test_the_jacobian_that_is_drawn_is_the_steps(trace):
     drive(trace, person, (120, 40))
 
 
-# ── what is not there ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is not there ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_was_not_kept_is_said_in_words():
@@ -125,7 +128,8 @@ def test_what_was_not_kept_is_said_in_words():
         await type_in(pilot, "s")
         assert pilot.app.cursor.at.level == "operation" and "`largest`" in shown(pilot)
         tree = pilot.app.query_one(ModuleTree)     # nor can its arrow open it
-        await pilot.click(tree, offset=(tree.render_line(tree.cursor_line).text.index("▸"), tree.cursor_line))
+        arrow = tree.render_line(tree.cursor_line).text.index("▸")
+        await pilot.click(tree, offset=(arrow, tree.cursor_line))
         await settle(pilot)
         assert not tree.cursor_node.is_expanded
         await type_in(pilot, "i", "o", "o", "o")

@@ -17,11 +17,11 @@ from npformer import debug
 from npformer.core.errors import InputError
 from npformer.debug import app as app_package
 from npformer.debug.app.arrays import ArrayView
+from npformer.debug.app.keys import KEYS
 from npformer.debug.app.tree import ModuleTree
 from npformer.debug.app.widgets import Layers
-from npformer.debug.app.window import Stepper
 
-# ── the mouse, themes, help ──────────────────────────────────────────────────────────────────────────────────────────
+# ── the mouse, themes, help ───────────────────────────────────────────────────────────────────────
 
 
 def test_a_click_in_the_tree_goes_there_and_a_click_on_its_arrow_opens_it(trace):
@@ -37,7 +37,8 @@ def test_a_click_in_the_tree_goes_there_and_a_click_on_its_arrow_opens_it(trace)
         arrow = tree.render_line(y).text.index("▸")
         await pilot.click(tree, offset=(arrow, y))
         await settle(pilot)
-        assert line.is_expanded and len(line.children) == len(where.children) and pilot.app.cursor.at is where
+        assert line.is_expanded and len(line.children) == len(where.children)
+        assert pilot.app.cursor.at is where
         await pilot.click(tree, offset=(x + 4, y + 1))
         await settle(pilot)
         assert pilot.app.cursor.at is where.children[0]
@@ -80,7 +81,7 @@ def test_both_themes_and_the_list_of_keys(trace):
     async def person(pilot):
         await type_in(pilot, "question_mark")
         text = shown(pilot)
-        for binding in Stepper.KEYS:
+        for binding in KEYS:
             assert not binding.tooltip or binding.tooltip in text
         await type_in(pilot, "escape", "t")
         assert not pilot.app.current_theme.dark
@@ -96,11 +97,12 @@ def test_growing_and_shrinking_the_window(trace):
             await pilot.resize_terminal(width, height)
             await settle(pilot)
             await type_in(pilot, "n", "h")
-        assert pilot.app.query_one("#side").display and pilot.app.query_one("#heat ArrayView", ArrayView).choices
+        assert pilot.app.query_one("#side").display
+        assert pilot.app.query_one("#heat ArrayView", ArrayView).choices
     drive(trace, person)
 
 
-# ── size, and what is missing ────────────────────────────────────────────────────────────────────────────────────────
+# ── size, and what is missing ─────────────────────────────────────────────────────────────────────
 
 
 def test_a_graph_of_many_thousand_nodes_fills_its_tree_where_somebody_looks():

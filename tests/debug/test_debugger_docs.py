@@ -1,4 +1,5 @@
-"""What docs/debugger.md shows is what the debugger prints: every session is typed again, every piece of Python run again."""
+"""What docs/debugger.md shows is what the debugger prints: every session is typed again, every
+piece of Python run again."""
 
 import contextlib
 import io
@@ -14,8 +15,9 @@ pytest.importorskip("rich", reason="the command line needs the extra [cli]")
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "debugger.md").read_text(encoding="utf-8")
-NUMBER = re.compile(r"[-+]?\d+\.\d+(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")    # whole numbers are counts and places: words
-ROUNDING = 1e-9                                    # what is smaller on the page is rounding, and differs between machines
+# Whole numbers are counts and places, and are compared as words.
+NUMBER = re.compile(r"[-+]?\d+\.\d+(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")
+ROUNDING = 1e-9                                    # smaller is rounding: machines differ
 PROMPT = re.compile(r"^(?:\(steps? [^\n]*?\)|[^\n]* = \?) (.+)$")
 
 
@@ -43,16 +45,18 @@ def sessions():
 
 
 def agree(shown, printed):
-    """Whether lines are the same: words and whole numbers exactly, other numbers to 1 %, rounding errors only that they are."""
+    """Whether lines are the same: words and whole numbers exactly, other numbers to 1 %, of
+    rounding errors only that they are there."""
     pairs = list(zip(*(map(float, NUMBER.findall(line)) for line in (shown, printed))))
-    if any(abs(a) < ROUNDING for a, _ in pairs):   # how many of such numbers are exactly 0 is chance as well
+    if any(abs(a) < ROUNDING for a, _ in pairs):   # how many of these are exactly 0 is chance too
         shown, printed = (re.sub(r"\d+% zeros", "", line) for line in (shown, printed))
     return NUMBER.sub("#", shown).split() == NUMBER.sub("#", printed).split() and all(
         abs(a - b) <= 0.01 * abs(a) or max(abs(a), abs(b)) < ROUNDING for a, b in pairs)
 
 
 def missing(shown, printed):
-    """The first shown line that does not come where it should; '...' stands for any lines. None if all do."""
+    """The first shown line that is not where it should be; '...' stands for any lines. None if all
+    are."""
     printed, free = [line for line in printed if line.strip()], False
     for line in (line for line in shown if line.strip()):
         if line == "...":
@@ -70,12 +74,14 @@ def missing(shown, printed):
 def test_a_session_prints_what_the_page_shows(folder, number):
     command, shown = sessions()[number]
     typed = [] if "--do" in command else [m[1] for m in map(PROMPT.match, shown) if m]
-    done = subprocess.run([sys.executable, "-m", "npformer", *shlex.split(command)], capture_output=True, text=True, cwd=folder,
-                          input="".join(f"{line}\n" for line in typed), timeout=120)
+    done = subprocess.run([sys.executable, "-m", "npformer", *shlex.split(command)],
+                          capture_output=True, text=True, cwd=folder, timeout=120,
+                          input="".join(f"{line}\n" for line in typed))
     assert done.stderr == ""
     assert done.returncode == int("WRONG" in done.stdout)
     lines = done.stdout.splitlines()
-    assert missing(shown, lines[:-1] if typed else lines) is None        # the last prompt, at which the input ended
+    # Typed lines end at one more prompt.
+    assert missing(shown, lines[:-1] if typed else lines) is None
 
 
 def test_every_session_of_the_page_is_typed():
@@ -98,13 +104,16 @@ def test_python_prints_what_the_page_shows(folder):
 
 def test_the_code_that_is_shown_is_the_demo_s():
     demo = (ROOT / "demos" / "find_the_bug.py").read_text(encoding="utf-8")
-    shown = next(text for text in re.findall(r"```text\n(.*?)```", PAGE, re.S) if text.startswith("class"))
+    texts = re.findall(r"```text\n(.*?)```", PAGE, re.S)
+    shown = next(text for text in texts if text.startswith("class"))
     assert shown in demo
 
 
 def test_a_wrong_line_is_noticed():
     shown = ["a 1.234 b", "...", "c 7"]
     assert missing(shown, ["a 1.2345 b", "x", "y", "c 7"]) is None
-    assert missing(shown, ["a 1.3 b", "c 7"]) == "a 1.234 b" and missing(shown, ["a 1.234 b", "c 8"]) == "c 7"
+    assert missing(shown, ["a 1.3 b", "c 7"]) == "a 1.234 b"
+    assert missing(shown, ["a 1.234 b", "c 8"]) == "c 7"
     assert missing(["a"], ["a", "b"]) == "nothing, but there is 'b'"
-    assert agree("|d| 1e-18  2% zeros", "|d| 3.5e-17") and not agree("|d| 1e-18", "|d| 1e-3") and not agree("1% 0.5", "2% 0.5")
+    assert agree("|d| 1e-18  2% zeros", "|d| 3.5e-17")
+    assert not agree("|d| 1e-18", "|d| 1e-3") and not agree("1% 0.5", "2% 0.5")

@@ -1,4 +1,5 @@
-"""The page's file: what is in it, what it weighs, how it is written. How it behaves is in test_page_browser.py."""
+"""The page's file: what is in it, what it weighs, how it is written. How it behaves is in
+test_page_browser.py."""
 
 import base64
 import json
@@ -15,7 +16,7 @@ import npformer.nn.functional as F
 from npformer import InputError, nn
 from npformer.core.errors import GraphError
 from npformer.debug.examples import EXAMPLES, example
-from npformer.debug.page.array_store import Store, averaged, fitting
+from npformer.debug.page.array_store import ArrayStore, block_counts, block_means
 from npformer.models import GPT
 
 WEB = pathlib.Path(__file__).parents[2] / "web"
@@ -23,7 +24,8 @@ WEB = pathlib.Path(__file__).parents[2] / "web"
 
 def told(html):
     """The data inside a page."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S).group(1))
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    return json.loads(data.group(1))
 
 
 def numbers(data, entry):
@@ -48,14 +50,15 @@ def tiny():
     return npf.debug.trace(example("tiny")[1])
 
 
-# ── what is in it ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is in it ─────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_step_is_there_with_its_numbers(name):
     trace = npf.debug.trace(example(name)[1])
     data = data_of(trace)
-    assert len(data["trace"]["steps"]) == len(trace) and len(data["trace"]["nodes"]) == len(trace.nodes)
+    assert len(data["trace"]["steps"]) == len(trace)
+    assert len(data["trace"]["nodes"]) == len(trace.nodes)
     for step, said in zip(trace, data["trace"]["steps"]):
         arrived = data["arrays"][said["arrays"][0][2]]
         assert said["arrays"][0][:2] == ["arrived", "g"]
@@ -69,7 +72,8 @@ def test_the_ledger_adds_up(tiny):
     for node, said in zip(tiny.nodes, data["trace"]["nodes"]):
         assert len(said["ledger"]) == len(node.contributions)
         for c, (step, _, _, number, _) in zip(node.contributions, said["ledger"]):
-            assert step == c.step and data["arrays"][number]["norm"] == pytest.approx(np.linalg.norm(c.array), rel=1e-6)
+            norm = data["arrays"][number]["norm"]
+            assert step == c.step and norm == pytest.approx(np.linalg.norm(c.array), rel=1e-6)
         if said["ledger"]:
             assert said["ledger"][-1][4] == pytest.approx(np.linalg.norm(node.gradient), rel=1e-6)
 
@@ -90,10 +94,11 @@ def test_definitions_are_inside_with_their_agreement(tiny):
 
 
 def test_one_array_is_kept_once():
-    store = Store()
+    store = ArrayStore()
     a = np.arange(6.0)
-    assert store.add(a) == store.add(a) == store.add(a.copy()) and store.add(a.reshape(2, 3)) != store.add(a)
-    store.encoded()
+    assert store.add(a) == store.add(a) == store.add(a.copy())
+    assert store.add(a.reshape(2, 3)) != store.add(a)
+    store.encode()
     assert len(store.blobs) == 1
 
 
@@ -108,7 +113,7 @@ def test_modules_span_the_steps_of_their_parts(tiny):
 
 def test_another_array_at_the_same_place_is_another():
     """An array that is gone leaves its memory to the next one."""
-    store = Store()
+    store = ArrayStore()
     first, memory = store.add(np.ones(4)), np.ones(4)
     assert store.add(memory) == first
     memory[:] = 2
@@ -129,43 +134,46 @@ def test_definitions_have_their_own_numbers(tiny):
 
 
 @pytest.mark.parametrize("array", [
-    np.array(3.25), np.array([np.nan, np.inf, -np.inf, 1e-30, -2.5]), np.array([[True, False]]), np.arange(-3, 4),
-    np.zeros((0, 3)), np.array([2 ** 40]), np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)])
+    np.array(3.25), np.array([np.nan, np.inf, -np.inf, 1e-30, -2.5]), np.array([[True, False]]),
+    np.arange(-3, 4), np.zeros((0, 3)), np.array([2 ** 40]),
+    np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)])
 def test_numbers_come_back(array):
-    store = Store()
+    store = ArrayStore()
     store.add(array)
-    entry, = store.encoded()
+    entry, = store.encode()
     if not array.size:
         assert "blob" not in entry
         return
     found = numbers({"blobs": list(store.blobs)}, entry)
-    assert found.shape == array.shape and np.allclose(found, array.astype(float), rtol=2e-5, atol=0, equal_nan=True)
+    assert found.shape == array.shape
+    assert np.allclose(found, array.astype(float), rtol=2e-5, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("shape", [(3, 100, 90), (70, 83), (5000,), (2, 3, 40, 50)])
 def test_large_arrays_become_means_of_blocks(shape):
     array = np.random.default_rng(0).standard_normal(shape)
-    store = Store()
+    store = ArrayStore()
     store.add(array)
-    entry, = store.encoded()
-    assert entry["blocks"] == fitting(shape, 4096) and np.prod(entry["blocks"]) <= 4096
+    entry, = store.encode()
+    assert entry["blocks"] == block_counts(shape, 4096) and np.prod(entry["blocks"]) <= 4096
     found = numbers({"blobs": list(store.blobs)}, entry)
     for share in (0, 0.5, 0.99):
         place = tuple(int(share * count) for count in entry["blocks"])
-        block = array[tuple(slice(k * n // count, (k + 1) * n // count) for k, n, count in zip(place, shape, entry["blocks"]))]
-        assert averaged(array, entry["blocks"])[place] == pytest.approx(block.mean())
+        block = array[tuple(slice(k * n // count, (k + 1) * n // count)
+                            for k, n, count in zip(place, shape, entry["blocks"]))]
+        assert block_means(array, entry["blocks"])[place] == pytest.approx(block.mean())
         assert found[place] == pytest.approx(block.mean(), rel=1e-4)
 
 
 def test_very_many_arrays_are_cut_down_to_the_budget():
-    store = Store()
+    store = ArrayStore()
     for k in range(700):
         store.add(np.full((64, 64), float(k)))
-    store.encoded()
-    assert sum(map(len, store.blobs)) < 5_000_000 and store.cut() < 4096
+    store.encode()
+    assert sum(map(len, store.blobs)) < 5_000_000 and store.most_entries() < 4096
 
 
-# ── what it weighs ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what it weighs ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_small_model_makes_a_small_page(tiny):
@@ -189,15 +197,17 @@ def test_50000_nodes_are_put_together():
     data = data_of(npf.debug.trace(chain))["trace"]
     assert len(data["steps"]) <= 300 and "too many to show" in data["notes"][0]
     assert sum(step["group"]["count"] for step in data["steps"]) == 50_001
-    assert [step["group"]["first"] for step in data["steps"][1:]] == [step["group"]["last"] + 1 for step in data["steps"][:-1]]
+    groups = [step["group"] for step in data["steps"]]
+    assert [g["first"] for g in groups[1:]] == [g["last"] + 1 for g in groups[:-1]]
 
 
-# ── how it is written ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── how it is written ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_it_is_written_and_returned(tiny, tmp_path):
     html = tiny.to_html(tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html and list(tmp_path.iterdir()) == [tmp_path / "page.html"]
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html
+    assert list(tmp_path.iterdir()) == [tmp_path / "page.html"]
 
 
 @pytest.mark.parametrize("path", ["nowhere/page.html", "."])
@@ -239,15 +249,17 @@ def test_names_cannot_end_the_script_or_begin_a_tag():
 
 def test_names_that_no_encoding_knows(tmp_path):
     trace = npf.debug.trace(lambda: npf.randn(2, requires_grad=True).sum())
-    trace.title = "\udcff ⚙ \u2028"               # what Python makes of a file's name that is no UTF-8
+    trace.title = "\udcff ⚙ \u2028"               # a file's name that is not UTF-8, in Python
     trace.to_html(tmp_path / "page.html")
     assert "⚙" in told((tmp_path / "page.html").read_text(encoding="utf-8"))["trace"]["title"]
 
 
 def test_nothing_comes_from_elsewhere(tiny):
-    """The policy in the page allows its own script and style and nothing else; no attribute names an address."""
+    """The policy in the page allows its own script and style and nothing else; no attribute names
+    an address."""
     html = tiny.to_html()
-    assert "default-src 'none'" in html and not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", html.split("<style>")[0])
+    assert "default-src 'none'" in html
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", html.split("<style>")[0])
     assert "unsafe" not in html.split("<title>")[0]
 
 
@@ -256,23 +268,27 @@ def test_summaries_and_nothing_are_no_obstacle():
     data = data_of(trace)
     assert any(entry["note"] == "too large to keep" for entry in data["arrays"])
     x, y = npf.randn(3, requires_grad=True), npf.randn(3, requires_grad=True)
-    assert any(number is None for *_, number, _ in data_of(npf.debug.trace((x + y).sum()))["trace"]["steps"][1]["arrays"])
+    step = data_of(npf.debug.trace((x + y).sum()))["trace"]["steps"][1]
+    assert any(number is None for *_, number, _ in step["arrays"])
 
 
-# ── the built script ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the built script ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_built_page_is_what_its_source_builds(tmp_path):
     if not shutil.which("node") or not (WEB / "node_modules/esbuild").exists():
-        pytest.skip("THE PAGE'S SCRIPT IS NOT REBUILT: Node or npm's packages are missing. Run `make browser` first.")
+        pytest.skip("THE PAGE'S SCRIPT IS NOT REBUILT: Node or npm's packages are missing. "
+                    "Run `make browser` first.")
     subprocess.run(["node", str(WEB / "build.mjs"), str(tmp_path)], check=True, capture_output=True)
     for name in ("page.js", "page.css"):
         shipped = pathlib.Path(npf.debug.__file__).parent / "page" / "built" / name
-        assert shipped.read_bytes() == (tmp_path / name).read_bytes(), f"{name} is not up to date: run `make page`"
+        built = (tmp_path / name).read_bytes()
+        assert shipped.read_bytes() == built, f"{name} is not up to date: run `make page`"
 
 
 def test_what_is_built_in_keeps_its_licence(tiny):
-    assert "@dagrejs/dagre" in tiny.to_html() and "Permission is hereby granted, free of charge" in tiny.to_html()
+    html = tiny.to_html()
+    assert "@dagrejs/dagre" in html and "Permission is hereby granted, free of charge" in html
 
 
 def test_the_lock_file_names_no_registry():

@@ -17,11 +17,11 @@ from npformer.debug.examples import example
 HERE = pathlib.Path(__file__).parent.parent / "browser"
 WEB = HERE.parent.parent / "web"
 CASES = [pytest.param(path.name, name, page, id=name) for path in sorted(HERE.glob("*.mjs"))
-         for name, page in re.findall(r'^test\("(.+?)", "(\w+)"', path.read_text(encoding="utf-8"), re.M)]
+         for name, page in re.findall(r'^test\("(.+?)", "(\w+)"', path.read_text("utf-8"), re.M)]
 EVIL = "</script><img src=x onerror=alert(1)>"
 
 
-# ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── pages ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def tiny():
@@ -36,17 +36,19 @@ def values():
 
 
 def signs():
-    return npf.debug.trace(lambda: npf.zeros(1, 3, requires_grad=True) * npf.tensor([[-2.0, 0.0, 2.0]]), np.ones((1, 3)))
+    b = npf.tensor([[-2.0, 0.0, 2.0]])
+    return npf.debug.trace(lambda: npf.zeros(1, 3, requires_grad=True) * b, np.ones((1, 3)))
 
 
 def hostile():
     """Every name that a user can give holds a tag."""
-    kind = type(EVIL, (nn.Module,), {"forward": lambda self, x: double(self._modules["a<img src=x onerror=harmed=1>"](x))})
+    name = "a<img src=x onerror=harmed=1>"
+    kind = type(EVIL, (nn.Module,), {"forward": lambda self, x: double(self._modules[name](x))})
     double = type(EVIL, (npf.autograd.Function,), {
         "__doc__": f"{EVIL} twice.    dx = {EVIL}", "forward": staticmethod(lambda ctx, x: x + x),
         "backward": staticmethod(lambda ctx, g: g + g)}).apply
     model = kind()
-    model.add_module("a<img src=x onerror=harmed=1>", nn.Linear(3, 2))
+    model.add_module(name, nn.Linear(3, 2))
     file = {"model": model, "npf": npf}            # a program in a file with such a name
     exec(compile("loss = lambda: model(npf.randn(4, 3)).sum()", f"{EVIL}.py", "exec"), file)
     return npf.debug.trace(file["loss"])
@@ -116,7 +118,7 @@ def flat():
     return npf.debug.trace(chain)
 
 
-# ── the browser ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the browser ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +138,17 @@ def pages(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """A Chromium that runs one test after another, driven by Node."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    missing = [what for what, there in (("Chromium", chromium), ("Node", shutil.which("node")),
-                                        ("playwright-core", (WEB / "node_modules/playwright-core").exists())) if not there]
+    names = "chromium", "chromium-browser", "google-chrome"
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    needed = {"Chromium": chromium, "Node": shutil.which("node"),
+              "playwright-core": (WEB / "node_modules/playwright-core").exists()}
+    missing = [what for what, there in needed.items() if not there]
     if missing:
-        pytest.skip(f"THE PAGE IS NOT TESTED in a browser: {', '.join(missing)} missing. Run `make browser` first.")
-    with subprocess.Popen(["node", str(HERE / "driver.mjs"), chromium], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        pytest.skip(f"THE PAGE IS NOT TESTED in a browser: {', '.join(missing)} missing. "
+                    "Run `make browser` first.")
+    with subprocess.Popen(["node", str(HERE / "driver.mjs"), chromium], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          encoding="utf-8") as process:
         if process.stdout.readline() != "ready\n":
             pytest.fail(f"the browser does not start:\n{process.stderr.read()[-3000:]}")
         yield process
@@ -151,7 +157,8 @@ def browser():
 
 @pytest.mark.parametrize("module, name, page", CASES)
 def test_page(browser, pages, module, name, page):
-    browser.stdin.write(json.dumps({"module": module, "test": name, "file": str(pages(page))}) + "\n")
+    question = {"module": module, "test": name, "file": str(pages(page))}
+    browser.stdin.write(json.dumps(question) + "\n")
     browser.stdin.flush()
     answer = json.loads(browser.stdout.readline())
     assert "ok" in answer, answer["error"]

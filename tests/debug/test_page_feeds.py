@@ -123,7 +123,7 @@ def test_a_large_function_is_not_asked():
     assert relation(step, 0) is None
 
 
-# ── the same in the page's own script ────────────────────────────────────────────────────────────────────────────────
+# ── the same in the page's own script ─────────────────────────────────────────────────────────────
 
 
 def small_model():

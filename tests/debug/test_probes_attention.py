@@ -1,4 +1,5 @@
-"""Attention's maps: the weights and gradients that the models themselves keep, rollout, and numbers that are known."""
+"""Attention's maps: the weights and gradients that the models themselves keep, rollout, and numbers
+that are known."""
 
 import math
 
@@ -41,10 +42,12 @@ def test_the_encoder_decoder_keeps_the_same_under_its_masks():
     assert not maps["encoder.layers.0.self_attn"].weights[0, ..., 2:].any()
 
 
-@pytest.mark.parametrize("build", [lambda: GPT(11, 6, 2, 2, 8), lambda: TinyTransformer(11, 6, 8, 2, 12, depth=2)],
-                         ids=["gpt", "tiny"])
+@pytest.mark.parametrize("build", [
+    lambda: GPT(11, 6, 2, 2, 8), lambda: TinyTransformer(11, 6, 8, 2, 12, depth=2)],
+    ids=["gpt", "tiny"])
 def test_fused_attention_is_unfolded(build):
-    """The weights that the fused operation does not return; their gradient against finite differences by another road."""
+    """The weights that the fused operation does not return; their gradient against finite
+    differences, found in another way."""
     model = build().double()
     ids = npf.randint(0, 11, (3, 6))
     with npf.debug.attention(model) as maps:
@@ -144,7 +147,8 @@ def test_entropy_and_distance_of_known_maps():
         """Head 0 looks at itself alone, head 1 at all places alike."""
 
         def forward(self, q):
-            return F.scaled_dot_product_attention(q, npf.stack([npf.eye(4) * 1e4, npf.zeros(4, 4)])[None], q, scale=1.0)
+            k = npf.stack([npf.eye(4) * 1e4, npf.zeros(4, 4)])[None]
+            return F.scaled_dot_product_attention(q, k, q, scale=1.0)
 
     model = Known()
     with npf.debug.attention(model) as maps:
@@ -159,7 +163,8 @@ def test_entropy_and_distance_of_known_maps():
 def test_a_query_that_sees_nothing_has_no_entropy():
     class Blind(nn.Module):
         def forward(self, q):
-            return F.scaled_dot_product_attention(q, q, q, npf.tensor([[True, True], [False, False]]))
+            mask = npf.tensor([[True, True], [False, False]])
+            return F.scaled_dot_product_attention(q, q, q, mask)
 
     model = Blind()
     with npf.debug.attention(model) as maps:
@@ -177,7 +182,8 @@ def test_what_is_no_attention_is_left_out():
     model = Other()
     with npf.debug.attention(model) as maps:
         model(npf.randn(3, 4, requires_grad=True))
-        npf.softmax(npf.randn(3, 3, requires_grad=True), -1) @ npf.randn(3, 3)      # outside the model
+        # Outside the model.
+        npf.softmax(npf.randn(3, 3, requires_grad=True), -1) @ npf.randn(3, 3)
     assert len(maps) == 0 and str(maps).startswith("no attention was seen.")
 
 
@@ -200,7 +206,8 @@ def test_the_pictures_are_drawn(tmp_path):
     loss.backward()
     for part in ("gradient", "product"):
         maps.plot(tmp_path / f"{part}.png", part, batch=1)
-    assert min(p.stat().st_size for p in tmp_path.iterdir()) > 5_000 and len(list(tmp_path.iterdir())) == 3
+    sizes = [p.stat().st_size for p in tmp_path.iterdir()]
+    assert min(sizes) > 5_000 and len(sizes) == 3
 
 
 def test_what_cannot_be_asked_is_worded(tmp_path):
@@ -211,20 +218,23 @@ def test_what_cannot_be_asked_is_worded(tmp_path):
         maps.rollout()
     with npf.debug.attention(model) as maps:
         model(npf.randint(0, 11, (1, 4)))
-    with pytest.raises(npf.GraphError, match=r"'blocks.0': no backward pass came through yet; call loss.backward\(\) first"):
+    words = r"'blocks.0': no backward pass has reached it yet; call loss.backward\(\) first"
+    with pytest.raises(npf.GraphError, match=words):
         _ = maps[0].product
-    with pytest.raises(npf.GraphError, match="no backward pass came through"):
+    with pytest.raises(npf.GraphError, match="no backward pass has reached it"):
         maps.plot(tmp_path / "x.png", "gradient")
     with pytest.raises(npf.IndexRangeError, match="part must be one of weights, gradient, product"):
         maps.plot(tmp_path / "x.png", "colour")
     with pytest.raises(npf.IndexRangeError, match="batch"):
         maps.plot(tmp_path / "x.png", batch=7)
-    with pytest.raises(npf.IndexRangeError, match="none of 'blocks.9'; there are blocks.0, blocks.1"):
+    words = "none of 'blocks.9'; there are blocks.0, blocks.1"
+    with pytest.raises(npf.IndexRangeError, match=words):
         _ = maps["blocks.9"]
     with pytest.raises(npf.DTypeError, match=r"attention\(model\): model must be a Module"):
         npf.debug.attention("model")
     cross = make_model(9, 9, N=1, d_model=8, d_ff=12, h=2)
     with npf.debug.attention(cross) as maps:
         cross(npf.randint(1, 9, (1, 4)), npf.randint(1, 9, (1, 6)), None, None)
-    with pytest.raises(npf.ShapeError, match=r"(?s)self-attention of one length.*src_attn \(1, 2, 6, 4\).*Name those of one"):
+    words = r"(?s)self-attention of one length.*src_attn \(1, 2, 6, 4\).*Name those of one"
+    with pytest.raises(npf.ShapeError, match=words):
         maps.rollout()

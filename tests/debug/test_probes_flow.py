@@ -1,4 +1,5 @@
-"""The flow of gradients over training: every number against one computed by hand, and every verdict with its cause planted."""
+"""The flow of gradients over training: every number against one computed by hand, and every verdict
+with its cause planted."""
 
 import math
 
@@ -25,7 +26,8 @@ class Faded(npf.autograd.Function):
 
 
 class Net(nn.Module):
-    """Two layers and a relu between them; `factor` is what the gradient is multiplied with on its way to the first."""
+    """Two layers and a relu between them; `factor` multiplies the gradient on its way to the first.
+    """
 
     def __init__(self, factor=1.0):
         super().__init__()
@@ -44,8 +46,8 @@ def trained(model, steps=3, lr=0.1, seed=1):
         for _ in range(steps):
             optimizer.zero_grad()
             (model(npf.randn(5, 4)) ** 2).mean().backward()
-            seen.append({name: (p.grad.numpy().copy(), p.detach().numpy().copy()) for name, p in model.named_parameters()
-                         if p.grad is not None})
+            seen.append({name: (p.grad.numpy().copy(), p.detach().numpy().copy())
+                         for name, p in model.named_parameters() if p.grad is not None})
             flow.step(optimizer)
     return flow, seen
 
@@ -56,13 +58,16 @@ def test_the_numbers_are_those_of_the_step():
     for record, step in zip(flow.records, seen):
         for layer in ("first", "last"):
             grads, weights = zip(step[f"{layer}.weight"], step[f"{layer}.bias"])
-            g, w = (math.sqrt(sum((a.astype(float) ** 2).sum() for a in arrays)) for arrays in (grads, weights))
+            g, w = (math.sqrt(sum((a.astype(float) ** 2).sum() for a in arrays))
+                    for arrays in (grads, weights))
             size = sum(a.size for a in grads)
             found = record[layer]
-            assert (found.gradient, found.parameter) == (pytest.approx(g, rel=1e-5), pytest.approx(w, rel=1e-5))
+            assert found.gradient == pytest.approx(g, rel=1e-5)
+            assert found.parameter == pytest.approx(w, rel=1e-5)
             assert found.rms == pytest.approx(g / math.sqrt(size), rel=1e-5)
             assert found.update == pytest.approx(0.1 * g / w, rel=1e-4)      # SGD: Δw = −lr·g
-    np.testing.assert_allclose(flow.over_time("last", "gradient"), [r["last"].gradient for r in flow.records])
+    np.testing.assert_allclose(flow.over_time("last", "gradient"),
+                               [r["last"].gradient for r in flow.records])
     assert np.isnan(flow.over_time("", "gradient")).all() and flow.reference == "last"
 
 
@@ -73,7 +78,8 @@ def test_dead_units_are_counted():
     for record in flow.records:
         assert (record[""].dead, record[""].units) == (2, 6)
     assert "2 of 6" in str(flow).splitlines()[1]
-    # a unit that one of two accumulated batches wakes is alive, and images have their units along dim 1
+    # A unit that is not 0 in one of two accumulated batches is alive; images have their units along
+    # dim 1.
     with npf.debug.gradient_flow(model) as flow:
         for sign in (1.0, -1.0):
             t = npf.tensor([[-sign, sign, -1.0]], requires_grad=True)
@@ -87,22 +93,25 @@ def test_dead_units_are_counted():
         assert flow.alive[""].tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("factor, verdict", [(1e-6, "vanishing"), (1.0, "ok"), (1e6, "exploding"), (0.0, "no gradient"),
-                                             (math.nan, "not finite"), (math.inf, "not finite")])
+@pytest.mark.parametrize("factor, verdict", [
+    (1e-6, "vanishing"), (1.0, "ok"), (1e6, "exploding"), (0.0, "no gradient"),
+    (math.nan, "not finite"), (math.inf, "not finite")])
 def test_verdicts(factor, verdict):
     flow, _ = trained(Net(factor), steps=1)
-    assert flow.verdict("first") == verdict and flow.verdict("last") == "ok" and flow.verdict("") == ""
+    assert [flow.verdict(layer) for layer in ("first", "last", "")] == [verdict, "ok", ""]
     assert verdict in str(flow).splitlines()[2]
 
 
 def test_a_severed_layer_and_a_frozen_one():
     model = TinyTransformer(7, 5, 8, 2, 12, residual="deleted")
     model.output_head.bias.requires_grad_(False)
-    optimizer, ids = optim.Adam([p for p in model.parameters() if p.requires_grad]), npf.randint(0, 7, (2, 5))
+    optimizer = optim.Adam([p for p in model.parameters() if p.requires_grad])
+    ids = npf.randint(0, 7, (2, 5))
     flow = npf.debug.gradient_flow(model)
     F.cross_entropy(model(ids).reshape(-1, 7), ids.reshape(-1)).backward()
     flow.step(optimizer)                           # without the `with` block: all but dead units
-    assert flow.verdict("blocks.0.query") == "no gradient" and flow.records[0]["blocks.0.query"].gradient is None
+    assert flow.verdict("blocks.0.query") == "no gradient"
+    assert flow.records[0]["blocks.0.query"].gradient is None
     assert flow.records[0]["blocks.0.query"].update == 0 and flow.verdict("blocks.0.ff1") == "ok"
     assert "blocks.0" not in flow.layers and len(flow.parameters["output_head"]) == 1
 
@@ -130,7 +139,8 @@ def test_what_cannot_be_done_is_worded(tmp_path):
     with pytest.raises(npf.DTypeError, match=r"gradient_flow\(model\): model must be a Module"):
         npf.debug.gradient_flow("model")
     flow = npf.debug.gradient_flow(Net())
-    with pytest.raises(npf.GraphError, match=r"Call it after loss.backward\(\) and before zero_grad\(\)"):
+    words = r"Call it after loss.backward\(\) and before zero_grad\(\)"
+    with pytest.raises(npf.GraphError, match=words):
         flow.step(optim.SGD(flow.parameters["first"], lr=0.1))
     with pytest.raises(npf.DTypeError, match="optimizer must have a method step"):
         flow.step(None)

@@ -78,7 +78,8 @@ def test_jacobian_spectrum(pair, exact, monkeypatch):
 def test_detect_anomaly(cupy):
     said = []
     for device in ("cpu", "cuda"):
-        for spoil in (lambda x: x.log(), lambda x: x.sqrt().sum().backward(), lambda x: (x * 100).exp()):
+        for spoil in (lambda x: x.log(), lambda x: x.sqrt().sum().backward(),
+                      lambda x: (x * 100).exp()):
             with npf.debug.detect_anomaly(), pytest.raises(npf.GraphError) as error:
                 spoil(npf.tensor([[0.0, 1.0], [2.0, 3.0]], device=device, requires_grad=True))
             said.append(str(error.value))

@@ -1,4 +1,5 @@
-"""The gradient by the number of branches it came through, held against every product of Jacobians, and against scaling."""
+"""The gradient by the number of branches it passed through, compared with every product of
+Jacobians, and with scaled branches."""
 
 import itertools
 import math
@@ -18,7 +19,8 @@ def jacobian(function, at):
 
 
 def by_products(g, factors):
-    """Σ over all subsets of k factors: the products of these dF and of 1 for the others. 2ⁿ products, the last first."""
+    """Σ over all subsets of k factors: the products of these dF and of 1 for the others. 2ⁿ
+    products, the last first."""
     parts = [np.zeros_like(g) for _ in range(len(factors) + 1)]
     for chosen in itertools.product((False, True), repeat=len(factors)):
         row = g
@@ -69,7 +71,8 @@ class Weighed(npf.autograd.Function):
 
 @pytest.mark.parametrize("name", [name for name in CASES if COUNTS[name]])
 def test_the_parts_are_the_coefficients_of_a_polynomial(name):
-    """With each branch's gradient times t, the gradient at the start is Σ_k t^k g_k: in every model, for several t."""
+    """With each branch's gradient times t, the gradient at the start is Σ_k t^k g_k: in every
+    model, for several t."""
     case, t = CASES[name](), [1.0]
     for branch in case.branches:
         branch.register_forward_hook(lambda module, args, y: Weighed.apply(y, t[0]))
@@ -87,12 +90,13 @@ def test_a_single_stream_has_binomially_many_ways(name):
     loss, start = case.started()
     found = npf.debug.path_lengths(loss, start)
     assert found.paths == [math.comb(n, k) for k in range(n + 1)]
-    if "deleted" not in name:                      # there the oldest x comes after the first block's norm
+    if "deleted" not in name:                      # there the oldest x is behind the first norm
         np.testing.assert_array_equal(npf.debug.path_lengths(loss).gradient, found.gradient)
 
 
 def test_the_ways_through_an_encoder_and_a_decoder():
-    """From the source every way leads through cross-attention at least once; from the target none need be."""
+    """From the source every way leads through cross-attention at least once; from the target a way
+    may lead through no branch."""
     for name, reached in (("encoder", False), ("decoder", True)):
         found = npf.debug.path_lengths(*CASES[name]().started())
         assert (found.paths[0] == 1, found.gradients[0].any()) == (reached, reached)
@@ -104,7 +108,8 @@ def test_side_by_side_branches_count_once():
     x = npf.randn(4, dtype=npf.float64, requires_grad=True)
     found = npf.debug.path_lengths((x + x.sin() + x.exp()).sum())
     assert found.paths == [1, 1]
-    np.testing.assert_allclose(found.gradients[1], np.cos(x.detach().numpy()) + np.exp(x.detach().numpy()))
+    values = x.detach().numpy()
+    np.testing.assert_allclose(found.gradients[1], np.cos(values) + np.exp(values))
     # and a branch with a residual inside itself: 1 + (1 + dG)·dF has the lengths 0, 1 and 2
     h = x.tanh()
     inner = npf.debug.path_lengths((x + (h + h ** 3)).sum(), x)
@@ -166,7 +171,8 @@ def test_a_length_that_no_way_has(tmp_path):
 
 def test_what_cannot_be_asked_is_worded():
     x = npf.randn(3, requires_grad=True)
-    with pytest.raises(npf.GraphError, match=r"no addition y = x \+ F\(x\) behind loss, so no residual stream"):
+    words = r"no addition y = x \+ F\(x\) behind loss, so no residual stream"
+    with pytest.raises(npf.GraphError, match=words):
         npf.debug.path_lengths(x.exp().sum())
     plain = npf.debug.path_lengths(x.exp().sum(), start=x)
     assert plain.paths == [1] and plain.error == 0
@@ -179,5 +185,6 @@ def test_what_cannot_be_asked_is_worded():
     with pytest.raises(npf.GraphError, match="not one number"):
         npf.debug.path_lengths(x + x.tanh())
     loss.backward()
-    with pytest.raises(npf.GraphError, match=r"freed by a backward pass; call path_lengths before backward\(\)"):
+    words = r"freed by a backward pass; call path_lengths before backward\(\)"
+    with pytest.raises(npf.GraphError, match=words):
         npf.debug.path_lengths(loss)

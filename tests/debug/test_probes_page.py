@@ -23,12 +23,14 @@ def test_the_examples_print_what_the_page_shows():
     printed, shown = "", []
     for kind, text in parts:
         if kind == "text":
-            shown = [words(line) for line in text.splitlines() if line != "..." and "example.py" not in line]
+            shown = [words(line) for line in text.splitlines()
+                     if line != "..." and "example.py" not in line]
             lines = [words(line) for line in printed.splitlines()]
             assert [line for line in shown if line not in lines] == []
             continue
         out = io.StringIO()
-        anomaly = pytest.raises(npf.GraphError) if "detect_anomaly" in text else contextlib.nullcontext()
+        anomaly = (pytest.raises(npf.GraphError) if "detect_anomaly" in text else
+                   contextlib.nullcontext())
         with contextlib.redirect_stdout(out), anomaly as error:
             exec(text, names)
         printed = out.getvalue() + (f"GraphError: {error.value}" if error else "")

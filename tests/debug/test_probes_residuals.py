@@ -12,7 +12,8 @@ from npformer import nn
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
 
     def forward(self, x):
         return x + self.down(F.gelu(self.up(self.norm(x))))
@@ -34,7 +35,7 @@ def test_every_residual_addition_is_found_and_the_identity_holds():
         assert r.error < 1e-15
         np.testing.assert_allclose(r.total, r.upstream + r.through_branch, rtol=1e-13)
         assert np.abs(r.through_branch).max() > 1e-3 and -1 < r.cosine < 1
-    # what leaves one addition is what comes to the one before it, and at last the gradient of x itself
+    # What leaves one addition arrives at the one before it, and at last it is the gradient of x.
     for later, earlier in zip(records, records[1:]):
         np.testing.assert_array_equal(later.total, earlier.upstream)
     loss.backward()
@@ -59,9 +60,11 @@ def test_a_scaled_skip_passes_on_its_share():
     weight = npf.randn(3, dtype=npf.float64, requires_grad=True)
     for alpha in (1.7, weight):
         record, = npf.debug.residuals((x * alpha + x.tanh()).exp().sum())
-        np.testing.assert_array_equal(record.through_skip, record.upstream * (alpha.detach().numpy() if alpha is weight else 1.7))
+        factor = alpha.detach().numpy() if alpha is weight else alpha
+        np.testing.assert_array_equal(record.through_skip, record.upstream * factor)
         assert record.error < 1e-15
-    # rotary positions multiply with an array that is no weight: x·cos + turned(x)·sin is no residual
+    # Rotary positions multiply with an array that is not a weight: x·cos + rotated(x)·sin does not
+    # count.
     cos = npf.randn(4, 3, dtype=npf.float64)
     assert npf.debug.residuals((x * cos + x.flip(1) * cos).exp().sum()) == []
 
@@ -79,7 +82,8 @@ def test_two_branches_side_by_side_are_one_addition():
 def test_a_term_from_elsewhere_is_no_branch():
     x, z = (npf.randn(4, 3, dtype=npf.float64, requires_grad=True) for _ in range(2))
     record, = npf.debug.residuals(((x + x.sin()) + z.exp()).exp().sum())
-    np.testing.assert_allclose(record.through_branch, record.upstream * np.cos(x.detach().numpy()), rtol=1e-13)
+    expected = record.upstream * np.cos(x.detach().numpy())
+    np.testing.assert_allclose(record.through_branch, expected, rtol=1e-13)
     assert npf.debug.residuals((x + x.mean(0)).exp().sum()) == []        # broadcast
 
 
@@ -137,8 +141,9 @@ def test_a_record_reads_well():
     model = stack(2)
     records = npf.debug.residuals(model(npf.randn(4, 6, dtype=npf.float64)).sum())
     head, *lines = str(records).splitlines()
-    assert head.split() == ["module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error"]
-    assert [line.split()[0] for line in lines] == ["1"]          # the first block's x needs no gradient: no way leads there
+    assert head.split() == [
+        "module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error"]
+    assert [line.split()[0] for line in lines] == ["1"]      # the first block's x needs no gradient
     assert len({len(line) for line in lines}) == 1 and "test_probes_residuals.py:" in lines[0]
     assert str(npf.debug.residuals(x.sum())) == "no addition y = x + F(x) in this graph"
 

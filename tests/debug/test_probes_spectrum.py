@@ -1,4 +1,5 @@
-"""Singular values of a block's Jacobian, against dense ones built by another road; the iteration against them all."""
+"""Singular values of a block's Jacobian, compared with dense ones that are built in another way,
+and those of the iteration with all of them."""
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def test_with_the_skip_and_without():
 
 
 def test_two_skips_are_both_cut():
-    """Of y = h + G(h), h = norm(x + F(x)): the product of dG, the norm's Jacobian and dF, at the values with the skips."""
+    """Of y = h + G(h), h = norm(x + F(x)): the product of dG, the norm's Jacobian and dF, at the
+    values with the skips."""
     branch, second, norm = residual(), residual(), nn.LayerNorm(7).double()
     x = npf.randn(7, dtype=npf.float64)
 
@@ -41,22 +43,26 @@ def test_two_skips_are_both_cut():
 
     found = npf.debug.jacobian_spectrum(block, x)
     h = norm(x + branch(x)).detach()
-    J = (npf.autograd.jacobian(second, h).numpy() @ npf.autograd.jacobian(norm, x + branch(x)).numpy()
+    J = (npf.autograd.jacobian(second, h).numpy()
+         @ npf.autograd.jacobian(norm, x + branch(x)).numpy()
          @ npf.autograd.jacobian(branch, x).numpy())
-    np.testing.assert_allclose(found.branches, np.linalg.svd(J, compute_uv=False), rtol=1e-8, atol=1e-13)
+    values = np.linalg.svd(J, compute_uv=False)
+    np.testing.assert_allclose(found.branches, values, rtol=1e-8, atol=1e-13)
     np.testing.assert_allclose(found.values, singular(block, x), rtol=1e-8, atol=1e-13)
 
 
 def test_without_a_skip_and_not_square():
     layer = nn.Linear(6, 4).double()
     found = npf.debug.jacobian_spectrum(layer, npf.randn(6, dtype=npf.float64))
-    np.testing.assert_allclose(found.values, np.linalg.svd(layer.weight.detach().numpy(), compute_uv=False), rtol=1e-12)
+    values = np.linalg.svd(layer.weight.detach().numpy(), compute_uv=False)
+    np.testing.assert_allclose(found.values, values, rtol=1e-12)
     assert found.branches is None and found.shape == (4, 6)
     assert "skips cut" not in str(found)
 
 
-@pytest.mark.parametrize("build", [lambda: Block(8, 2, 16, 0.0, True, 1e-5, 1), lambda: DeepBlock(8, 2, 16, 1, "post"),
-                                   lambda: nn.Linear(8, 5)], ids=["pre-LN", "post-LN", "linear"])
+@pytest.mark.parametrize("build", [
+    lambda: Block(8, 2, 16, 0.0, True, 1e-5, 1), lambda: DeepBlock(8, 2, 16, 1, "post"),
+    lambda: nn.Linear(8, 5)], ids=["pre-LN", "post-LN", "linear"])
 def test_the_iteration_finds_the_largest(build, monkeypatch):
     block, x = build().double(), npf.randn(1, 6, 8, dtype=npf.float64)
     whole = npf.debug.jacobian_spectrum(block, x)
@@ -74,7 +80,8 @@ def test_the_iteration_finds_the_largest(build, monkeypatch):
 def test_values_that_repeat_are_found_as_often(monkeypatch):
     monkeypatch.setattr(spectrum, "EXACT", 3)
     scales = npf.tensor([2.0] * 5 + [0.5] * 5 + [0.0] * 2, dtype=npf.float64)
-    found = npf.debug.jacobian_spectrum(lambda t: t * scales, npf.randn(12, dtype=npf.float64), count=12)
+    x = npf.randn(12, dtype=npf.float64)
+    found = npf.debug.jacobian_spectrum(lambda t: t * scales, x, count=12)
     np.testing.assert_allclose(found.values, scales.numpy(), atol=1e-12)
     zero = npf.debug.jacobian_spectrum(lambda t: t * 0.0, npf.randn(12), count=4)
     assert zero.values.tolist() == [0, 0, 0, 0] and zero.values.dtype == np.float32
@@ -97,7 +104,8 @@ def test_the_table_and_the_picture(tmp_path):
     found = npf.debug.jacobian_spectrum(lambda t: t + t * 0.01, npf.ones(4, dtype=npf.float64))
     lines = [line.split() for line in str(found).splitlines()]
     assert lines[0] == ["dy/dx,", "4", "x", "4", "with", "the", "skips", "skips", "cut"]
-    assert lines[1] == ["largest", "1.01", "0.01"] and lines[-2] == ["below", "1e-6", "of", "largest", "0", "0"]
+    assert lines[1] == ["largest", "1.01", "0.01"]
+    assert lines[-2] == ["below", "1e-6", "of", "largest", "0", "0"]
     found.plot(tmp_path / "spectrum.png")
     assert (tmp_path / "spectrum.png").stat().st_size > 10_000
 

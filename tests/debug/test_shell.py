@@ -12,7 +12,7 @@ from npformer.core.errors import NpformerError
 from npformer.debug.examples import EXAMPLES, example
 from npformer.debug.shell import COMMANDS, Session
 
-# ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── moving ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -20,7 +20,7 @@ def test_stepping_to_the_end_and_back_leaves_nothing_changed(name):
     trace = debug.trace(example(name)[1])
     session, before = Session(trace), bits(trace)
     first, moves = session.do("look"), 0
-    while "this is the last step" not in session.do("s"):      # into every module and every definition
+    while "this is the last step" not in session.do("s"):      # into all modules and definitions
         moves += 1
         session.do("p")
     assert moves > len(trace)
@@ -36,11 +36,14 @@ def test_stepping_to_the_end_and_back_leaves_nothing_changed(name):
 
 def test_the_first_screen_teaches_in_a_few_lines(session):
     text = session.do("goto 8")
-    assert len(text.splitlines()) <= 15 and all(len(line) <= session.width for line in text.splitlines()[:7])
+    lines = text.splitlines()
+    assert len(lines) <= 15 and all(len(line) <= session.width for line in lines[:7])
     step = session.step
-    for words in ("step 8/25 · blocks.0.norm1 · layer_norm", "y = x̂·weight + bias", "x (4, 16, 64), weight (64,)",
-                  "dx      = r · (d − mean(d) − x̂·mean(d·x̂))", "tiny.py:50   x = self.norm1(x)", "added up from 2",
-                  f"|g| {np.linalg.norm(step.upstream):.4g}", f"|dweight| {np.linalg.norm(step.gradients['weight']):.4g}",
+    for words in ("step 8/25 · blocks.0.norm1 · layer_norm", "y = x̂·weight + bias",
+                  "x (4, 16, 64), weight (64,)", "dx      = r · (d − mean(d) − x̂·mean(d·x̂))",
+                  "tiny.py:50   x = self.norm1(x)", "added up from 2",
+                  f"|g| {np.linalg.norm(step.upstream):.4g}",
+                  f"|dweight| {np.linalg.norm(step.gradients['weight']):.4g}",
                   "to blocks.0.norm1.weight"):
         assert words in text, words
 
@@ -56,16 +59,18 @@ def test_a_module_is_a_place_too(session):
     session.do("goto 8")
     text = session.do("out")
     assert session.frame.level == "module" and session.prompt == "(step 8/25 blocks.0.norm1) "
-    assert "module blocks.0.norm1" in text and "leaf  weight" in text
+    assert "module blocks.0.norm1" in text and "leaf     weight" in text
     text = session.do("out")
-    sums = session.trace.find("add").gradient      # all that the block sends goes to the sum of the embeddings
+    sums = session.trace.find("add").gradient      # all that the block sends goes there
     assert "module blocks.0 · steps 3–22" in text and f"|d| {np.linalg.norm(sums):.4g}" in text
     for command in ("w", "l", "norms", "ledger", "check", "line", "look", "why nan", "p"):
         assert session.do(command)
-    assert "4 contributions" in session.do("ledger") and "20 rules checked: 20 right, 0 wrong" in session.do("check")
+    assert "4 contributions" in session.do("ledger")
+    assert "20 rules checked: 20 right, 0 wrong" in session.do("check")
     assert "norm1.weight.shape = (64,)" in session.do("p norm1.weight.shape")
     session.do("s")
-    assert session.frame.path == "blocks.0.norm2" and "weight.shape = (64,)" in session.do("p weight.shape")
+    assert session.frame.path == "blocks.0.norm2"
+    assert "weight.shape = (64,)" in session.do("p weight.shape")
     assert "the gradient of blocks.0.norm2.weight" in session.do("ledger weight")
     session.do("out")
     refused(session, "rule", "module blocks.0, not one operation. `s` steps into it")
@@ -92,8 +97,10 @@ def test_layers_search_goto(session):
     places = []
     while "no module begins" not in session.do("layer+"):
         places.append(session.frame.path)
-    assert places == ["output_head", "blocks.0", "blocks.0.ff2", "blocks.0.ff1", "blocks.0.norm1", "blocks.0.out_proj",
-                      "blocks.0.value", "blocks.0.key", "blocks.0.query", "pos_embedding", "char_embedding"]
+    assert places == [
+        "output_head", "blocks.0", "blocks.0.ff2", "blocks.0.ff1", "blocks.0.norm1",
+        "blocks.0.out_proj", "blocks.0.value", "blocks.0.key", "blocks.0.query", "pos_embedding",
+        "char_embedding"]
     session.do("layer-")
     assert session.frame.path == "pos_embedding"
     session.do("?norm1")
@@ -109,9 +116,9 @@ def test_layers_search_goto(session):
     session.do("goto -1")
     assert session.cursor.index == 25
     refused(session, "goto 99", "there is no step 99: the trace has steps 0 to 25")
-    refused(session, "goto blocks.0.norm1.weight", "is no step: it is a leaf")
+    refused(session, "goto blocks.0.norm1.weight", "is not a step: it is a leaf")
     refused(session, "goto", "goto which step")
-    refused(session, "n x", "how many times")
+    refused(session, "n x", "a whole number, 1 or more, is needed")
 
 
 def test_counts_repeats_and_unknown_commands(session):
@@ -125,7 +132,7 @@ def test_counts_repeats_and_unknown_commands(session):
     assert session.do("") == ""                    # what was refused is not repeated
 
 
-# ── breakpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── breakpoints ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_breakpoints_forwards_and_backwards(session):
@@ -147,7 +154,7 @@ def test_breakpoints_forwards_and_backwards(session):
 def test_what_a_newcomer_types(session):
     refused(session, "b 3", "`index == 3` holds at step 3")
     refused(session, "set target[0] = 1.5", "target is int64, so it cannot be 1.5")
-    assert session.do("jac").startswith("dcross_entropy/dlogits")            # it has one gradient: no need to say which
+    assert session.do("jac").startswith("dcross_entropy/dlogits")      # it has one gradient alone
     assert "float64 (64, 64)" in session.do("p dlogits @ logits.T")
     session.do("goto 2")
     session.do("out")
@@ -162,7 +169,7 @@ def test_continue_leaves_the_first_step_where_a_breakpoint_holds(session):
 
 def test_continue_sees_the_first_step_and_the_inside_of_modules(session):
     session.do("b index == 0")
-    session.breakpoints.clear()                    # set from outside, so that nothing was said on setting it
+    session.breakpoints.clear()                    # set from outside, so that nothing was said
     session.do("tbreak op:cross_entropy")
     assert "breakpoint 1: op:cross_entropy" in session.do("c") and session.cursor.index == 0
     session.do("n 3")
@@ -190,7 +197,7 @@ def test_watch_and_who_follow_a_gradient_that_is_added_up(session):
     assert session.watched is None
 
 
-# ── files and help ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files and help ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_save_and_load(session, tmp_path):
@@ -210,9 +217,10 @@ def test_help_knows_every_command(session):
     assert session.do("q") == "" and session.done
 
 
-@pytest.mark.parametrize("line", ["p", "heat", "jac", "set", "patch x", "predict", "watch", "who", "why", "paths", "goto",
-                                  "b", "clear", "export", "save", "ledger", "why zero", "/", "?", "l x", "line x", "set = 3",
-                                  "p []", "p [0]", "heat g g g", "predict g", "jac", "p " + "(" * 500, "set g[ = 1", "p \x00"])
+@pytest.mark.parametrize("line", [
+    "p", "heat", "jac", "set", "patch x", "predict", "watch", "who", "why", "paths", "goto", "b",
+    "clear", "export", "save", "ledger", "why zero", "/", "?", "l x", "line x", "set = 3", "p []",
+    "p [0]", "heat g g g", "predict g", "jac", "p " + "(" * 500, "set g[ = 1", "p \x00"])
 def test_nonsense_is_answered_in_words(session, line):
     try:
         assert isinstance(session.do(line), str)
@@ -233,7 +241,8 @@ def test_a_users_function_out_of_a_file_is_known_by_what_it_sent(tmp_path):
     x = npf.randn(3, 4, dtype=npf.float64).requires_grad_()
     debug.trace(lambda: Half.apply(x.exp()).sum()).save(tmp_path / "a.trace")
     session = at(Session(debug.Trace.load(tmp_path / "a.trace")), "Half")
-    assert "its code is not at hand" in session.do("rule") and "its code is not in the file" in session.do("check")
+    assert "its code is not at hand" in session.do("rule")
+    assert "its code is not in the file" in session.do("check")
     refused(session, "set g = 2", "its code is not in the file")
     session.do("goto 0")
     session.do("b mismatch")

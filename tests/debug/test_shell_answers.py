@@ -15,7 +15,7 @@ from npformer.debug.shell import Session
 from npformer.debug.views import pictures, source_text, statistics
 from npformer.nn import functional as F
 
-# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── looking ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
@@ -30,9 +30,10 @@ def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
     assert session.do("p norm1.weight.shape") == "norm1.weight.shape = (64,)"
     assert session.do("p scale").endswith("0.1767767") and session.do("p") == (
         "g  q  k  v  mask  y  a  scale  dq  dk  dv  upstream  output")
-    for line, words in {"p nothing": "there is no 'nothing'", "p q[9]": "index 9 is out of bounds", "p": None,
-                        "p q[": "cannot be read", "p norm(zz)": "nothing is called `zz`", "p drop": "there is no 'drop'",
-                        "heat scale": "is no array", "heat": "a name is needed"}.items():
+    for line, words in {"p nothing": "there is no 'nothing'", "p": None,
+                        "p q[9]": "index 9 is out of bounds", "p q[": "cannot be read",
+                        "p norm(zz)": "nothing is called `zz`", "p drop": "there is no 'drop'",
+                        "heat scale": "is not an array", "heat": "a name is needed"}.items():
         if words:
             refused(session, line, words)
 
@@ -41,7 +42,8 @@ def test_heat_draws_where_the_numbers_are_large(session):
     x = npf.tensor(np.diag([1.0, -2.0, 3.0]), dtype=npf.float64, requires_grad=True)
     session = Session(debug.trace(lambda: (x * x).sum()))
     session.do("goto 1")
-    assert session.do("heat a").splitlines() == ["a (3, 3), -2 … 3", "  │ ▒    │", "  │  -▓  │", "  │     █│"]
+    assert session.do("heat a").splitlines() == [
+        "a (3, 3), -2 … 3", "  │ ▒    │", "  │  -▓  │", "  │     █│"]
     refused(session, "heat a 0", "takes an index into its first 0 dims")
 
 
@@ -61,16 +63,18 @@ def test_jacobian(session):
 def test_rule_line_formula_stats_norms(session):
     at(session, "relu")
     assert session.do("rule").splitlines() == [
-        "npformer/ops/activation.py:23", "relu.vjps(x=lambda g, y: keep(g, values(y) > 0))"]
+        "npformer/ops/activation.py:39", "relu.vjps(x=lambda g, y: keep(g, values(y) > 0))"]
     assert "→   67" in session.do("line") and len(session.do("line 1").splitlines()) == 4
-    assert session.do("formula").splitlines() == ["max(x, 0).", "relu(x (4, 16, 128)) → (4, 16, 128) float64",
+    assert session.do("formula").splitlines() == ["max(x, 0).",
+                                                  "relu(x (4, 16, 128)) → (4, 16, 128) float64",
                                                   "  dx = g where x > 0, else 0"]
     stats = session.do("a")
     assert re.search(r"sent +dx +\(4, 16, 128\) +float64 .* 50%", stats)
     spark = session.do("norms").splitlines()
     norms = [layer.norm for layer in pictures.layers(session.trace)]
     assert spark[1].strip() == pictures.sparkline(norms) and spark[1][np.argmax(norms) + 2] == "█"
-    assert spark[2].index("^") == 2 + next(k for k, layer in enumerate(pictures.layers(session.trace)) if layer.last >= 6)
+    here = next(k for k, layer in enumerate(pictures.layers(session.trace)) if layer.last >= 6)
+    assert spark[2].index("^") == 2 + here
 
 
 def test_a_missing_source_file_is_said():
@@ -84,7 +88,8 @@ def test_a_missing_source_file_is_said():
 
 def test_arrays_too_large_or_not_kept_are_said_in_words():
     x = npf.randn(30, 40, dtype=npf.float64).requires_grad_()
-    for trace in (debug.trace(lambda: (x * 3 + x).exp().mean(), largest=100), debug.trace((x * 3 + x).exp().mean())):
+    for trace in (debug.trace(lambda: (x * 3 + x).exp().mean(), largest=100),
+                  debug.trace((x * 3 + x).exp().mean())):
         session = Session(trace)
         for index in range(len(trace)):
             session.do(f"goto {index}")
@@ -101,7 +106,7 @@ def test_arrays_too_large_or_not_kept_are_said_in_words():
     refused(session, "set y = 1", "too large to keep")
 
 
-# ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── asking ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_ledger_marks_what_has_come(session):
@@ -109,7 +114,8 @@ def test_ledger_marks_what_has_come(session):
     text = session.do("ledger x")
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["•", "→", "○", "○"]
     ledger = session.trace.ledger("add")
-    assert [f"{np.linalg.norm(e.running):.4g}" in line for e, line in zip(ledger, text.splitlines()[1:])] == [True] * 4
+    said = zip(ledger, text.splitlines()[1:])
+    assert [f"{np.linalg.norm(e.running):.4g}" in line for e, line in said] == [True] * 4
     session.do("goto 0")
     assert "start" in session.do("ledger")
     refused(session, "ledger target", "is a constant here")
@@ -117,7 +123,8 @@ def test_ledger_marks_what_has_come(session):
 
 def test_terms_check_why_paths(session):
     at(session, "linear")
-    assert "by matmul" in session.do("terms") and "agrees with finite differences" in session.do("check")
+    assert "by matmul" in session.do("terms")
+    assert "agrees with finite differences" in session.do("check")
     at(session, "relu")
     zeros = int((session.step.inputs["x"] <= 0).sum())
     assert f"{zeros} of 8192 of its inputs are ≤ 0" in session.do("why zero x")
@@ -137,10 +144,13 @@ def test_residual_identity_at_an_addition(session):
     assert f"{np.linalg.norm(session.step.upstream):.4g}" in text
     assert float(re.search(r"within (\S+);", text).group(1)) < 1e-14
     at(session, "relu")
-    assert session.do("residual") == "this step is no addition y = x + F(x); these steps are: 4, 9"
+    assert session.do("residual") == (
+        "this step is not an addition y = x + F(x); these steps are: 4, 9")
 
 
 def test_the_statistics_of_an_array():
-    row = statistics.row("input", "x", np.array([[0.0, 3.0, -4.0, 0.0], [np.nan, np.inf, 0.0, 0.0], [0.0] * 4]))
-    assert (row.shape, row.norm, row.min, row.max, row.zeros, row.nan, row.inf) == ("(3, 4)", 5.0, -4.0, 3.0, 8 / 12, 1, 1)
+    array = np.array([[0.0, 3.0, -4.0, 0.0], [np.nan, np.inf, 0.0, 0.0], [0.0] * 4])
+    row = statistics.row("input", "x", array)
+    assert (row.shape, row.norm, row.min, row.max) == ("(3, 4)", 5.0, -4.0, 3.0)
+    assert (row.zeros, row.nan, row.inf) == (8 / 12, 1, 1)
     assert row.cells()[-2:] == ["67%", "1 NaN 1 inf"]

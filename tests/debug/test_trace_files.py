@@ -12,10 +12,10 @@ from npformer import debug, tensorfile
 
 def test_a_file_of_something_else(tmp_path):
     npf.save({"kind": "something"}, tmp_path / "x")
-    with pytest.raises(npf.InputError, match="no trace file.*it is 'something'"):
+    with pytest.raises(npf.InputError, match="not a trace file.*it is 'something'"):
         debug.Trace.load(tmp_path / "x")
     npf.save(npf.ones(3), tmp_path / "x")
-    with pytest.raises(npf.InputError, match="no trace file"):
+    with pytest.raises(npf.InputError, match="not a trace file"):
         debug.Trace.load(tmp_path / "x")
     with pytest.raises(npf.InputError, match="cannot be read"):
         debug.Trace.load(tmp_path / "absent")
@@ -63,19 +63,21 @@ def distort(tree_, rng):
         if isinstance(at[key], (dict, list)) and len(at[key]) and rng.random() < 0.9:
             at = at[key]
             continue
-        at[key] = [10**9, -1, "nonsense", None, [], {"view": [0, 0, "float64", [10**6], [8]]}][rng.integers(6)]
+        lies = [10**9, -1, "nonsense", None, [], {"view": [0, 0, "float64", [10**6], [8]]}]
+        at[key] = lies[rng.integers(6)]
         return
 
 
 def test_a_view_cannot_reach_outside_its_memory():
-    from npformer.debug.traces.file import view_of
+    from npformer.debug.traces.file import unpack_view
     memory = [np.arange(6.0)]
-    assert view_of(memory, 0, 8, "float64", [2, 2], [16, 8]).tolist() == [[1, 2], [3, 4]]
-    for offset, shape, strides in ((-8, [1], [8]), (0, [7], [8]), (8, [2, 3], [24, 8]), (0, [2], [-8]), (0, [2], [10**18])):
+    assert unpack_view(memory, 0, 8, "float64", [2, 2], [16, 8]).tolist() == [[1, 2], [3, 4]]
+    for offset, shape, strides in ((-8, [1], [8]), (0, [7], [8]), (8, [2, 3], [24, 8]),
+                                   (0, [2], [-8]), (0, [2], [10**18])):
         with pytest.raises(npf.InputError, match="outside"):
-            view_of(memory, 0, offset, "float64", shape, strides)
+            unpack_view(memory, 0, offset, "float64", shape, strides)
     with pytest.raises(npf.InputError, match="does not fit"):
-        view_of(memory, 0, 0, "object", [1], [8])
+        unpack_view(memory, 0, 0, "object", [1], [8])
 
 
 def test_the_file_is_a_safetensors_file(tmp_path):

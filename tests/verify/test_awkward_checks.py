@@ -1,4 +1,5 @@
-"""The judge at its door: what cannot be judged is refused in one sentence, and functions that misbehave are named."""
+"""The judge at its door: what cannot be judged is refused in one sentence, and functions that
+misbehave are named."""
 
 import subprocess
 import sys
@@ -50,12 +51,14 @@ def test_a_model_is_checked_at_tensors():
         check_model(nn.Linear(5, 3), lambda y: y.sum(), [X])
     with pytest.raises(npf.DTypeError, match="input 0 must be a Tensor, got int"):
         check_model(nn.Linear(5, 3), lambda y: y.sum(), 3)
-    with pytest.raises(npf.GraphError, match=r"loss_fn must return a Tensor of one number, it returned \(4, 3\)"):
+    with pytest.raises(npf.GraphError,
+                       match=r"loss_fn must return a Tensor of one number, it returned \(4, 3\)"):
         check_model(nn.Linear(5, 3), lambda y: y, npf.randn(4, 5))
 
 
 def test_a_forward_pass_that_writes_into_its_input_is_named():
-    report = check_vjp(lambda x: np.square(x, out=x), square_backward, [X], names=["x"], raises=False)
+    report = check_vjp(lambda x: np.square(x, out=x), square_backward, [X], names=["x"],
+                       raises=False)
     assert report.wrong[0].kind == "mutates" and report.wrong[0].input == "x"
 
 
@@ -70,24 +73,30 @@ def test_a_backward_pass_that_writes_into_its_cache_is_named():
         return y.copy(), y
 
     report = check_vjp(forward, backward, [X], raises=False)
-    assert [f.kind for f in report.wrong] == ["mutates"] and "arrays that forward saved" in report.wrong[0].message
+    assert [f.kind for f in report.wrong] == ["mutates"]
+    assert "arrays that forward saved" in report.wrong[0].message
     assert check_vjp(forward, lambda g, y: g * y, [X])
 
 
 def test_a_forward_pass_that_draws_at_random_is_named():
     report = check_vjp(lambda x: x * RNG.random(x.shape), square_backward, [X], raises=False)
-    assert report.wrong[0].kind == "not-repeatable" and "the forward pass gives another output" in report.wrong[0].message
+    assert report.wrong[0].kind == "not-repeatable"
+    assert "the forward pass gives another output" in report.wrong[0].message
 
 
-@pytest.mark.parametrize("dq, right", [(lambda g, q, k: g @ k, True), (lambda g, q, k: g @ q, False)])
+@pytest.mark.parametrize("dq, right",
+                         [(lambda g, q, k: g @ k, True), (lambda g, q, k: g @ q, False)])
 def test_equal_inputs_are_looked_at_apart(dq, right):
     """At q = k, one taken for the other would pass."""
-    report = check_vjp(lambda q, k: q @ k.T, lambda g, q, k: (dq(g, q, k), g.T @ q), [X, X], names=["q", "k"], raises=False)
-    assert bool(report) is right and [c.name for c in report.comparisons if not c.ok] == ([] if right else ["q"])
+    report = check_vjp(lambda q, k: q @ k.T, lambda g, q, k: (dq(g, q, k), g.T @ q), [X, X],
+                       names=["q", "k"], raises=False)
+    assert bool(report) is right
+    assert [c.name for c in report.comparisons if not c.ok] == ([] if right else ["q"])
 
 
 def test_each_finding_has_a_hint_in_each_tier():
-    report = check_vjp(lambda x, y: x * y, lambda g, x, y: (g * y * x, -g * x), [X, X + 1], names=["x", "y"], raises=False)
+    report = check_vjp(lambda x, y: x * y, lambda g, x, y: (g * y * x, -g * x), [X, X + 1],
+                       names=["x", "y"], raises=False)
     assert [f.kind for f in report.wrong] == ["extra-factor", "sign"]
     for tier in (1, 2, 3):
         assert len(report.hints(tier)) == 2 and all(report.hints(tier))
@@ -107,7 +116,8 @@ def test_what_loads_on_first_use_is_there():
     """In a fresh process: here, another test may have loaded it."""
     program = """
 import npformer as npf
-assert callable(npf.verify.mutants.unnoticed) and callable(npf.verify.golden.golden) and npf.verify.strategies.masks
+assert callable(npf.verify.mutants.unnoticed) and callable(npf.verify.golden.golden)
+assert npf.verify.strategies.masks
 assert not hasattr(npf.verify, "nothing")
 """
     subprocess.run([sys.executable, "-c", program], check=True)

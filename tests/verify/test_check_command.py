@@ -1,4 +1,5 @@
-"""`npformer check`: what it finds in a file, its exit codes, its formats, and code that crashes, hangs or is no code."""
+"""`npformer check`: what it finds in a file, its exit codes, its formats, and code that crashes,
+hangs or is no code."""
 
 import json
 import subprocess
@@ -122,15 +123,18 @@ def test_json_is_one_line_for_programs(check):
     code, out, _ = check(SOFTMAX + TANH, "--json", "--seed", "3")
     told = json.loads(out)
     assert code == told["code"] == 1 and told["seed"] == 3 and out.count("\n") == 1
-    assert [(r["name"], r["status"]) for r in told["results"]] == [("softmax", "wrong"), ("tanh", "right")]
+    assert [(r["name"], r["status"]) for r in told["results"]] == [("softmax", "wrong"),
+                                                                   ("tanh", "right")]
     assert told["results"][0]["findings"][0]["kind"] == "diagonal-jacobian"
 
 
 def test_junit_for_servers(check, tmp_path):
     path = tmp_path / "report.xml"
-    check(SOFTMAX + TANH + "def bad_forward(x): pass\ndef bad_backward(g, x): pass", "--junit", str(path))
+    check(SOFTMAX + TANH + "def bad_forward(x): pass\ndef bad_backward(g, x): pass", "--junit",
+          str(path))
     suite = ElementTree.parse(path).getroot()
-    assert suite.attrib["tests"] == "3" and suite.attrib["failures"] == "1" and suite.attrib["errors"] == "1"
+    assert suite.attrib["tests"] == "3" and suite.attrib["failures"] == "1"
+    assert suite.attrib["errors"] == "1"
     assert suite.find("testcase[@name='softmax']/failure").attrib["type"] == "diagonal-jacobian"
     assert suite.find("testcase[@name='tanh']")[:] == []
 
@@ -144,7 +148,8 @@ def test_the_judge_itself_can_be_tried(capsys, monkeypatch):
     assert main(["check", "--mutants", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["controls"]) == 2 and all(m["caught"] for m in told["mutants"])
-    SUBJECTS["softmax"].mutants.append(Mutant("softmax: no mistake at all", SUBJECTS["softmax"], ("sign",),
+    SUBJECTS["softmax"].mutants.append(Mutant("softmax: no mistake at all", SUBJECTS["softmax"],
+                                              ("sign",),
                                               SUBJECTS["softmax"].rules))
     try:
         assert main(["check", "--mutants"]) == 1
@@ -153,7 +158,7 @@ def test_the_judge_itself_can_be_tried(capsys, monkeypatch):
     assert "softmax: no mistake at all: not caught; it should be sign" in capsys.readouterr().out
 
 
-# ── what could not be run ────────────────────────────────────────────────────────────────────────────────────────────
+# ── what could not be run ─────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("text, words", [
@@ -166,7 +171,8 @@ def test_the_judge_itself_can_be_tried(capsys, monkeypatch):
     ("def f_forward(x): return x\ndef f_backward(g, x): return g", "def f_inputs(rng)"),
     ("def f_forward(x): return x.nope\ndef f_backward(g, x): return g\nf_inputs = [np.ones(3)]",
      "line 5, `def f_forward(x): return x.nope`: AttributeError"),
-    ("def f_forward(x): return x\ndef f_backward(g): return g\nf_inputs = [np.ones(3)]", "TypeError: f_backward()"),
+    ("def f_forward(x): return x\ndef f_backward(g): return g\nf_inputs = [np.ones(3)]",
+     "TypeError: f_backward()"),
     ("def f_forward(x): return x\ndef f_backward(g, x): os.abort()\nf_inputs = [np.ones(3)]",
      "f, while it was checked, died of signal SIGABRT"),
 ], ids=lambda text: text.split("\n")[0][:20])
@@ -175,7 +181,8 @@ def test_what_cannot_be_run_is_code_2_and_one_message(check, text, words):
     assert code == 2 and words in err and err.count("npformer: ") == 1 and out == ""
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see which processes run")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(),
+                    reason="needs /proc to see which processes run")
 def test_a_hang_is_ended_with_all_that_it_started(check, tmp_path):
     began = time.monotonic()
     code, out, err = check(TANH + f"""
@@ -194,12 +201,12 @@ slow_inputs = [np.ones(3)]
     assert "slow, while it was checked, gave no answer within 4 seconds" in err and "tanh: " in out
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 5
-    while runs(child):
+    while is_running(child):
         assert time.monotonic() < deadline, "the process that the user's code started still runs"
         time.sleep(0.1)
 
 
-def runs(pid):
+def is_running(pid):
     """Whether a process is there, and not only because nobody asked for its exit code."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -221,6 +228,7 @@ def test_bad_arguments_are_code_2(capsys, arguments, words):
 
 def test_a_file_named_like_a_module_hides_nothing(tmp_path):
     (tmp_path / "json.py").write_text(HEAD + TANH)
-    done = subprocess.run([sys.executable, "-m", "npformer", "check", str(tmp_path / "json.py")], capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "npformer", "check", str(tmp_path / "json.py")],
+                          capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0 and "tanh: " in done.stdout

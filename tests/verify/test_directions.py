@@ -1,4 +1,5 @@
-"""Inputs with many entries: along a few random directions nothing may be missed that single entries would show."""
+"""Inputs with many entries: along a few random directions nothing may be missed that single entries
+would show."""
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ def bend_backward(g, x, w, change=lambda dx: dx):
     return change(d @ w.T), x.T @ d
 
 
-def judged(change, forward=bend, **options):
-    return npf.verify.check_vjp(forward, lambda g, x, w: bend_backward(g, x, w, change), [X, W], names=["x", "w"],
+def judge_bend(change, forward=bend, **options):
+    return npf.verify.check_vjp(forward, lambda g, x, w: bend_backward(g, x, w, change), [X, W],
+                                names=["x", "w"],
                                 raises=False, **options)
 
 
@@ -31,7 +33,7 @@ def real(x, w):
     return np.tanh(np.real(x) @ np.real(w) / 6)
 
 
-def at(places, by):
+def change_entries(places, by):
     """A change of single entries by so much of the largest."""
     def change(dx):
         dx = dx.copy()
@@ -48,46 +50,53 @@ def test_right_gradients_pass_after_a_few_forward_passes():
         calls.append(1)
         return bend(x, w)
 
-    report = judged(lambda dx: dx, counted)
+    report = judge_bend(lambda dx: dx, counted)
     assert report and [c.how for c in report.comparisons] == ["directions"] * 2
     assert "(4 directions drawn)" in str(report) and len(calls) < 60
 
 
-@pytest.mark.parametrize("forward, least", [(bend, 1e-10), (real, 1e-8)], ids=["complex step", "differences"])
+@pytest.mark.parametrize("forward, least", [(bend, 1e-10), (real, 1e-8)],
+                         ids=["complex step", "differences"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_single_wrong_entry_is_caught(forward, least, seed):
     """Off by a 1e-8th of the largest; where the complex step is to be had, by a 1e-10th."""
     place = tuple(np.random.default_rng(seed).integers(0, X.shape))
-    assert judged(at([place], [least]), forward, seed=seed).wrong
+    assert judge_bend(change_entries([place], [least]), forward, seed=seed).wrong
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_two_wrong_entries_that_cancel_are_caught(seed):
     rng = np.random.default_rng(seed)
     first, second = ((int(rng.integers(20)) + k, int(rng.integers(30))) for k in (0, 20))
-    assert judged(at([first, second], [1e-6, -1e-6]), real, seed=seed).wrong
-    assert judged(at([first, second], [1e-6, 1e-6]), real, seed=seed).wrong
+    assert judge_bend(change_entries([first, second], [1e-6, -1e-6]), real, seed=seed).wrong
+    assert judge_bend(change_entries([first, second], [1e-6, 1e-6]), real, seed=seed).wrong
 
 
-@pytest.mark.parametrize("change", [np.negative, lambda dx: dx * (1 + 1e-8), lambda dx: dx[::-1].copy(), lambda dx: 0 * dx,
-                                    lambda dx: dx - 1e-7 * dx.mean(0), lambda dx: dx[np.arange(40) ^ 1]])
+@pytest.mark.parametrize("change",
+                         [np.negative, lambda dx: dx * (1 + 1e-8), lambda dx: dx[::-1].copy(),
+                          lambda dx: 0 * dx,
+                          lambda dx: dx - 1e-7 * dx.mean(0), lambda dx: dx[np.arange(40) ^ 1]])
 def test_errors_in_many_entries_are_caught_and_only_there(change):
-    report = judged(change, real)
+    report = judge_bend(change, real)
     assert report.wrong and [c.name for c in report.comparisons if not c.ok] == ["x"]
 
 
 def test_what_differs_is_named_after_a_look_at_its_entries():
-    report = npf.verify.check_vjp(bend, lambda g, x, w: (bend_backward(g, x, w)[0], 6 * bend_backward(g, x, w)[1]), [X, W],
+    report = npf.verify.check_vjp(bend,
+                                  lambda g, x, w: (bend_backward(g, x, w)[0],
+                                                   6 * bend_backward(g, x, w)[1]), [X, W],
                                   names=["x", "w"], raises=False)
     assert report.wrong[0].kind == "factor" and report.wrong[0].input == "w"
-    assert {c.name: (c.how, c.entries) for c in report.comparisons} == {"x": ("directions", 4), "w": ("entries", 600)}
+    assert {c.name: (c.how, c.entries) for c in report.comparisons} == {"x": ("directions", 4),
+                                                                        "w": ("entries", 600)}
 
 
 @pytest.mark.parametrize("place", [(17, 3), (0, 0), (39, 29)])
 def test_of_many_entries_the_few_wrong_ones_are_found(place):
     """By bisection, where there are too many to look at all of them."""
-    report = judged(at([place], [1e-6]), real, max_entries=10)
-    assert report.wrong and report.comparisons[0].index == place and report.comparisons[0].entries < 20
+    report = judge_bend(change_entries([place], [1e-6]), real, max_entries=10)
+    assert report.wrong and report.comparisons[0].index == place
+    assert report.comparisons[0].entries < 20
 
 
 def test_ties_in_a_large_input_may_share_but_not_multiply():
@@ -98,8 +107,8 @@ def test_ties_in_a_large_input_may_share_but_not_multiply():
         return np.real(x).max(-1)
 
     def share(g, x):
-        at = x == x.max(-1, keepdims=True)
-        return g[:, None] * at / at.sum(-1, keepdims=True)
+        top = x == x.max(-1, keepdims=True)
+        return g[:, None] * top / top.sum(-1, keepdims=True)
 
     def first(g, x):
         d = np.zeros_like(x)
@@ -107,10 +116,11 @@ def test_ties_in_a_large_input_may_share_but_not_multiply():
         return d
 
     assert npf.verify.check_vjp(top, share, [x]) and npf.verify.check_vjp(top, first, [x])
-    assert not npf.verify.check_vjp(top, lambda g, x: g[:, None] * (x == x.max(-1, keepdims=True)), [x], raises=False)
+    assert not npf.verify.check_vjp(top, lambda g, x: g[:, None] * (x == x.max(-1, keepdims=True)),
+                                    [x], raises=False)
 
 
-def test_a_small_gradient_does_not_drown_beside_a_large_one():
+def test_a_small_gradient_is_seen_beside_a_large_one():
     def forward(x, w):
         return np.concatenate([1e3 * np.sin(np.real(x)), 1e-3 * np.sin(np.real(w))], axis=None)
 
@@ -119,7 +129,8 @@ def test_a_small_gradient_does_not_drown_beside_a_large_one():
         return 1e3 * np.cos(x) * gx, 1e-3 * np.cos(w) * gw * (1 + slip)
 
     assert npf.verify.check_vjp(forward, backward, [X, W])
-    report = npf.verify.check_vjp(forward, lambda g, x, w: backward(g, x, w, 1e-3), [X, W], raises=False)
+    report = npf.verify.check_vjp(forward, lambda g, x, w: backward(g, x, w, 1e-3), [X, W],
+                                  raises=False)
     assert [c.ok for c in report.comparisons] == [True, False]
 
 
@@ -151,10 +162,11 @@ def test_max_entries_says_what_is_looked_at_one_by_one():
     x = npf.randn(50, 40, dtype=npf.float64)
     assert npf.gradcheck(lambda x: x.sin(), x).comparisons[0].how == "directions"
     assert npf.gradcheck(lambda x: x.sin(), x, max_entries=2000).comparisons[0].entries == 2000
-    assert npf.gradcheck(lambda x: x.sin(), x[:2, :7].contiguous(), max_entries=10).comparisons[0].entries == 4
+    assert npf.gradcheck(lambda x: x.sin(), x[:2, :7].contiguous(),
+                         max_entries=10).comparisons[0].entries == 4
 
 
-# ── a Transformer block ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── a Transformer block ───────────────────────────────────────────────────────────────────────────
 
 
 class Block(nn.Module):
@@ -163,12 +175,14 @@ class Block(nn.Module):
     def __init__(self, slip=None):
         super().__init__()
         self.n1, self.n2, self.slip = nn.LayerNorm(16), nn.LayerNorm(16), slip
-        self.qkv, self.out, self.up, self.down = nn.Linear(16, 48), nn.Linear(16, 16), nn.Linear(16, 32), nn.Linear(32, 16)
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
 
     def forward(self, x):
         q, k, v = (t.view(1, 4, 2, 8).transpose(1, 2) for t in self.qkv(self.n1(x)).chunk(3, -1))
         q = Slipped.apply(q, self.slip) if self.slip else q
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(1, 4, 16))
+        heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(heads.transpose(1, 2).reshape(1, 4, 16))
         return x + self.down(F.gelu(self.up(self.n2(x))))
 
 
@@ -187,35 +201,38 @@ class Slipped(npf.autograd.Function):
 
 SLIPS = {"no 1/√d_k": lambda g: g * 8 ** 0.5, "a path cut": lambda g: g * 0,
          "a millionth": lambda g: g * (1 + 1e-6),
-         "one entry": lambda g: g * npf.tensor(1 + 1e-5 * (np.arange(64) == 17).reshape(1, 2, 4, 8))}
+         "one entry": lambda g: g
+         * npf.tensor(1 + 1e-5 * (np.arange(64) == 17).reshape(1, 2, 4, 8))}
 
 
-def checked(block):
+def check_block(block):
     npf.manual_seed(4)
     x = npf.randn(1, 4, 16, dtype=npf.float64).requires_grad_()
     return npf.gradcheck(lambda *_: block(x), [*block.parameters(), x], raises=False)
 
 
 def test_a_right_block_passes():
-    report = checked(Block().double())
+    report = check_block(Block().double())
     assert report and len(report.comparisons) == 13 and not report.wrong
 
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_a_mistake_inside_a_block_is_caught(name):
-    report = checked(Block(SLIPS[name]).double())
+    report = check_block(Block(SLIPS[name]).double())
     wrong = {c.name for c in report.comparisons if not c.ok}
-    assert report.wrong and {"inputs[4]", "inputs[5]"} <= wrong and not wrong & {"inputs[8]", "inputs[9]", "inputs[10]"}
+    assert report.wrong and {"inputs[4]", "inputs[5]"} <= wrong
+    assert not wrong & {"inputs[8]", "inputs[9]", "inputs[10]"}
 
 
-# ── against single entries ───────────────────────────────────────────────────────────────────────────────────────────
+# ── against single entries ────────────────────────────────────────────────────────────────────────
 
 
-def faint(mutant, size):
+def scale_mistake_down(mutant, size):
     """The right backward pass, and a little of the wrong one."""
     def backward(g, *context):
         wrong, right = (m.backward(g.copy(), *context) for m in (mutant, mutant.subject.control))
-        return tuple(None if r is None else r + size * ((0 if w is None else w) - r) for w, r in zip(wrong, right))
+        return tuple(None if r is None else r + size * ((0 if w is None else w) - r)
+                     for w, r in zip(wrong, right))
     return backward
 
 
@@ -225,11 +242,13 @@ def test_directions_catch_what_single_entries_catch():
     for name, m in list(library.mutants().items())[::3]:
         for one_by_one in (True, False):
             try:
-                report = npf.verify.check_vjp(m.forward, faint(m, 1e-5), m.inputs(), raises=False,
+                report = npf.verify.check_vjp(m.forward, scale_mistake_down(m, 1e-5), m.inputs(),
+                                              raises=False,
                                               max_entries=1000 if one_by_one else 1)
             except ValueError:
                 break                              # of another shape: there is no little of it
             compared += 1
             if report.wrong:
                 caught[one_by_one].add(name)
-    assert compared > 200 and caught[True] <= caught[False] and len(caught[False]) > 0.95 * compared / 2
+    assert compared > 200 and caught[True] <= caught[False]
+    assert len(caught[False]) > 0.95 * compared / 2

@@ -1,4 +1,5 @@
-"""References for other engines: what is in them, by name; and that the first wrong tensor is found and named."""
+"""References for other engines: what is in them, by name; and that the first wrong tensor is found
+and named."""
 
 import json
 import re
@@ -28,38 +29,46 @@ def engine(reference, dtype=np.float64):
     return {name: a.astype(dtype) if a.dtype.kind == "f" else a for name, a in reference[0].items()}
 
 
-# ── what a reference holds ───────────────────────────────────────────────────────────────────────────────────────────
+# ── what a reference holds ────────────────────────────────────────────────────────────────────────
 
 
 def test_it_holds_every_gradient_that_pytorch_finds(reference):
     torch = pytest.importorskip("torch", reason="an outsider's gradients")
     found, _ = reference
     x, w = found["activation.blocks.1.add.2"], found["weight.blocks.1.norm2.weight"]
-    x, w, b = (torch.tensor(a, requires_grad=True) for a in (x, w, found["weight.blocks.1.norm2.bias"]))
-    head, bias = (torch.tensor(found[f"weight.output_head.{part}"], requires_grad=True) for part in ("weight", "bias"))
+    x, w, b = (torch.tensor(a, requires_grad=True)
+               for a in (x, w, found["weight.blocks.1.norm2.bias"]))
+    head, bias = (torch.tensor(found[f"weight.output_head.{part}"], requires_grad=True)
+                  for part in ("weight", "bias"))
     logits = torch.nn.functional.linear(torch.nn.functional.layer_norm(x, (21,), w, b), head, bias)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(found["input.targets"]).flatten())
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1),
+                                             torch.tensor(found["input.targets"]).flatten())
     loss.backward()
     assert loss.item() == pytest.approx(float(found["loss"]), rel=1e-12)
     for tensor, name in ((x, "activation.blocks.1.add.2"), (w, "weight.blocks.1.norm2.weight"),
                          (head, "weight.output_head.weight"), (bias, "weight.output_head.bias")):
-        np.testing.assert_allclose(found[f"gradient.{name}"], tensor.grad.numpy(), rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(found[f"gradient.{name}"], tensor.grad.numpy(), rtol=1e-9,
+                                   atol=1e-14)
 
 
 def test_names_and_order(reference):
     found, metadata = reference
     graph, backward = json.loads(metadata["graph"]), json.loads(metadata["backward"])
     names = [step["name"] for step in graph]
-    assert set(names) | set(backward) <= set(found) and names[-1] == "loss" and len(set(names)) == len(names)
+    assert set(names) | set(backward) <= set(found) and names[-1] == "loss"
+    assert len(set(names)) == len(names)
     made = set()
     for step in graph:                             # what an operation reads is there before it
         inputs = [v for v in step["inputs"].values() if isinstance(v, str)]
-        assert all(v in made or not v.startswith("activation.") for v in inputs) and set(inputs) <= set(found)
+        assert all(v in made or not v.startswith("activation.") for v in inputs)
+        assert set(inputs) <= set(found)
         made.add(step["name"])
-    assert backward[0] == "gradient.activation.reshape" and backward[-1] == "gradient.weight.char_embedding.weight"
+    assert backward[0] == "gradient.activation.reshape"
+    assert backward[-1] == "gradient.weight.char_embedding.weight"
     model = TinyTransformer(13, 5, 21, 3, 11, 2)
     for name, p in model.named_parameters():
-        assert found[f"weight.{name}"].shape == found[f"gradient.weight.{name}"].shape == tuple(p.shape)
+        assert found[f"weight.{name}"].shape == tuple(p.shape)
+        assert found[f"gradient.weight.{name}"].shape == tuple(p.shape)
     assert found["constant.blocks.0.attention.mask"].dtype == bool
 
 
@@ -82,11 +91,12 @@ def test_dropout_leaves_its_masks_as_constants():
     layer = npf.nn.Sequential(npf.nn.Linear(5, 7), npf.nn.Dropout(0.3))
     found, metadata = golden(layer, {"x": np.random.default_rng(0).standard_normal((3, 5))},
                              lambda model, x: (model(x) ** 2).mean())
-    assert any(name.startswith("constant.1.") for name in found) and found["gradient.input.x"].shape == (3, 5)
+    assert any(name.startswith("constant.1.") for name in found)
+    assert found["gradient.input.x"].shape == (3, 5)
     assert compare(found, found, metadata)
 
 
-# ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── comparing ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -97,14 +107,17 @@ def test_a_right_engine_agrees(reference, dtype):
 
 def test_another_order_of_additions_in_float32_is_no_mistake(reference):
     model, inputs, loss = tiny(np.random.default_rng(0))
-    flipped = {name: x[::-1].copy() for name, x in inputs.items()}         # the batch the other way round
+    # the batch the other way round
+    flipped = {name: x[::-1].copy() for name, x in inputs.items()}
     other, _ = golden(model, flipped, loss)
-    mine = {name: a.astype(np.float32) for name, a in other.items() if name.startswith("gradient.weight.")}
+    mine = {name: a.astype(np.float32) for name, a in other.items()
+            if name.startswith("gradient.weight.")}
     assert compare(mine, *reference)
 
 
 def attention_without_scale(m, f):
-    for name in ("activation.blocks.1.permute", "weight.blocks.1.query.weight", "weight.blocks.1.query.bias"):
+    for name in ("activation.blocks.1.permute", "weight.blocks.1.query.weight",
+                 "weight.blocks.1.query.bias"):
         m[f"gradient.{name}"] = m[f"gradient.{name}"] * np.sqrt(7)
 
 
@@ -134,7 +147,8 @@ def turned_weight(m, f):
 
 
 def not_a_number(m, f):
-    m["gradient.activation.blocks.1.relu"] = np.full_like(f["gradient.activation.blocks.1.relu"], np.nan)
+    m["gradient.activation.blocks.1.relu"] = np.full_like(f["gradient.activation.blocks.1.relu"],
+                                                          np.nan)
 
 
 def sign_of_the_loss(m, f):
@@ -160,7 +174,8 @@ def small_but_systematic(m, f):
 def test_the_first_wrong_tensor_is_found_and_named(reference, mistake, first, kind, dtype):
     mine = engine(reference, dtype)
     mistake(mine, reference[0])
-    verdict = compare({name: a.astype(dtype) if a.dtype.kind == "f" else a for name, a in mine.items()}, *reference)
+    verdict = compare({name: a.astype(dtype) if a.dtype.kind == "f" else a
+                       for name, a in mine.items()}, *reference)
     assert not verdict and verdict.first.name == first
     assert verdict.findings[0].kind == kind and first in str(verdict)
     assert len(str(verdict)) < 2000
@@ -171,12 +186,15 @@ def test_the_message_says_which_backward_and_what_arrived(reference):
     attention_without_scale(mine, reference[0])
     del mine["gradient.activation.blocks.1.attention"]
     text = str(compare(mine, *reference))
-    assert "it is dq of attention" in text and "gradient.activation.blocks.1.attention, which you do not give" in text
-    assert "dq is 2.6458 x the true gradient" in text and "of those computed after it, 2 differ too" in text
+    assert "it is dq of attention" in text
+    assert "gradient.activation.blocks.1.attention, which you do not give" in text
+    assert "dq is 2.6458 x the true gradient" in text
+    assert "of those computed after it, 2 differ too" in text
 
 
 def test_an_engine_may_give_a_part_flat_and_under_misspelt_names(reference):
-    mine = {name: a.reshape(-1) for name, a in engine(reference).items() if name.startswith("gradient.weight.")}
+    mine = {name: a.reshape(-1) for name, a in engine(reference).items()
+            if name.startswith("gradient.weight.")}
     mine["gradient.weight.output_head.wieght"] = np.zeros(3)
     verdict = compare(mine, *reference)
     assert verdict and len(verdict.compared) == 36 and len(verdict.missing) == 45 + 1 + 45
@@ -188,7 +206,8 @@ def test_other_weights_are_told_before_their_consequences(reference):
     mine["weight.blocks.0.ff1.weight"] = mine["weight.blocks.0.ff1.weight"] + 0.1
     mine["loss"] = mine["loss"] * 2
     verdict = compare(mine, *reference)
-    assert verdict.first.name == "weight.blocks.0.ff1.weight" and "use the reference's own" in str(verdict)
+    assert verdict.first.name == "weight.blocks.0.ff1.weight"
+    assert "use the reference's own" in str(verdict)
 
 
 def test_what_cannot_be_compared_is_said(reference):
@@ -207,7 +226,8 @@ def test_what_cannot_be_compared_is_said(reference):
 
 
 def test_a_use_by_an_index_is_run_again():
-    """Three slices of one array, as where q, k and v come out of one matrix; the second use is left out."""
+    """Three slices of one array, as where q, k and v come out of one matrix; the second use is left
+    out."""
     def loss(model, x):
         y = model(x)
         q, k, v = (y[..., i, :] for i in range(3))
@@ -219,27 +239,30 @@ def test_a_use_by_an_index_is_run_again():
     d = found[name].copy()
     d[..., 1, :] = 0
     verdict = compare({name: d}, found, metadata)
-    assert verdict.findings[0].kind == "path-missing" and "activation.getitem.2 is left out" in str(verdict)
+    assert verdict.findings[0].kind == "path-missing"
+    assert "activation.getitem.2 is left out" in str(verdict)
 
 
-# ── another language ────────────────────────────────────────────────────────────────────────────────────────────
+# ── another language ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_c_program_of_the_document_finds_its_mistake(command, tmp_path):
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    program = re.search(r"```c\n(.*?)```", (Path(__file__).parents[2] / "docs" / "golden.md").read_text(), re.S)[1]
+    program = re.search(r"```c\n(.*?)```",
+                        (Path(__file__).parents[2] / "docs" / "golden.md").read_text(), re.S)[1]
     command("golden", "tiny", "--out", "ref.safetensors")
     for text, expected in ((program, 1), (program.replace("] = g[", "] += g["), 0)):
         (tmp_path / "head.c").write_text(text)
-        subprocess.run([compiler, "-Wall", "-Werror", "-o", "head", "head.c"], cwd=tmp_path, check=True)
+        subprocess.run([compiler, "-Wall", "-Werror", "-o", "head", "head.c"], cwd=tmp_path,
+                       check=True)
         subprocess.run([tmp_path / "head"], cwd=tmp_path, check=True)
         code, out, _ = command("compare", "mine.safetensors", "ref.safetensors")
         assert code == expected and ("not-accumulated: dweight" in out) == bool(expected)
 
 
-# ── the commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the commands ──────────────────────────────────────────────────────────────────────────────────
 
 FACTORY = """
 import numpy as np
@@ -281,10 +304,14 @@ def test_golden_and_compare_as_commands(command, tmp_path):
     np.savez("mine.npz", **found)
     code, out, _ = command("compare", "mine.npz", "ref.safetensors")
     assert code == 0 and "all agree" in out
-    np.savez("mine.npz", **{**found, "gradient.weight.blocks.0.ff1.bias": found["gradient.weight.blocks.0.ff1.bias"] * 3})
+    np.savez("mine.npz",
+             **{**found,
+                "gradient.weight.blocks.0.ff1.bias": found["gradient.weight.blocks.0.ff1.bias"]
+                * 3})
     code, out, _ = command("compare", "mine.npz", "ref.safetensors", "--json")
     told = json.loads(out)
-    assert code == 1 and told["first"]["name"] == "gradient.weight.blocks.0.ff1.bias" and not told["right"]
+    assert code == 1 and told["first"]["name"] == "gradient.weight.blocks.0.ff1.bias"
+    assert not told["right"]
     assert command("compare", "mine.npz", "ref.safetensors", "--tolerance", "10")[0] == 0
 
 
@@ -293,27 +320,37 @@ def test_golden_of_a_users_model(command):
     assert code == 0 and "2 inputs, 4 weights" in out
     found, metadata = read("ref.safetensors")
     x = npf.tensor(found["input.x"])
-    weights = [npf.tensor(found[f"weight.{name}"]) for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+    weights = [npf.tensor(found[f"weight.{name}"])
+               for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
     logits = F.linear(F.gelu(F.linear(x, *weights[:2])), *weights[2:])
-    assert F.cross_entropy(logits, npf.tensor(found["input.target"])).item() == pytest.approx(float(found["loss"]))
-    assert {step["op"] for step in json.loads(metadata["graph"])} == {"linear", "gelu", "cross_entropy"}
+    loss = F.cross_entropy(logits, npf.tensor(found["input.target"]))
+    assert loss.item() == pytest.approx(float(found["loss"]))
+    assert {step["op"] for step in json.loads(metadata["graph"])} == {"linear", "gelu",
+                                                                      "cross_entropy"}
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (("golden", "huge", "--out", "r.safetensors"), "not a model that is known here: use tiny, or FILE.py::factory"),
+    (("golden", "huge", "--out", "r.safetensors"),
+     "not a model that is known here: use tiny, or FILE.py::factory"),
     (("golden", "factory.py", "--out", "r.safetensors"), "name the function in it"),
     (("golden", "factory.py::large", "--out", "r.safetensors"), "has no function 'large'"),
-    (("golden", "factory.py::nothing", "--out", "r.safetensors"), "it must return (model, inputs, loss)"),
+    (("golden", "factory.py::nothing", "--out", "r.safetensors"),
+     "it must return (model, inputs, loss)"),
     (("golden", "factory.py::broken", "--out", "r.safetensors"), "its pass fails"),
     (("golden", "tiny", "--out", "r.npz"), "must end in .safetensors"),
-    (("golden", "tiny", "--out", "r.safetensors", "--seed", "-1"), "--seed must be an integer >= 0, got -1"),
+    (("golden", "tiny", "--out", "r.safetensors", "--seed", "-1"),
+     "--seed must be an integer >= 0, got -1"),
     (("compare", "none.npz", "factory.py"), "none.npz cannot be read"),
     (("compare", "bad.npz", "factory.py"), "bad.npz is damaged"),
-    (("compare", "bad.npz", "factory.py", "--tolerance", "-1"), "--tolerance must be a number >= 0"),
-    (("compare", "bad.npz", "factory.py", "--tolerance", "nan"), "--tolerance must be a number >= 0"),
+    (("compare", "bad.npz", "factory.py", "--tolerance", "-1"),
+     "--tolerance must be a number >= 0"),
+    (("compare", "bad.npz", "factory.py", "--tolerance", "nan"),
+     "--tolerance must be a number >= 0"),
     (("compare", "factory.py", "factory.py"), "not a safetensors file"),
-    (("compare", "some.npz", "some.npz"), "some.npz is an .npz file: arrays alone, without the graph that a reference has"),
-    (("compare", "some.npz", "bare.safetensors"), "The reference comes second: npformer compare MINE REF."),
+    (("compare", "some.npz", "some.npz"),
+     "some.npz is an .npz file: arrays alone, without the graph that a reference has"),
+    (("compare", "some.npz", "bare.safetensors"),
+     "The reference comes second: npformer compare MINE REF."),
 ])
 def test_bad_input_is_one_message_and_code_2(command, tmp_path, arguments, words):
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")

@@ -1,4 +1,5 @@
-"""The judge against wrong gradients known by name: each is caught, nearly all are named; the right ones pass."""
+"""The judge against wrong gradients known by name: each is caught, nearly all are named; the right
+ones pass."""
 
 from functools import cache
 
@@ -14,15 +15,17 @@ MUTANTS, CONTROLS = library.mutants(), library.controls()
 
 
 @cache
-def judged(name, seed=0):
+def judge_mutant(name, seed=0):
     mutant = MUTANTS.get(name) or CONTROLS[name]
-    return npf.verify.check_vjp(mutant.forward, mutant.backward, mutant.inputs(seed), names=mutant.names, seed=seed,
+    return npf.verify.check_vjp(mutant.forward, mutant.backward, mutant.inputs(seed),
+                                names=mutant.names, seed=seed,
                                 raises=False)
 
 
 def test_there_are_enough_over_all_that_has_a_hand_written_backward():
     assert len(MUTANTS) >= 120
-    fused = {name for name, op in REGISTRY.items() if isinstance(op, Fused) and op.__module__.startswith("npformer")}
+    fused = {name for name, op in REGISTRY.items() if isinstance(op, Fused)
+             and op.__module__.startswith("npformer")}
     assert fused - {name for name, s in library.SUBJECTS.items() if s.mutants} == set()
     assert {kind for m in MUTANTS.values() for kind in m.kinds} <= set(npf.verify.KINDS)
 
@@ -30,33 +33,35 @@ def test_there_are_enough_over_all_that_has_a_hand_written_backward():
 @pytest.mark.parametrize("name", CONTROLS)
 def test_right_gradients_pass(name):
     for seed in range(3):
-        report = judged(name, seed)
+        report = judge_mutant(name, seed)
         assert report and not report.findings, report
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_each_is_caught(name):
-    report = judged(name)
+    report = judge_mutant(name)
     assert not report and report.wrong, report
     assert len(str(report).splitlines()) <= 3 * len(MUTANTS[name].names) + 8
 
 
 def test_nearly_all_get_their_right_name_first():
-    others = {name: judged(name).wrong[0] for name, m in MUTANTS.items() if judged(name).wrong[0].kind not in m.kinds}
+    others = {name: judge_mutant(name).wrong[0] for name, m in MUTANTS.items()
+              if judge_mutant(name).wrong[0].kind not in m.kinds}
     listing = "\n".join(f"{name}: {finding}" for name, finding in others.items())
     assert len(others) <= 0.02 * len(MUTANTS), listing
 
 
 def test_the_message_has_the_numbers_in_it():
-    finding = judged("attention: scale missing from dq").wrong[0]
+    finding = judge_mutant("attention: scale missing from dq").wrong[0]
     assert finding.kind == "factor" and "1.732" in finding.message and finding.input == "q"
-    finding = judged("layer_norm: mean subtracted twice").wrong[0]
+    finding = judge_mutant("layer_norm: mean subtracted twice").wrong[0]
     assert finding.kind in ("wrong-coefficient", "path-doubled") and "2" in finding.message
 
 
 @pytest.mark.parametrize("name, ours", {
     "linear": lambda x, w, b: F.linear(x, w, b), "softmax": lambda x: F.softmax(x, -1),
-    "log_softmax": lambda x: F.log_softmax(x, -1), "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "log_softmax": lambda x: F.log_softmax(x, -1), "gelu": F.gelu,
+                                        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu, "layer_norm": lambda x, w, b: F.layer_norm(x, (7,), w, b, eps=0.1),
     "rms_norm": lambda x, w: F.rms_norm(x, (7,), w, eps=0.1),
     "batch_norm": lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=0.1),
@@ -70,10 +75,11 @@ def test_they_are_mutants_of_npformers_own_operations(name, ours):
     inputs = subject.inputs(5)
     y = subject.forward(*inputs)
     y = y[0] if isinstance(y, tuple) else y
-    np.testing.assert_allclose(ours(*map(npf.from_numpy, map(np.asarray, inputs))).numpy(), y, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(ours(*map(npf.from_numpy, map(np.asarray, inputs))).numpy(), y,
+                               rtol=1e-10, atol=1e-12)
 
 
-def summing(forward, backward, inputs):
+def check_sum_of_output(forward, backward, inputs):
     """The checker of many courses: it sums the output, so the upstream is all ones."""
     y = forward(*inputs)
     ones = np.ones(np.shape(y[0] if isinstance(y, tuple) else y))
@@ -94,7 +100,9 @@ def summing(forward, backward, inputs):
 
 
 def test_a_checker_that_sums_the_output_lets_many_through():
-    missed = library.unnoticed(summing, "softmax", "permute_cube", "split_heads", "reshape", "roll", "log_softmax")
+    missed = library.unnoticed(check_sum_of_output, "softmax", "permute_cube", "split_heads",
+                               "reshape", "roll",
+                               "log_softmax")
     assert {"permute_cube: the same order again", "split_heads: merged without transposing back",
             "log_softmax: the backward of softmax"} & set(missed)
     assert len(missed) >= 6, missed
@@ -105,7 +113,8 @@ def test_an_exercise_counts_a_raised_error_as_noticed():
         raise AssertionError
 
     assert library.unnoticed(strict, "softmax") == []
-    assert len(library.unnoticed(lambda *_: None, "softmax")) == len(library.SUBJECTS["softmax"].mutants)
+    assert len(library.unnoticed(lambda *_: None,
+                                 "softmax")) == len(library.SUBJECTS["softmax"].mutants)
 
 
 def test_a_mutant_needs_a_kind_and_a_known_input():
@@ -115,8 +124,10 @@ def test_a_mutant_needs_a_kind_and_a_known_input():
         library.SUBJECTS["softmax"].wrong("oops", "sign", z=lambda g: g)
 
 
-@pytest.mark.parametrize("change", [lambda a: a * 1e-3, lambda a: a * 1e-6, lambda a: a * 10, lambda a: a * 1e6,
-                                    lambda a: a.astype(np.float32), np.asfortranarray],
+@pytest.mark.parametrize("change",
+                         [lambda a: a * 1e-3, lambda a: a * 1e-6, lambda a: a * 10,
+                          lambda a: a * 1e6,
+                          lambda a: a.astype(np.float32), np.asfortranarray],
                          ids=["small", "tiny", "large", "huge", "float32", "by columns"])
 @pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")             # of exp, at the huge ones
@@ -128,7 +139,9 @@ def test_right_gradients_at_awkward_points_are_never_called_wrong(name, change):
     except npf.GraphError as error:
         assert "NaN or infinity" in str(error)
         return
-    assert all(c.ok for c in report.comparisons) and {f.kind for f in report.findings} <= {"vacuous", "kink"}, report
+    assert all(c.ok for c in report.comparisons) and {f.kind
+                                                      for f in report.findings} <= {"vacuous",
+                                                                                    "kink"}, report
 
 
 @pytest.mark.parametrize("kind", npf.verify.KINDS)
@@ -137,7 +150,7 @@ def test_the_third_hint_is_a_formula(kind):
     bare = npf.verify.Finding(kind, "w", "what is seen")
     assert ("=" in bare.hint(3) or kind == "vacuous") and "{" not in bare.hint(3)
     for name in MUTANTS:
-        finding = judged(name).wrong[0]
+        finding = judge_mutant(name).wrong[0]
         if finding.kind == kind:
             hints = [finding.hint(tier) for tier in (1, 2, 3)]
             assert len({*hints, finding.message}) == 4 and "=" in hints[2], (name, hints)

@@ -17,15 +17,19 @@ from npformer.nn import functional as F
 
 EXAMPLES = int(os.environ.get("NPFORMER_SOAK", 400))
 
-SAMPLES = [(op, k) for op in operation.REGISTRY.values() for k in range(len(op.examples)) if op.name not in ("cast", "move")]
+SAMPLES = [(op, k) for op in operation.REGISTRY.values() for k in range(len(op.examples))
+           if op.name not in ("cast", "move")]
 
 LAYERS = {
     "Linear": (lambda: nn.Linear(5, 3), (2, 5)), "LayerNorm": (lambda: nn.LayerNorm(7), (3, 7)),
     "RMSNorm": (lambda: nn.RMSNorm(7), (3, 7)), "BatchNorm1d": (lambda: nn.BatchNorm1d(3), (5, 3)),
-    "GELU": (nn.GELU, (3, 4)), "SiLU": (nn.SiLU, (3, 4)), "ReLU": (nn.ReLU, (3, 4)), "Softmax": (lambda: nn.Softmax(-1), (3, 5)),
-    "Mish": (nn.Mish, (3, 4)), "ELU": (nn.ELU, (3, 4)), "Softplus": (nn.Softplus, (3, 4)), "Hardtanh": (nn.Hardtanh, (3, 4)),
+    "GELU": (nn.GELU, (3, 4)), "SiLU": (nn.SiLU, (3, 4)), "ReLU": (nn.ReLU, (3, 4)),
+          "Softmax": (lambda: nn.Softmax(-1), (3, 5)),
+    "Mish": (nn.Mish, (3, 4)), "ELU": (nn.ELU, (3, 4)), "Softplus": (nn.Softplus, (3, 4)),
+          "Hardtanh": (nn.Hardtanh, (3, 4)),
     "MultiheadAttention": (lambda: Attention(), (2, 3, 4)),
-    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True), (2, 3, 4)),
+    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0,
+                                                                   batch_first=True), (2, 3, 4)),
     "Conv2d": (lambda: nn.Conv2d(2, 3, 2, padding=1), (1, 2, 4, 3)),
 }
 
@@ -41,16 +45,19 @@ class Attention(nn.Module):
 
 def check_operation(op, k, seed, dtype, most):
     args, options = draw(op.examples[k], np.random.default_rng([seed, k]), np.dtype(dtype))
-    which = [i for i, a in enumerate(args) if op.differentiable(i) and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
+    which = [i for i, a in enumerate(args) if op.differentiable(i)
+             and getattr(a, "dtype", np.dtype(bool)).kind == "f"]
 
     def fn(*tensors):
-        full = [npf.tensor(a) if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" else a for a in args]
+        full = [npf.tensor(a) if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
+                else a for a in args]
         full = [a.double() if isinstance(a, npf.Tensor) else a for a in full]
         for i, t in zip(which, tensors):
             full[i] = t
         return op(*full, **options)
 
-    return npf.gradcheck(fn, [npf.tensor(args[i], requires_grad=True) for i in which], seed=seed, max_entries=most, raises=False)
+    return npf.gradcheck(fn, [npf.tensor(args[i], requires_grad=True) for i in which], seed=seed,
+                         max_entries=most, raises=False)
 
 
 def check_layer(name, seed, dtype, most):
@@ -60,7 +67,8 @@ def check_layer(name, seed, dtype, most):
     x = npf.randn(*shape, dtype=getattr(npf, dtype))
     if dtype == "float32":
         return npf.gradcheck(layer, x, seed=seed, max_entries=most, raises=False)
-    return npf.gradcheck(lambda x, *_: layer(x), [x.requires_grad_(), *layer.parameters()], seed=seed, max_entries=most,
+    return npf.gradcheck(lambda x, *_: layer(x), [x.requires_grad_(), *layer.parameters()],
+                         seed=seed, max_entries=most,
                          raises=False)
 
 
@@ -69,8 +77,12 @@ def check_layer(name, seed, dtype, most):
        st.sampled_from(["float64", "float32"]), st.sampled_from([None, 1]))
 def test_right_gradients_are_never_accused(what, seed, dtype, most):
     """most 1: along random directions, as large inputs are looked at."""
-    report = check_layer(what, seed, dtype, most) if isinstance(what, str) else check_operation(*what, seed, dtype, most)
-    assert all(c.ok for c in report.comparisons) and not report.wrong, f"{what} {seed} {dtype} {most}\n{report}"
+    if isinstance(what, str):
+        report = check_layer(what, seed, dtype, most)
+    else:
+        report = check_operation(*what, seed, dtype, most)
+    right = all(c.ok for c in report.comparisons) and not report.wrong
+    assert right, f"{what} {seed} {dtype} {most}\n{report}"
 
 
 def test_a_loss_with_many_random_upstreams():

@@ -1,4 +1,5 @@
-"""The pytest fixtures: the test's own seed, the report instead of a traceback, and nothing loaded before it is used."""
+"""The pytest fixtures: the test's own seed, the report instead of a traceback, and nothing loaded
+before it is used."""
 
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def run(folder, tests, imports="", *options):
     """The output of a suite of its own, and its exit code."""
     path = folder / "test_it.py"
     path.write_text(SUITE.format(tests=tests, imports=imports))
-    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options, str(path)],
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options,
+                           str(path)],
                           capture_output=True, text=True, cwd=folder, check=False)
     return done.stdout + done.stderr, done.returncode
 

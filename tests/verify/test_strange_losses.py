@@ -1,4 +1,5 @@
-"""Losses, windows and products that npformer has never seen: right backward passes pass, one planted slip is named."""
+"""Losses, windows and products that npformer has never seen: right backward passes pass, one
+planted slip is named."""
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ CASES = Cases()
 stranger = CASES.stranger
 
 
-# ── losses ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── losses ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @stranger("sign", a=real(11, 3), p=real(11, 3), n=real(11, 3))
@@ -35,7 +36,8 @@ def cosine_similarity():
         la, lb = np.sqrt(total(a * a)), np.sqrt(total(b * b))
         c = total(a * b) / (la * lb)
         g = g[:, None]
-        return g * (b / (la * lb) - (0 if slip else c * a / la ** 2)), g * (a / (la * lb) - c * b / lb ** 2)
+        return g * (b / (la * lb) - (0 if slip else c * a / la ** 2)), g * (a / (la * lb) - c * b
+                                                                            / lb ** 2)
     return forward, backward
 
 
@@ -103,7 +105,7 @@ def gaussian_kl():
     return forward, backward
 
 
-# ── products, windows, sums ──────────────────────────────────────────────────────────────────────────────────────────
+# ── products, windows, sums ───────────────────────────────────────────────────────────────────────
 
 
 @stranger("averaged-broadcast", "factor", x=real(5, 3), w=real(2, 3, 7), z=real(5, 7))
@@ -114,7 +116,8 @@ def bilinear():
 
     def backward(g, x, w, z, slip):
         dw = np.einsum("bo,bi,bj->oij", g, x, z)
-        return (np.einsum("bo,oij,bj->bi", g, w, z), dw / 5 if slip else dw, np.einsum("bo,oij,bi->bj", g, w, x))
+        return (np.einsum("bo,oij,bj->bi", g, w, z), dw / 5 if slip else dw,
+                np.einsum("bo,oij,bi->bj", g, w, x))
     return forward, backward
 
 
@@ -144,7 +147,8 @@ def avgpool():
 
 @stranger("permuted", x=real(2, 11), w=real(3))
 def conv1d():
-    """y[t] = Σₖ x[t+k]·w[k]; the slip: the kernel's gradient turned round, as a convolution would have it."""
+    """y[t] = Σₖ x[t+k]·w[k]; the slip: the kernel's gradient turned round, as a convolution would
+    have it."""
     def forward(x, w):
         return sum(x[:, k:k + 9] * w[k] for k in range(3))
 
@@ -247,7 +251,8 @@ def straight_through():
     return forward, backward
 
 
-@stranger("stale-value", "missing-term", "missing-factor", "unexplained", x=value(np.linspace(-2, 2, 15).reshape(3, 5)))
+@stranger("stale-value", "missing-term", "missing-factor", "unexplained",
+          x=value(np.linspace(-2, 2, 15).reshape(3, 5)))
 def sine():
     """y = sin x; the slip: the derivative is taken at the output."""
     def forward(x):

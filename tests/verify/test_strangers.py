@@ -1,4 +1,5 @@
-"""Layers that npformer has never seen, in plain NumPy: right backward passes pass, one planted slip is named."""
+"""Layers that npformer has never seen, in plain NumPy: right backward passes pass, one planted slip
+is named."""
 
 from functools import partial
 
@@ -13,7 +14,7 @@ CASES = Cases()
 stranger = CASES.stranger
 
 
-# ── normalisations ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── normalisations ────────────────────────────────────────────────────────────────────────────────
 
 
 @stranger("missing-term", x=real(2, 6, 5), weight=positive(6))
@@ -104,7 +105,7 @@ def local_response():
     return forward, backward
 
 
-# ── recurrent cells and gates ────────────────────────────────────────────────────────────────────────────────────────
+# ── recurrent cells and gates ─────────────────────────────────────────────────────────────────────
 
 
 @stranger("path-missing", "missing-term", x=real(2, 3), h=real(2, 5), w=real(10, 8))
@@ -131,9 +132,11 @@ def gru_cell():
 
 @stranger("path-missing", "missing-term", "zero", a=real(2, 20), c=real(2, 5))
 def lstm_cell():
-    """From four gates' sums a and the cell c to h; the slip: the forget gate is taken for 1 in dc."""
+    """From four gates' sums a and the cell c to h; the slip: the forget gate is taken for 1 in
+    dc."""
     def parts(a, c):
-        i, f, o, u = sigmoid(a[:, :5]), sigmoid(a[:, 5:10]), sigmoid(a[:, 10:15]), np.tanh(a[:, 15:])
+        i, f, o, u = sigmoid(a[:, :5]), sigmoid(a[:, 5:10]), sigmoid(a[:, 10:15]), np.tanh(a[:,
+                                                                                             15:])
         return i, f, o, u, np.tanh(f * c + i * u)
 
     def forward(a, c):
@@ -143,7 +146,8 @@ def lstm_cell():
     def backward(g, a, c, slip):
         i, f, o, u, t = parts(a, c)
         d = g * o * (1 - t * t)
-        da = np.concatenate([d * u * i * (1 - i), 0 * d if slip else d * c * f * (1 - f), g * t * o * (1 - o),
+        da = np.concatenate([d * u * i * (1 - i), 0 * d if slip else d * c * f * (1 - f),
+                             g * t * o * (1 - o),
                              d * i * (1 - u * u)], 1)
         return da, d * f
     return forward, backward
@@ -210,10 +214,11 @@ def prelu():
     return forward, backward
 
 
-# ── attention's relatives ────────────────────────────────────────────────────────────────────────────────────────────
+# ── attention's relatives ─────────────────────────────────────────────────────────────────────────
 
 
-@stranger("unsummed-broadcast", "shape", "averaged-broadcast", s=real(2, 3, 5, 5), slope=positive(3))
+@stranger("unsummed-broadcast", "shape", "averaged-broadcast", s=real(2, 3, 5, 5),
+          slope=positive(3))
 def alibi():
     """y = softmax(s − slope·distance); the slip: the mean over batch and places."""
     away = np.abs(np.arange(5)[:, None] - np.arange(5))
@@ -276,7 +281,8 @@ def grouped_heads():
 
 @stranger("path-missing", "missing-term", q=real(5, 3), k=real(5, 3), v=real(5, 2))
 def linear_attention():
-    """y = φ(q) @ (φ(k)ᵀ @ v) / (φ(q)·Σ φ(k)), φ = exp; the slip: dk lacks the denominator's path."""
+    """y = φ(q) @ (φ(k)ᵀ @ v) / (φ(q)·Σ φ(k)), φ = exp; the slip: dk lacks the denominator's
+    path."""
     def forward(q, k, v):
         fq, fk = np.exp(q), np.exp(k)
         return fq @ (fk.T @ v) / (fq @ fk.sum(0))[:, None]

@@ -1,4 +1,5 @@
-"""hypothesis strategies: what they promise holds for all that they draw, and checks of right gradients pass at it."""
+"""hypothesis strategies: what they promise holds for all that they draw, and checks of right
+gradients pass at it."""
 
 import math
 
@@ -20,12 +21,14 @@ def test_sizes_are_different_primes(shape):
 @given(st.integers(2, 3).flatmap(nst.broadcast_shapes))
 def test_shapes_broadcast_and_something_is_stretched(found):
     whole = np.broadcast_shapes(*found)
-    assert any(shape != whole for shape in found) and 1 not in whole and len(set(whole)) == len(whole)
+    assert any(shape != whole for shape in found) and 1 not in whole
+    assert len(set(whole)) == len(whole)
 
 
 @given(nst.masks(3, 5))
 def test_masks_are_neither_empty_nor_full_and_no_line_is_empty(mask):
-    assert mask.dtype == bool and mask.shape == (3, 5) and mask.any(axis=-1).all() and not mask.all()
+    assert mask.dtype == bool and mask.shape == (3, 5) and mask.any(axis=-1).all()
+    assert not mask.all()
 
 
 def test_a_mask_that_can_only_be_empty_or_full_is_refused():
@@ -55,12 +58,14 @@ def test_attention_inputs_pass_the_check_of_a_right_attention(inputs):
     if mask is not None:
         assert mask.any(axis=-1).all() and not mask.all()
     tensors = [npf.tensor(x).requires_grad_() for x in (q, k, v)]
-    y = F.scaled_dot_product_attention(*tensors, attn_mask=None if mask is None else npf.tensor(mask))
+    y = F.scaled_dot_product_attention(*tensors,
+                                       attn_mask=None if mask is None else npf.tensor(mask))
     direction = np.random.default_rng(0).standard_normal(q.shape)
     g = np.random.default_rng(1).standard_normal(y.shape)
     sent = npf.autograd.grad(y, tensors, npf.tensor(g))[0].numpy()
     seen = [attention(q + h * direction, k, v, mask) for h in (1e-5, -1e-5)]
-    assert (sent * direction).sum() == pytest.approx((g * (seen[0] - seen[1])).sum() / 2e-5, rel=1e-5, abs=1e-7)
+    assert (sent * direction).sum() == pytest.approx((g * (seen[0] - seen[1])).sum() / 2e-5,
+                                                     rel=1e-5, abs=1e-7)
 
 
 def attention(q, k, v, mask):

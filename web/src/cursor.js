@@ -1,12 +1,22 @@
 // Frames and the moves among them, by the same words as every viewer: over, into, out, back, goto.
 
-export class View { // a trace with its frames: the whole one, or the definition of a fused step
+export class View {
+  // a trace with its frames: the whole one, or the definition of a fused step
   constructor(data, around = null) {
     this.data = data;
     this.around = around;
     this.leaf = [];
-    this.frames = data.frames.map(([parent, label, path, from, to, single], number) =>
-      ({ view: this, number, parent, label, path, from, to, single, children: [] }));
+    this.frames = data.frames.map(([parent, label, path, from, to, single], number) => ({
+      view: this,
+      number,
+      parent,
+      label,
+      path,
+      from,
+      to,
+      single,
+      children: [],
+    }));
     for (const frame of this.frames) {
       if (frame.parent >= 0) this.frames[frame.parent].children.push(frame);
       if (frame.single) this.leaf[frame.from] = frame;
@@ -16,11 +26,12 @@ export class View { // a trace with its frames: the whole one, or the definition
 }
 
 export const step = (frame) => (frame.single ? frame.view.data.steps[frame.from] : null);
-export const opens = (frame) => (frame.single ? typeof step(frame).inside === "object" : frame.children.length > 0);
+export const opens = (frame) =>
+  frame.single ? typeof step(frame).inside === "object" : frame.children.length > 0;
 
 export function parent(frame) {
   const up = frame.view.frames[frame.parent];
-  return up === frame.view.root && frame.view.around ? frame.view.around : up ?? null;
+  return up === frame.view.root && frame.view.around ? frame.view.around : (up ?? null);
 }
 
 function children(frame) {
@@ -55,6 +66,7 @@ export function trail(frame) {
   return found;
 }
 export function level(frame) {
-  if (frame.single) return frame.view.around ? "primitive" : step(frame).group ? "group of steps" : "operation";
+  if (frame.single)
+    return frame.view.around ? "primitive" : step(frame).group ? "group of steps" : "operation";
   return frame.parent < 0 ? "model" : "module";
 }

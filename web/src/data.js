@@ -35,7 +35,8 @@ export function integers(number) {
 const kinds = {
   u1: (raw) => raw,
   i4: (raw) => new Int32Array(raw.buffer),
-  f3(raw) { // float32 without its last byte
+  f3(raw) {
+    // float32 without its last byte
     const whole = new Uint8Array((raw.length / 3) * 4);
     for (let k = 0, n = 0; k < raw.length; k += 3, n += 4) {
       whole[n + 1] = raw[k];
@@ -48,14 +49,21 @@ const kinds = {
 
 export const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
 
-// {shape, counts (cells along each dim), size, values (one a cell), blocks (whether these are means)}, or null.
+// {shape, counts (cells along each dim), size, values (one a cell), blocks (whether these are
+// means)}, or null.
 const decoded = new Map();
 export function cells(number) {
   const said = entry(number);
   if (!said || said.blob == null) return null;
   if (!decoded.has(number)) {
     const counts = said.blocks ?? said.shape;
-    decoded.set(number, { shape: said.shape, counts, size: product(counts), blocks: Boolean(said.blocks), values: kinds[said.kind](bytes(said.blob)) });
+    decoded.set(number, {
+      shape: said.shape,
+      counts,
+      size: product(counts),
+      blocks: Boolean(said.blocks),
+      values: kinds[said.kind](bytes(said.blob)),
+    });
   }
   return decoded.get(number);
 }
@@ -73,7 +81,8 @@ export function unravel(place, counts) {
   }
   return index;
 }
-export const ravel = (index, counts) => counts.reduce((place, count, d) => place * count + index[d], 0);
+export const ravel = (index, counts) =>
+  counts.reduce((place, count, d) => place * count + index[d], 0);
 
 // A number with four digits that count, as every viewer of npformer writes it.
 export function show(x, digits = 4) {
@@ -82,6 +91,9 @@ export function show(x, digits = 4) {
   if (!Number.isFinite(x)) return x > 0 ? "inf" : "−inf";
   if (x === 0) return "0";
   const size = Math.abs(x);
-  const written = size >= 1e-4 && size < 10 ** (digits + 2) ? String(Number(x.toPrecision(digits))) : x.toExponential(digits - 2);
+  const written =
+    size >= 1e-4 && size < 10 ** (digits + 2)
+      ? String(Number(x.toPrecision(digits)))
+      : x.toExponential(digits - 2);
   return written.replace(/^-/, "−").replace("e+", "e");
 }

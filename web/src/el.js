@@ -1,4 +1,5 @@
-// Making elements. Text is always set as text, never parsed: names in a trace come from somebody's program.
+// Making elements. Text is always set as text, never parsed: names in a trace come from somebody's
+// program.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,17 +13,29 @@ function fill(node, attributes, children) {
   return node;
 }
 
-export const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
-export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const el = (tag, attributes, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
 
 export function button(label, title, onclick, attributes) {
-  return el("button", { type: "button", title, "aria-label": title, onclick, ...attributes }, label);
+  return el(
+    "button",
+    { type: "button", title, "aria-label": title, onclick, ...attributes },
+    label,
+  );
 }
 
 // What is opened once stays open from step to step.
 const opened = new Set();
 export function foldable(name, title, ...children) {
-  const remember = () => (node.open ? opened.delete(name) : opened.add(name)); // a click comes before what it does
-  const node = el("details", { open: opened.has(name) }, el("summary", { onclick: remember }, title), ...children);
+  // A click is told before it takes effect: what is open now is about to close.
+  const remember = () => (node.open ? opened.delete(name) : opened.add(name));
+  const node = el(
+    "details",
+    { open: opened.has(name) },
+    el("summary", { onclick: remember }, title),
+    ...children,
+  );
   return node;
 }

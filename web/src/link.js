@@ -1,4 +1,5 @@
-// What joins the cards of one step: hovering a cell of one marks the cells of the others that it feeds, or that feed it.
+// What joins the cards of one step: hovering a cell of one marks the cells of the others that it
+// feeds, or that feed it.
 
 import { partners } from "./feeds.js";
 import { setSlice } from "./heat.js";
@@ -29,20 +30,35 @@ export class Link {
   }
 
   related(card, place, other) {
-    if (isOutput(card) && isArgument(other)) return partners(this.feeds[other.argument], "y", place, card.array, other.array);
-    if (isArgument(card) && isOutput(other)) return partners(this.feeds[card.argument], "x", place, other.array, card.array);
-    const twins = isOutput(card) ? isOutput(other) : isArgument(card) && isArgument(other) && card.argument === other.argument;
+    if (isOutput(card) && isArgument(other))
+      return partners(this.feeds[other.argument], "y", place, card.array, other.array);
+    if (isArgument(card) && isOutput(other))
+      return partners(this.feeds[card.argument], "x", place, other.array, card.array);
+    const twins = isOutput(card)
+      ? isOutput(other)
+      : isArgument(card) && isArgument(other) && card.argument === other.argument;
     return twins && other.array.size === card.array.size ? [place] : null;
   }
 
   // ' · fed by 16 cells of g': the backward way for gradients, the forward way for values.
   words(card) {
-    const verb = { arrived: "goes to", sent: "is fed by", output: "reads", input: "is read by" }[card.role];
-    const wanted = { arrived: "sent", sent: "arrived", output: "input", input: "output" }[card.role];
-    const parts = this.cards.filter((other) => other.role === wanted && this.found.has(other)).map((other) => {
-      const [count, blocks] = [this.found.get(other).length, other.array.blocks || card.array.blocks];
-      return count ? `${count} ${blocks ? "block" : "cell"}${count > 1 ? "s" : ""} of ${other.name}` : `no cell of ${other.name}: the way is shut`;
-    });
+    const verb = { arrived: "goes to", sent: "is fed by", output: "reads", input: "is read by" }[
+      card.role
+    ];
+    const wanted = { arrived: "sent", sent: "arrived", output: "input", input: "output" }[
+      card.role
+    ];
+    const parts = this.cards
+      .filter((other) => other.role === wanted && this.found.has(other))
+      .map((other) => {
+        const [count, blocks] = [
+          this.found.get(other).length,
+          other.array.blocks || card.array.blocks,
+        ];
+        return count
+          ? `${count} ${blocks ? "block" : "cell"}${count > 1 ? "s" : ""} of ${other.name}`
+          : `no cell of ${other.name}: nothing passes here`;
+      });
     return parts.length ? `${verb} ${parts.join(", ")}` : "";
   }
 }

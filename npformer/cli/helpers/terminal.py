@@ -11,13 +11,13 @@ from itertools import islice
 from ...core.errors import NpformerError
 from ...debug import Trace
 from ...debug.shell import COMMANDS, Session
-from ...debug.shell.names import at_step
+from ...debug.shell.names import arrays_here
 from ...extras import extra
 
 # What stands out on a terminal: a pattern, and rich's style for it.
 STYLES = (
     (r"^(step|module|primitive|the whole model)\b.*", "bold"),
-    (r"^ +(rule|line|came|sent|leaf|inside)\b", "cyan"),
+    (r"^ +(rule|line|arrived|sent|leaf|inside)\b", "cyan"),
     (r"\|\w*\| \S+", "green"),
     (r"\b(WRONG|DIFFERS from|patched)\b|\d+ (NaN|inf)!", "bold reverse"),
     (r"^→.*", "bold"),
@@ -107,7 +107,7 @@ def complete_names(session):
     def complete(text, k):
         first = not readline.get_line_buffer()[:readline.get_begidx()].strip()
         commands = [f"{name} " for name in COMMANDS]
-        names = commands if first else [*at_step(session), *session.trace.named]
+        names = commands if first else [*arrays_here(session), *session.trace.named]
         return next(islice((name for name in names if name.startswith(text)), k, None), None)
 
     readline.set_completer(complete)

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
     from ..views.frames import Frame
 
-FLOOR = 1e3                                        # how far below the largest norm the lowest block stands
-MANY = 100                                         # frames that stand in one place; more are put into groups
+FLOOR = 1e3                                        # the lowest block is so far below the largest
+MANY = 100                                         # frames in one place; more are put into groups
 
 
 class ModuleTree(Tree, can_focus=False):
-    """Model, modules, operations and primitives. A block before each name stands for the gradient that arrives there."""
+    """Model, modules, operations and primitives. A block before each name stands for the gradient
+    that arrives there.
+
+    Lines are made when the line above is opened: a definition is a trace of its own, which takes
+    time to make, and a pass may have tens of thousands of steps. Where more than MANY frames stand
+    in one place they are put into groups, which hold their frames as `data`.
+    """
 
     class Chosen(Message):
         """Somebody clicked on a frame."""
@@ -37,9 +43,9 @@ class ModuleTree(Tree, can_focus=False):
     def __init__(self, root: Frame) -> None:
         super().__init__(root.trace.title or "graph", data=[root])
         self.auto_expand, self.guide_depth = False, 2
-        self.places = {id(root): self.root}        # of the frames that have a line
+        self.places = {id(root): self.root}        # id of a frame -> its line, or its group's
+        self.frame_of = {self.root: root}          # and back; a group's line is not in it
         self.blocks: dict[int, str] = {}           # id of a trace -> the block of each of its steps
-        self.frame_of = {self.root: root}
 
     def on_mount(self) -> None:
         self.fill(self.root)
@@ -54,7 +60,7 @@ class ModuleTree(Tree, can_focus=False):
 
     def add_lines(self, node, frames):
         """A line for each of `frames`, or, if they are many, for groups of them."""
-        size = MANY
+        size = MANY                                # of a group, so that there are at most MANY
         while len(frames) > size * MANY:
             size *= MANY
         if len(frames) > MANY:
@@ -64,7 +70,8 @@ class ModuleTree(Tree, can_focus=False):
                 self.places.update((id(frame), line) for frame in group)
             return
         for frame in frames:
-            line = node.add(frame.label, data=[frame], allow_expand=frame.opens or frame.step is None)
+            opens = frame.opens or frame.step is None
+            line = node.add(frame.label, data=[frame], allow_expand=opens)
             self.places[id(frame)], self.frame_of[line] = line, frame
 
     def line_of(self, frame: Frame) -> TreeNode:
@@ -87,10 +94,10 @@ class ModuleTree(Tree, can_focus=False):
         while above is not None:
             above.expand()
             above = above.parent
-        if self.last_line >= 0:                    # asking for it numbers the lines that were opened just now
+        if self.last_line >= 0:                    # asking numbers the lines that were just opened
             self.move_cursor(line)
 
-    # ── what it looks like, and the mouse ────────────────────────────────────────────────────────────────────────────
+    # ── what it looks like, and the mouse ────────────────────────────────────────────────────────
 
     def block(self, frame: Frame) -> str:
         """The norm of the gradient that arrives at a frame, beside all others of its trace."""
@@ -98,7 +105,10 @@ class ModuleTree(Tree, can_focus=False):
         if id(trace) not in self.blocks:
             norms = np.array([facts.norm(step.upstream) or 0.0 for step in trace])
             floor = np.max(norms[np.isfinite(norms)], initial=0) / FLOOR
-            self.blocks[id(trace)] = pictures.sparkline([*np.where(norms > 0, np.maximum(norms, floor), norms)])
+            # On a logarithmic scale one gradient of 1e-17, which is rounding, would press all the
+            # others into the top two blocks.
+            raised = np.where(norms > 0, np.maximum(norms, floor), norms)
+            self.blocks[id(trace)] = pictures.sparkline([*raised])
         return self.blocks[id(trace)][frame.first] if len(trace) else " "
 
     def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:
@@ -106,11 +116,15 @@ class ModuleTree(Tree, can_focus=False):
         frame = self.frame_of.get(node)
         label = Text("" if node.allow_expand else "  ", base_style, no_wrap=True)
         if node.allow_expand:
-            label.append("▾ " if node.is_expanded else "▸ ", base_style + Style(meta={"toggle": True}))
+            toggle = base_style + Style(meta={"toggle": True})
+            label.append("▾ " if node.is_expanded else "▸ ", toggle)
         if frame is not None and frame.parent is not None:
-            label.append(self.block(frame) + " ", base_style + Style(color="rgb({},{},{})".format(*palette(self).negative)))
-        name, room = str(node.label), self.size.width - 2 - len(label) - 2 * depth(node)
-        label.append(name if len(name) <= max(room, 4) else "…" + name[1 - max(room, 4):], style)
+            blue = Style(color="rgb({},{},{})".format(*palette(self).negative))
+            label.append(f"{self.block(frame)} ", base_style + blue)
+        # The end of a name tells siblings apart, so a long one is cut at its beginning.
+        name = str(node.label)
+        room = max(self.size.width - 2 - len(label) - 2 * depth(node), 4)
+        label.append(name if len(name) <= room else "…" + name[1 - room:], style)
         return label
 
     def on_resize(self) -> None:

@@ -1,4 +1,5 @@
-"""Small parts of the terminal app: its two themes, the row of layers at the bottom, the list of keys."""
+"""Small parts of the terminal app: its two themes, the row of layers at the bottom, and the line in
+which a question is answered."""
 
 from __future__ import annotations
 
@@ -6,12 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
-from textual.binding import Binding
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.theme import Theme
 from textual.widgets import Input, Static
 
@@ -19,24 +17,29 @@ from ...core import facts
 from ..views import pictures
 from ..views.colours import DARK, LIGHT
 from .heat import palette, rgb
-from .panels import FAINT, STRONG
+from .panels import FAINT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from textual import events
     from textual.app import ComposeResult
 
     from ..traces.trace import Trace
 
-THEMES = [Theme(name=name, dark=colours is DARK, primary=rgb(colours.negative).name, accent=rgb(colours.positive).name,
-                background=background, surface=background, panel=panel, foreground=foreground)
-          for name, colours, background, panel, foreground in (
-              ("night", DARK, "#16181d", "#262a32", "#d8dbe2"), ("day", LIGHT, "#fbfbfc", "#e4e6ea", "#1d2026"))]
+
+def make_theme(name, colours, background, panel, foreground) -> Theme:
+    """A theme in which what arrives and what is sent have the colours of the heat maps."""
+    return Theme(name=name, dark=colours is DARK, primary=rgb(colours.negative).name,
+                 accent=rgb(colours.positive).name, background=background, surface=background,
+                 panel=panel, foreground=foreground)
+
+
+THEMES = [make_theme("night", DARK, "#16181d", "#262a32", "#d8dbe2"),
+          make_theme("day", LIGHT, "#fbfbfc", "#e4e6ea", "#1d2026")]
 
 
 class Layers(Static):
-    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk; the current place stands out."""
+    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk; the current place
+    stands out."""
 
     class Chosen(Message):
         """Somebody clicked on a layer."""
@@ -63,16 +66,19 @@ class Layers(Static):
         self.index = index
         if not self.runs:
             return
-        at = next((k for k, layer in enumerate(self.runs) if layer.last >= index), len(self.runs) - 1)
+        at = next((k for k, layer in enumerate(self.runs) if layer.last >= index),
+                  len(self.runs) - 1)
         begins, columns = self.places()
         norms, here = [layer.norm for layer in self.runs], self.runs[at]
-        colours = [Style(color=rgb(colour)) for colour in (palette(self).negative, palette(self).positive)]
+        colours = palette(self)
+        other, marked = Style(color=rgb(colours.negative)), Style(color=rgb(colours.positive))
         line = Text(no_wrap=True, overflow="crop")
-        marked = int(np.searchsorted(begins, at, "right")) - 1
+        marked_block = int(np.searchsorted(begins, at, "right")) - 1
         for k, block in enumerate(pictures.sparkline(norms, len(begins))):
-            line.append(block * columns, colours[k == marked])
-        line.append(f"\n{here.where or 'top level'} {facts.number(here.norm)}", colours[1])
-        line.append(f"   |g| of each layer, {facts.number(min(norms))} to {facts.number(max(norms))}", FAINT)
+            line.append(block * columns, marked if k == marked_block else other)
+        line.append(f"\n{here.where or 'top level'} {facts.number(here.norm)}", marked)
+        low, high = facts.number(min(norms)), facts.number(max(norms))
+        line.append(f"   |g| of each layer, {low} to {high}", FAINT)
         self.update(line)
 
     def on_click(self, event: events.Click) -> None:
@@ -114,26 +120,3 @@ class Prompt(Horizontal):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.post_message(self.Answered(self.what, event.value.strip()))
-
-
-class Keys(ModalScreen):
-    """The list of keys."""
-
-    BINDINGS = [Binding("escape,question_mark,q,enter", "dismiss", "close")]
-    DEFAULT_CSS = """
-    Keys { align: center middle; }
-    Keys > VerticalScroll { width: 70; height: auto; max-height: 100%; background: $panel; padding: 0 2; }
-    """
-
-    def __init__(self, bindings: Sequence[Binding]) -> None:
-        super().__init__()
-        self.listed = bindings
-
-    def compose(self) -> ComposeResult:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for binding in self.listed:
-            keys = binding.key_display or " ".join(self.app.get_key_display(Binding(key, "")) for key in binding.key.split(","))
-            if binding.tooltip:
-                table.add_row(Text(keys, STRONG), binding.tooltip)
-        with VerticalScroll():
-            yield Static(table)

@@ -1,14 +1,17 @@
-"""The window of the terminal app: the tree at the left, the step at the right, keys as in the shell."""
+"""The window of the terminal app: the tree at the left, the step at the right.
+
+Every key is an action here (`keys` says which); what is drawn stands in `panels` and `arrays`. The
+actions move one Cursor, as the shell's commands do, and `arrive` draws the place where it stands.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.style import Style
 from rich.text import Text
 from textual.app import App
-from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
@@ -19,8 +22,9 @@ from ..views.frames import Cursor, Frame, leaves
 from . import panels
 from .arrays import ArrayView, arrays_at, jacobians_at
 from .heat import HeatMap, palette, rgb
+from .keys import KEYS, KeyList
 from .tree import ModuleTree
-from .widgets import THEMES, Keys, Layers, Prompt
+from .widgets import THEMES, Layers, Prompt
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -28,11 +32,16 @@ if TYPE_CHECKING:
     from ..probes.residual import Addition
     from ..traces.trace import Trace
 
-WIDE = 140                                         # columns from which the step stands beside the tabs
+WIDE = 140                                         # columns that have room for step and tabs
+MOVES = {                                          # and what is said where one leads nowhere
+    "over": "this is the last step", "back": "this is the first step",
+    "into": "there is nothing inside: its rule is one line (r shows it)",
+    "out": "this is the whole model"}
 
 
 class Stepper(App):
-    """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows one place in it."""
+    """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows
+    one place in it."""
 
     TITLE = "npformer step --app"
     ENABLE_COMMAND_PALETTE = False
@@ -40,7 +49,10 @@ class Stepper(App):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
     CSS = """
     #title { height: 1; background: $panel; padding: 0 1; }
-    ModuleTree { width: 27; border-right: solid $panel; background: $background; padding: 0; scrollbar-size: 1 1; }
+    ModuleTree {
+        width: 27; border-right: solid $panel; background: $background; padding: 0;
+        scrollbar-size: 1 1;
+    }
     VerticalScroll { scrollbar-size: 1 1; }
     #side { width: 1fr; padding: 0 1; display: none; border-right: solid $panel; }
     TabbedContent { width: 1fr; }
@@ -55,42 +67,13 @@ class Stepper(App):
     .-wide TabbedContent { width: 1.25fr; max-width: 80; }
     .-wide #side { display: block; }
     """
-    KEYS: ClassVar = [
-        Binding("n,down", "move('over')", "next", tooltip="over: the next place on this level"),
-        Binding("p,up", "move('back')", "back", tooltip="back: the place before"),
-        Binding("s,right", "move('into')", "into", tooltip="into a module, or into an operation's definition"),
-        Binding("o,left", "move('out')", "out", tooltip="out: the place around this one"),
-        Binding("c", "run(1)", "continue", tooltip="on to the next step where a breakpoint holds"),
-        Binding("C", "run(-1)", "reverse", show=False, tooltip="back to the last step where a breakpoint holds"),
-        Binding("b", "ask('break')", "break", tooltip="set a breakpoint: nan, op:softmax, norm(g) > 10"),
-        Binding("slash", "ask('find')", "find", tooltip="on to the next step with such a name"),
-        Binding("g", "ask('goto')", "goto", tooltip="to the step of a number"),
-        Binding("i", "tab('info')", show=False, tooltip="tab info: formula, rule, numbers, your line"),
-        Binding("h", "tab('heat')", show=False, tooltip="tab heat: the arrays as heat maps"),
-        Binding("l", "tab('ledger')", show=False, tooltip="tab ledger: who sent what"),
-        Binding("j", "tab('jacobian')", show=False, tooltip="tab jacobian: of this step alone"),
-        Binding("r", "tab('rule')", show=False, tooltip="tab rule: the source of the gradient rule"),
-        Binding("left_square_bracket", "choose(-1)", show=False, key_display="[ ]", tooltip="another array to draw"),
-        Binding("right_square_bracket", "choose(1)", show=False),
-        Binding("comma", "slice(-1)", show=False, key_display=", .", tooltip="another slice of an array of three dims or more"),
-        Binding("full_stop", "slice(1)", show=False),
-        Binding("tab", "cells", show=False, tooltip="into the map: arrows go from cell to cell"),
-        Binding("escape", "leave", show=False, tooltip="out of the map, or of a question"),
-        Binding("pagedown", "page(1)", show=False, key_display="pgdn pgup", tooltip="scroll what is too long for the screen"),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("1", "who(1)", show=False, key_display="1 … 9", tooltip="to the consumer on that line of the ledger"),
-        *(Binding(str(line), f"who({line})", show=False) for line in range(2, 10)),
-        Binding("t", "other_theme", "theme", show=False, tooltip="dark or light"),
-        Binding("question_mark", "keys", "keys", tooltip="this list"),
-        Binding("q", "quit", "quit", tooltip="leave"),
-    ]
     BINDINGS = [*KEYS]
 
     def __init__(self, trace: Trace) -> None:
         super().__init__()
         self.trace, self.cursor = trace, Cursor(trace)
         self.breakpoints: dict[str, Condition] = {}
-        self.sought = ""
+        self.search_text = ""
         self.additions: dict[Any, Addition] | None = None
 
     def compose(self) -> ComposeResult:
@@ -115,11 +98,11 @@ class Stepper(App):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEMES[0].name
-        self.query_one(Tabs).can_focus = False     # the arrows walk; a click or a letter chooses a tab
+        self.query_one(Tabs).can_focus = False     # the arrows walk; a letter or click opens a tab
         self.theme_changed_signal.subscribe(self, lambda _: self.draw())
         self.call_after_refresh(self.arrive)
 
-    # ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── drawing ───────────────────────────────────────────────────────────────────────────────────
 
     @property
     def frame(self) -> Frame:
@@ -130,7 +113,9 @@ class Stepper(App):
     def arrays(self) -> ArrayView | None:
         """The maps of the tab that is open, if it has any."""
         tabs = self.query_one(TabbedContent)
-        return next(iter(tabs.get_pane(tabs.active).query(ArrayView)), None) if tabs.active else None
+        if not tabs.active:
+            return None
+        return next(iter(tabs.get_pane(tabs.active).query(ArrayView)), None)
 
     def arrive(self) -> None:
         """Show the place where the cursor stands now."""
@@ -140,14 +125,17 @@ class Stepper(App):
         self.draw()
 
     def draw(self) -> None:
-        """Draw what can be seen: title, layers, the tab that is open, and on a wide screen the step beside it."""
+        """Draw what can be seen: title, layers, the tab that is open, and on a wide screen the step
+        beside it."""
         self.query_one("#title", Static).update(self.title_line())
         self.query_one(Layers).stand_at(self.cursor.index)
         tabs = self.query_one(TabbedContent)
         if self.size.width >= WIDE:
-            self.draw_panel(self.query_one("#side"), "info", *(["ledger"] if self.frame.step else []))
+            below = ["ledger"] if self.frame.step else []
+            self.draw_panel(self.query_one("#side"), "info", *below)
         if self.arrays is not None:
-            self.arrays.offer(arrays_at(self.frame) if tabs.active == "heat" else jacobians_at(self.frame))
+            choices_at = arrays_at if tabs.active == "heat" else jacobians_at
+            self.arrays.offer(choices_at(self.frame))
         elif tabs.active:
             self.draw_panel(tabs.get_pane(tabs.active), tabs.active)
 
@@ -167,25 +155,26 @@ class Stepper(App):
             return panels.module_panel(frame, look)
         if self.additions is None:                 # found once, when they are first needed
             self.additions = additions_in(self.trace.nodes)
-        return panels.step_panel(step, frame.level, panels.residual_at(step, self.additions), look)
+        residual = panels.residual_at(step, self.additions)
+        return panels.step_panel(step, frame.level, residual, look)
 
     def title_line(self):
         """The model, the place, what the walk stops at."""
-        frame = self.frame
-        line = Text.assemble((frame.path or self.trace.title or "graph", Style(bold=True)),
-                             f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}",
-                             no_wrap=True, overflow="ellipsis")
-        line.append(f"  {panels.definition_note(frame.trace)}", Style(color=rgb(palette(self).positive)))
+        frame, colours = self.frame, palette(self)
+        name = frame.path or self.trace.title or "graph"
+        steps = f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}"
+        line = Text.assemble((name, Style(bold=True)), steps, no_wrap=True, overflow="ellipsis")
+        note = panels.definition_note(frame.trace)
+        line.append(f"  {note}", Style(color=rgb(colours.positive)))
         if self.breakpoints:
-            line.append(f"  stops at {', '.join(self.breakpoints)}", Style(color=rgb(palette(self).negative)))
+            stops = f"  stops at {', '.join(self.breakpoints)}"
+            line.append(stops, Style(color=rgb(colours.negative)))
         return line
 
-    # ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── moving ────────────────────────────────────────────────────────────────────────────────────
 
     def action_move(self, word: str) -> None:
         """One of the cursor's moves: over, back, into, out."""
-        nowhere = {"over": "this is the last step", "back": "this is the first step",
-                   "into": "there is nothing inside: its rule is one line (r shows it)", "out": "this is the whole model"}
         try:
             moved = getattr(self.cursor, word)()
         except NpformerError as error:
@@ -194,14 +183,14 @@ class Stepper(App):
         if moved:
             self.arrive()
         else:
-            self.say(nowhere[word])
+            self.say(MOVES[word])
 
     def say(self, text: str) -> None:
-        """A word to the user; a name in it may look like markup, and is none."""
+        """Tell the user something. No markup: a name in the text may look like it."""
         self.notify(text, markup=False)
 
     def complain(self, error: Exception) -> None:
-        """What cannot be done, and why."""
+        """Say what cannot be done, and why."""
         self.notify(str(error), severity="error", markup=False)
 
     def stand(self, frame: Frame) -> None:
@@ -214,15 +203,17 @@ class Stepper(App):
         frame = self.frame
         while frame.parent is not None and frame.parent.trace is frame.trace:
             frame = frame.parent
-        if frame.parent is not None:               # the frames of a definition; the fused step is around them
-            self.stand(next(leaf for child in frame.parent.children for leaf in leaves(child) if leaf.first == index))
+        if frame.parent is not None:               # in a definition, whose fused step is around it
+            inside = (leaf for child in frame.parent.children for leaf in leaves(child))
+            self.stand(next(leaf for leaf in inside if leaf.first == index))
         else:
             self.cursor.goto(index)
             self.arrive()
 
     def action_who(self, line: int) -> None:
         """Go to the consumer on that line of the first ledger."""
-        found = [entry for ledger in panels.ledgers_at(self.frame)[:1] for entry in ledger][line - 1:line]
+        entries = [e for ledger in panels.ledgers_at(self.frame)[:1] for e in ledger]
+        found = entries[line - 1:line]
         if found and found[0].step >= 0:
             self.action_goto_step(found[0].step)
         else:
@@ -255,13 +246,14 @@ class Stepper(App):
         self.cursor.goto(event.step)
         self.arrive()
 
-    # ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────
 
     def action_ask(self, what: str) -> None:
         """Open the line at the bottom for one answer."""
-        hint = {"find": f"part of a name{f'; nothing: {self.sought} again' if self.sought else ''}",
-                "goto": "number of a step", "break": "nan, op:softmax, norm(g) > 10, ...; nothing: clear all"}[what]
-        self.query_one(Prompt).ask(what, hint)
+        again = f"; nothing: {self.search_text} again" if self.search_text else ""
+        hints = {"find": f"part of a name{again}", "goto": "number of a step",
+                 "break": "nan, op:softmax, norm(g) > 10, ...; nothing: clear all"}
+        self.query_one(Prompt).ask(what, hints[what])
 
     def on_prompt_answered(self, event: Prompt.Answered) -> None:
         self.action_leave()
@@ -269,23 +261,28 @@ class Stepper(App):
 
     def answer_find(self, text: str) -> None:
         """On to the next step whose name has the text in it."""
-        self.sought = text or self.sought
-        if self.sought and not self.seek(lambda step: self.sought in step.name):
-            self.say(f"no later step has {self.sought!r} in its name")
+        self.search_text = text or self.search_text
+        if self.search_text and not self.seek(lambda step: self.search_text in step.name):
+            self.say(f"no later step has {self.search_text!r} in its name")
 
     def answer_goto(self, text: str) -> None:
         """To the step of that number."""
         try:
             self.cursor.goto(int(text))
-        except (NpformerError, ValueError) as error:
-            self.complain(error if isinstance(error, NpformerError) else ValueError(f"{text!r} is no number of a step"))
+        except NpformerError as error:
+            self.complain(error)
+        except ValueError:
+            self.complain(ValueError(f"{text!r} is not a number of a step"))
         else:
             self.arrive()
 
     def answer_break(self, text: str) -> None:
         """One more condition to stop at; nothing clears them all."""
         try:
-            self.breakpoints = {**self.breakpoints, text: Condition(text, self.trace)} if text else {}
+            if text:
+                self.breakpoints = {**self.breakpoints, text: Condition(text, self.trace)}
+            else:
+                self.breakpoints = {}
         except NpformerError as error:
             self.complain(error)
         self.draw()
@@ -295,7 +292,7 @@ class Stepper(App):
         self.query_one(Prompt).display = False
         self.set_focus(None)
 
-    # ── tabs, maps, themes ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── tabs, maps, themes ────────────────────────────────────────────────────────────────────────
 
     def action_tab(self, name: str) -> None:
         """Open a tab."""
@@ -346,5 +343,5 @@ class Stepper(App):
 
     def action_keys(self) -> None:
         """The list of keys."""
-        self.push_screen(Keys(self.KEYS))
+        self.push_screen(KeyList())
 

@@ -1,7 +1,7 @@
 """The page: a trace as one self-contained HTML file, to step through in a browser.
 
-The data is JSON (`data`), the script and style are built from `web/` by `make page` and ship with npformer. The file
-asks for nothing from anywhere: its own policy forbids it.
+The data is JSON (`data`), the script and style are built from `web/` by `make page` and ship with
+npformer. The file asks for nothing from anywhere: its own policy forbids it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ...files import write_whole
 from ..traces.html import page_html
 from ..traces.trace import Trace
 from ..views.colours import DARK, LIGHT
-from .array_store import Store
-from .data import of_trace
-from .long_traces import of_large
+from .array_store import ArrayStore
+from .data import trace_data
+from .long_traces import long_trace_data
 
 if TYPE_CHECKING:
     from ...files import StrPath
 
-MOST_STEPS = 2_000                                 # beyond which steps are put together by module
+MOST_STEPS = 2_000                                 # more steps than that are grouped by module
 BUILT = Path(__file__).parent / "built"
 
 
@@ -37,27 +37,31 @@ def to_html(trace: Trace, f: StrPath | None = None) -> str:
     Raises GraphError for a trace without steps, InputError where f cannot be written.
     """
     if not len(trace):
-        raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is nothing to step through")
-    text = page(f"{trace.title or 'a graph'} · npformer", data_of(trace))
+        raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is "
+                         "nothing to step through")
+    text = page_text(f"{trace.title or 'a graph'} · npformer", page_data(trace))
     if f is not None:
         write_whole(os.fspath(f), text.encode(errors="replace"))
     return text
 
 
-def data_of(trace: Trace) -> dict:
+def page_data(trace: Trace) -> dict:
     """All that the page knows, for JSON."""
-    store = Store()
-    told = (of_large if len(trace) > MOST_STEPS else of_trace)(trace, store)
-    arrays = store.encoded()
-    return {"palette": {"dark": DARK._asdict(), "light": LIGHT._asdict()}, "trace": told, "arrays": arrays,
-            "texts": list(store.texts), "blobs": list(store.blobs)}
+    store = ArrayStore()
+    describe = long_trace_data if len(trace) > MOST_STEPS else trace_data
+    described = describe(trace, store)
+    arrays = store.encode()                        # adds blobs, so it stands before `blobs` below
+    return {"palette": {"dark": DARK._asdict(), "light": LIGHT._asdict()}, "trace": described,
+            "arrays": arrays, "texts": list(store.texts), "blobs": list(store.blobs)}
 
 
-def page(title: str, data: dict) -> str:
-    """The HTML file. Whatever users named cannot end the script or begin a tag: < is written as \\u003c."""
+def page_text(title: str, data: dict) -> str:
+    """The HTML file. No name that a user gave can end the script or begin a tag: each < in the data
+    is written as \\u003c, which JSON reads as <."""
     style, script = ((BUILT / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    told = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    policy = f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; script-src {fingerprint(script)}"
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    policy = ("default-src 'none'; img-src data:; "
+              f"style-src {fingerprint(style)}; script-src {fingerprint(script)}")
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -72,7 +76,7 @@ def page(title: str, data: dict) -> str:
 <body>
 <noscript>This page needs JavaScript: it draws the trace from the data inside this file.</noscript>
 <div id="app"></div>
-<script type="application/json" id="data">{told}</script>
+<script type="application/json" id="data">{text}</script>
 <script>{script}</script>
 </body>
 </html>
@@ -80,5 +84,5 @@ def page(title: str, data: dict) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """What a page's policy calls a style or script of its own."""
+    """The hash by which a page's policy names a style or script of its own."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,9 +1,11 @@
-"""Which cells feed which: what one entry of an operation's output reads of an argument, and so where its gradient goes.
+"""Which cells feed which: what one entry of an operation's output reads of an argument, and so
+where its gradient goes.
 
-y[o] reads x[j], hence dx[j] is fed by g[o]. For most operations that is a matter of dims, which the operation's block
-tells (`core.dims`): dims that share a letter have the same index, all others are free. Where an index decides, the
-operation is asked by moving the numbers 1, 2, 3 …; a user's own Function by its Jacobian, where that is small. Where a
-slope is 0 (relu, a mask, a maximum) the way is shut.
+y[o] reads x[j], hence dx[j] is fed by g[o]. For most operations that is a matter of dims, which the
+operation's block tells (`core.dims`): dims that share a letter have the same index, all others are
+free. Where an index decides, the operation is asked by moving the numbers 1, 2, 3 …; a user's own
+Function by its Jacobian, where that is small. Where a slope is 0 (relu, a mask, a maximum) the way
+is shut.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from ...core.dims import Lined
     from ..traces.trace import TraceStep
 
-LARGEST = 65_536                                   # entries of a map, or of a Jacobian that is looked at whole
-ROWS = 256                                         # entries of an output whose Jacobian is asked for row by row
+LARGEST = 65_536  # entries of a map, or of a Jacobian that is looked at whole
+ROWS = 256  # entries of an output whose Jacobian is asked for row by row
 
 Gate = tuple[list[tuple[str, int]], np.ndarray]
 
@@ -34,9 +36,10 @@ Gate = tuple[list[tuple[str, int]], np.ndarray]
 class Relation:
     """When y[o] reads x[j]: all of what is said here must hold.
 
-    ties, bounds: as in `core.dims.Lined`. gates: (dims, mask): mask must be True at the indices that dims name, ("y", 0)
-    or ("x", 1). picked: the flat place in x that each entry of y is; placed: the flat place in y to which each entry of x
-    goes; -1 is none. pairs: a table, y's entries by x's. flat: both have the same place in row-major order.
+    ties, bounds: as in `core.dims.Lined`. gates: (dims, mask): mask must be True at the indices
+    that dims name, ("y", 0) or ("x", 1). picked: the flat place in x that each entry of y is;
+    placed: the flat place in y to which each entry of x goes; -1 is none. pairs: a table, y's
+    entries by x's. flat: both have the same place in row-major order.
     """
 
     ties: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -70,9 +73,11 @@ class Relation:
 
 @np.errstate(all="ignore")                         # slopes of 1/0 are no concern of a picture
 def relation(step: TraceStep, i: int) -> Relation | None:
-    """When an entry of the step's output reads an entry of its argument i; None where that is not known."""
+    """When an entry of the step's output reads an entry of its argument i; None where that is not
+    known."""
     op, node = step.node.op, step.node
-    whole = not any(isinstance(a, ArrayFacts) for a in (*node.kept, node.y, *(step.saved or {}).values()))
+    read = (*node.kept, node.y, *(step.saved or {}).values())
+    whole = not any(isinstance(a, ArrayFacts) for a in read)
     if not isinstance(op, Operation):
         return relation_by_jacobian(step, i) if whole else None
     lined = op.line_up(node, i)
@@ -91,19 +96,23 @@ def relation_by_jacobian(step, i):
         return None
     try:
         return Relation(pairs=step.jacobian(i).reshape(rows, columns) != 0)
-    except Exception:                              # noqa: BLE001   the user's backward may not take another upstream
+    except Exception:  # noqa: BLE001   the user's backward may not take another upstream
         return None
 
 
 def relation_by_numbers(step, i, side):
-    """Which entry goes where, asked of the operation itself, on the numbers 1, 2, 3 … in place of entries.
+    """Which entry goes where, asked of the operation itself, on the numbers 1, 2, 3 … in place of
+    entries.
 
-    An index may be a slice, a mask, several arrays, or the patches of an image. A formula for each was tried, and each
-    was wrong for some index; what comes back from the numbers cannot be. 0 comes back where nothing was read.
-    side "x": an entry of y was read at some place of x, and the forward pass tells which; "y": an entry of x went to
-    some place of y, and the gradient rule tells which.
+    An index may be a slice, a mask, several arrays, or the patches of an image. A formula for each
+    was tried, and each was wrong for some index; what comes back from the numbers cannot be. 0
+    comes back where nothing was read. side "x": an entry of y was read at some place of x, and the
+    forward pass tells which; "y": an entry of x went to some place of y, and the gradient rule
+    tells which.
     """
-    source, moved = (step.node.shapes[i], step.node.shape) if side == "x" else (step.node.shape, step.node.shapes[i])
+    source, moved = step.node.shapes[i], step.node.shape
+    if side == "y":
+        source, moved = moved, source
     values = list(step.node.values)
     if int(np.prod(moved)) > LARGEST or any(v is None for k, v in enumerate(values) if k != i):
         return None
@@ -111,34 +120,39 @@ def relation_by_numbers(step, i, side):
     if side == "y":
         return Relation(placed=np.asarray(send_to(step, i, numbers)).astype(int) - 1)
     values[i] = numbers
-    return Relation(picked=np.asarray(step.node.op.compute(*values, **step.options)).astype(int) - 1)
+    picked = np.asarray(step.node.op.compute(*values, **step.options))
+    return Relation(picked=picked.astype(int) - 1)
 
 
-# ── where the way is shut ────────────────────────────────────────────────────────────────────────────────────────────
+# ── where the way is shut ─────────────────────────────────────────────────────────────────────────
 
 
 def gates_of(step: TraceStep, i: int, lined: Lined) -> list[Gate]:
     """Masks that are False where the slope is 0.
 
-    Where each entry of y reads one entry of x, or each entry of x is read once, the rule itself tells: sent an upstream
-    of ones, it answers with the slopes. Elsewhere slopes add up and may cancel, so that the block must say where it is
-    flat.
+    Where each entry of y reads one entry of x, or each entry of x is read once, the rule itself
+    tells: sent an upstream of ones, it answers with the slopes. Elsewhere slopes add up and may
+    cancel, so that the block must say where it is flat.
     """
     node = step.node
     if node.op.elementwise:
-        full = {"kept": tuple(None if a is None else np.broadcast_to(a, node.shape) for a in node.kept),
-                "shapes": (node.shape,) * len(node.shapes)}
-        slopes, side = send_to(step, i, np.ones(node.shape, node.dtype), **full), "y"
+        # As if nothing had been broadcast: the rule then adds nothing up, and answers for each
+        # entry of y.
+        kept = tuple(None if a is None else np.broadcast_to(a, node.shape) for a in node.kept)
+        slopes, side = send_to(step, i, np.ones(node.shape, node.dtype), kept=kept,
+                               shapes=(node.shape,) * len(node.shapes)), "y"
     elif lined.once:
         slopes, side = send_to(step, i, np.ones(node.shape, node.dtype)), "x"
     else:
-        return [gate for fact in facts_on(step, i, "flat") if fact.at for gate in gates_by_letter(step, fact, lined)]
+        return [gate for fact in facts_on(step, i, "flat") if fact.at
+                for gate in gates_by_letter(step, fact, lined)]
     way = np.asarray(slopes) != 0
     return [] if way.all() else [([(side, d) for d in range(way.ndim)], way)]
 
 
 def gates_by_letter(step, fact, lined):
-    """The gates of a Fact whose `at` says, in letters, whose entries it is about: y's where y has the letter, else x's."""
+    """The gates of a Fact whose `at` says, in letters, whose entries it is about: y's where y has
+    the letter, else x's."""
     mask = fact.mask(values_at(step))
     if mask is None or not mask.any():
         return
@@ -148,9 +162,10 @@ def gates_by_letter(step, fact, lined):
     dims, x_shape = [], step.node.shapes[step.node.op.names.index(fact.argument)]
     for k, letter in enumerate(spell(fact.at, mask.ndim, set())):
         side, letters = ("y", lined.y) if letter in lined.y else ("x", lined.x)
-        if letter not in letters or (side == "x" and x_shape[letters.index(letter)] != mask.shape[k]):
-            return                                 # a mask that was repeated over the keys: no single entry is shut
-        dims.append((side, letters.index(letter)))
+        at = letters.find(letter)
+        if at < 0 or (side == "x" and x_shape[at] != mask.shape[k]):
+            return                                 # a mask repeated over the keys shuts no entry
+        dims.append((side, at))
     yield dims, ~mask
 
 

@@ -1,4 +1,5 @@
-"""Where attention looks: the weights of every attention in a forward pass, what the gradient says of them, and rollout."""
+"""Where attention looks: the weights of every attention in a forward pass, what the gradient says
+of them, and rollout."""
 
 from __future__ import annotations
 
@@ -22,26 +23,27 @@ if TYPE_CHECKING:
     from ...files import StrPath
     from ...nn import Module
 
-PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)", "product": "Weights ⊙ dL/d(weights)"}
-NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under no_grad(), and with something that "
-             "requires a gradient.")
+PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)",
+         "product": "Weights ⊙ dL/d(weights)"}
+NONE_SEEN = ("no attention was seen.\n  Call the model inside the `with` block, not under "
+             "no_grad(), and with something that requires a gradient.")
 
 
 class AttentionMap:
-    """One attention y = A·v. where: the module's path. weights: A (..., T, S), after dropout if there is any.
-
-    gradient: dL/dA, after a backward pass came through; None before.
+    """One attention y = A·v. where: the module's path. weights: A (..., T, S), after dropout if
+    there is any. gradient: dL/dA; None until a backward pass has reached it.
     """
 
     def __init__(self, where: str, weights: np.ndarray, v: Any = None) -> None:
         self.where, self.weights, self.v = where, weights, v
         self.gradient: np.ndarray | None = None
 
-    def arrived(self, g):
-        """A hook on A; or on y, if v was given: then dL/dA = g·vᵀ. What goes on is g as it is."""
+    def keep_gradient(self, g):
+        """A hook on A; or on y, if v was given: then dL/dA = g·vᵀ. g itself stays as it is."""
         da = to_numpy(getattr(g, "array", g))
         if self.v is not None:
-            da = unbroadcast(np.matmul(da, np.swapaxes(to_numpy(self.v), -1, -2)), self.weights.shape)
+            da = np.matmul(da, np.swapaxes(to_numpy(self.v), -1, -2))
+            da = unbroadcast(da, self.weights.shape)
         self.gradient = da
         return g
 
@@ -51,9 +53,10 @@ class AttentionMap:
         return self.weights * self.part("gradient")
 
     def part(self, name: str) -> np.ndarray:
-        """"weights", "gradient" or "product" by name; GraphError for a gradient that has not come."""
+        """"weights", "gradient" or "product" by name; GraphError before a backward pass."""
         if name != "weights" and self.gradient is None:
-            raise GraphError(f"attention map {self.where!r}: no backward pass came through yet; call loss.backward() first")
+            raise GraphError(f"attention map {self.where!r}: no backward pass has reached it yet; "
+                             "call loss.backward() first")
         return getattr(self, name)
 
     @property
@@ -68,14 +71,16 @@ class AttentionMap:
 
     @property
     def entropy(self) -> np.ndarray:
-        """−Σ A·ln A of each head, in nats: 0 looks at one key, ln S at all alike. The mean over all queries that see a key."""
+        """−Σ A·ln A of each head, in nats: 0 looks at one key, ln S at all alike. The mean over all
+        queries that see a key."""
         A = self.heads
         each = -(A * np.log(np.where(A > 0, A, 1))).sum(axis=-1)             # (B, H, T)
         return each.mean(axis=(0, 2), where=A.any(axis=-1))
 
     @property
     def distance(self) -> np.ndarray | None:
-        """Σ A·|t − s| of each head: how far it looks, in places. None where queries and keys are not the same in number."""
+        """Σ A·|t − s| of each head: how far it looks, in places. None where there are not as many
+        queries as keys."""
         T, S = self.weights.shape[-2:]
         if T != S:
             return None
@@ -85,12 +90,13 @@ class AttentionMap:
 
 
 class AttentionMaps(Watch):
-    """What `attention` returns: the maps in the order in which they were computed, by number or by the module's path."""
+    """What `attention` returns: the maps in the order in which they were computed, by number or by
+    the module's path."""
 
     def __init__(self, model: Module) -> None:
         super().__init__("attention(model)", model)
         self.maps: list[AttentionMap] = []
-        self.softmaxes: set = set()                # nodes that are a softmax, or one under a mask, dropout or a scale
+        self.softmaxes: set = set()                # nodes of weights, also under dropout or a scale
 
     def __exit__(self, *exc):
         super().__exit__(*exc)
@@ -103,8 +109,8 @@ class AttentionMaps(Watch):
         if isinstance(which, str):
             found = [m for m in self.maps if m.where == which]
             if not found:
-                raise IndexRangeError(f"attention maps: none of {which!r}; there are "
-                                      f"{', '.join(dict.fromkeys(m.where for m in self.maps)) or 'none'}")
+                known = ", ".join(dict.fromkeys(m.where for m in self.maps)) or "none"
+                raise IndexRangeError(f"attention maps: none of {which!r}; there are {known}")
             return found[-1]
         return self.maps[which]
 
@@ -135,7 +141,7 @@ class AttentionMaps(Watch):
         found = AttentionMap(self.names[module], to_numpy(weights).copy(), v)
         if node.hooks is None:
             node.hooks = {}
-        node.hooks[found] = found.arrived
+        node.hooks[found] = found.keep_gradient
         self.maps.append(found)
 
     def require(self, paths: Sequence[str] | None) -> list[AttentionMap]:
@@ -145,18 +151,21 @@ class AttentionMaps(Watch):
         return self.maps if paths is None else [self[path] for path in paths]
 
     def rollout(self, paths: Sequence[str] | None = None) -> np.ndarray:
-        """Ā_L ··· Ā₁, Ā = (mean of A over the heads + 1) / 2, rows made to add up to 1: what each input is worth to each output.
+        """Ā_L ··· Ā₁, Ā = (mean of A over the heads + 1) / 2, rows made to add up to 1: what each
+        input is worth to each output.
 
-        The 1 is the skip around attention. paths: of one stack of self-attention, all maps if not given. -> (B, T, T).
-        Raises ShapeError where the maps are no such stack. Source: Abnar and Zuidema 2020, arXiv:2005.00928, section 3.
+        The 1 is the skip around attention. paths: of one stack of self-attention, all maps if not
+        given. -> (B, T, T). Raises ShapeError where the maps are not such a stack.
+        Source: Abnar and Zuidema 2020, arXiv:2005.00928, section 3.
         """
         R = None
         for m in self.require(paths):
             A = m.heads.mean(axis=1)                                         # (B, T, S)
             if A.shape[-2] != A.shape[-1] or (R is not None and A.shape != R.shape):
-                raise ShapeError("rollout(paths): the maps must be self-attention of one length, one block after the other\n"
-                                 + "\n".join(f"  {m.where} {m.weights.shape}" for m in self.maps)
-                                 + "\n  Name those of one stack: rollout([path, ...]).")
+                maps = "\n".join(f"  {m.where} {m.weights.shape}" for m in self.maps)
+                raise ShapeError("rollout(paths): the maps must be self-attention of one length, "
+                                 f"one block after the other\n{maps}\n"
+                                 "  Name those of one stack: rollout([path, ...]).")
             A = A + np.eye(A.shape[-1], dtype=A.dtype)
             A /= A.sum(axis=-1, keepdims=True)
             R = A if R is None else A @ R
@@ -170,41 +179,50 @@ class AttentionMaps(Watch):
             T, S = m.weights.shape[-2:]
             worth = None if m.gradient is None else m.as_heads(m.product)
             for h, entropy in enumerate(m.entropy):
-                rows.append((m.where or "model", h, f"{T} x {S}", float(entropy), f"{np.exp(entropy):.1f}",
+                rows.append((m.where or "model", h, f"{T} x {S}", float(entropy),
+                             f"{np.exp(entropy):.1f}",
                              None if m.distance is None else float(m.distance[h]),
-                             float(m.heads[:, h].max(axis=-1).mean()), None if worth is None else norm(worth[:, h])))
+                             float(m.heads[:, h].max(axis=-1).mean()),
+                             None if worth is None else norm(worth[:, h])))
         head = ("module", "head", "T x S", "entropy", "keys", "distance", "largest", "|A⊙dL/dA|")
-        return (f"{table(head, rows)}\nentropy in nats, and as the number of keys that it is worth; distance in places; "
-                "largest: weight of a query's first choice.\nMeans over batch and queries.")
+        return (f"{table(head, rows)}\nentropy in nats, and as the number of keys that it is "
+                "worth; distance in places; largest: weight of a query's first choice.\n"
+                "Means over batch and queries.")
 
-    def plot(self, path: StrPath, part: str = "weights", batch: int = 0, labels: Sequence[str] | None = None) -> None:
-        """A map for each attention (row) and head (column) of one sample. part: "weights", "gradient" or "product".
+    def plot(self, path: StrPath, part: str = "weights", batch: int = 0,
+             labels: Sequence[str] | None = None) -> None:
+        """A map for each attention (row) and head (column) of one sample. part: "weights",
+        "gradient" or "product".
 
-        labels: of the places, where queries and keys are the same. "gradient" and "product" have a sign: where it is blue,
-        the loss falls if the weight grows; where it is red, it rises.
+        labels: of the places, where queries and keys are the same. "gradient" and "product" have a
+        sign: where it is blue, the loss falls if the weight grows; where it is red, it rises.
         """
         if part not in PARTS:
-            raise IndexRangeError(f"attention.plot: part must be one of {', '.join(PARTS)}, got {part!r}")
+            raise IndexRangeError(f"attention.plot: part must be one of {', '.join(PARTS)}, "
+                                  f"got {part!r}")
         wholes = [(m, m.as_heads(m.part(part))) for m in self.require(None)]
         samples = min(len(values) for _, values in wholes)
         if not 0 <= batch < samples:
-            raise IndexRangeError(f"attention.plot: there are {samples} samples, so batch must be in 0 .. {samples - 1}, "
-                                  f"got {batch!r}")
+            raise IndexRangeError(f"attention.plot: there are {samples} samples, so batch must be "
+                                  f"in 0 .. {samples - 1}, got {batch!r}")
         rows = [(m, values[batch]) for m, values in wholes]
         columns = max(len(values) for _, values in rows)
         picture = plot.figure(1.7 * columns + 1.4, 1.7 * len(rows) + 0.7)
         grid = picture.subplots(len(rows), columns, squeeze=False)
         for line, (m, values) in zip(grid, rows):
             top = float(np.abs(values).max()) or 1.0
-            look = dict(cmap="cividis", vmin=0, vmax=top) if part == "weights" else dict(cmap="RdBu_r", vmin=-top, vmax=top)
+            look = (dict(cmap="cividis", vmin=0, vmax=top) if part == "weights" else
+                    dict(cmap="RdBu_r", vmin=-top, vmax=top))
             for h, axes in enumerate(line):
                 axes.set(xticks=[], yticks=[])
                 axes.set_visible(h < len(values))
                 if h < len(values):
-                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest", **look)
+                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest",
+                                        **look)
                 if labels is not None and values.shape[-1] == len(labels):
                     axes.set_xticks(range(len(labels)), labels, fontsize=6)
-                    axes.set_yticks(range(values.shape[-2]), labels[-values.shape[-2]:], fontsize=6)
+                    queries = values.shape[-2]
+                    axes.set_yticks(range(queries), labels[-queries:], fontsize=6)
             line[0].set_ylabel(m.where or "model", fontsize=9)
             picture.colorbar(image, ax=list(line), fraction=0.03, pad=0.01)
         for h, axes in enumerate(grid[0]):
@@ -220,7 +238,8 @@ def sums_over_last_dim(node, i):
 
 
 def attention(model: Module) -> AttentionMaps:
-    """The weights of every attention inside the model, by module; after the backward pass their gradients too.
+    """The weights of every attention inside the model, by module; after the backward pass their
+    gradients too.
 
         with npf.debug.attention(model) as maps:
             loss = F.cross_entropy(model(x), y)
@@ -230,7 +249,8 @@ def attention(model: Module) -> AttentionMaps:
         maps.rollout()                             # (B, T, T)
         maps.plot("maps.png")
 
-    Seen is what is recorded: fused attention, and a softmax over the last dim that goes into a matmul or einsum; a module
-    that was called twice has two maps. In training the weights are those after dropout: call model.eval() first.
+    It sees what is recorded: fused attention, and a softmax over the last dim that goes into a
+    matmul or einsum; a module that was called twice has two maps. In training the weights are those
+    after dropout: call model.eval() first.
     """
     return AttentionMaps(model)

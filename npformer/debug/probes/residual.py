@@ -1,4 +1,9 @@
-"""The residual identity, observed: for y = x + F(x), dL/dx by way of y is dL/dy · (1 + dF/dx)."""
+"""The residual identity, observed: for y = x + F(x), dL/dx through y is dL/dy · (1 + dF/dx).
+
+Additions y = x + F(x) are found in the graph, not by the name of a module: a plus sign in any
+user's model counts, and a module named Residual does not. `additions_in` finds them, `identity_at`
+takes one apart; path_lengths, jacobian_spectrum and every viewer use the two.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +26,18 @@ if TYPE_CHECKING:
     from ...tensors import Tensor
 
 
-# ── finding the additions ────────────────────────────────────────────────────────────────────────────────────────────
+# ── finding the additions ─────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Addition:
-    """One y = x + F(x) in a graph, by its nodes. y = x + F₁(x) + F₂(x) is one of two branches; skip may be α·x."""
+    """One y = x + F(x) in a graph, by its nodes: y, x, what bypasses the branches (x, or α·x), and
+    F(x). y = x + F₁(x) + F₂(x) is one addition with two branches."""
 
-    node: tape.Node                                # y
+    node: tape.Node
     x: tape.Node
-    skip: tape.Node                                # the operand that bypasses the branches: x, or α·x
-    branches: tuple[tape.Node, ...]                # F(x)
+    skip: tape.Node
+    branches: tuple[tape.Node, ...]
 
 
 def additions_in(nodes) -> dict[tape.Node, Addition]:
@@ -45,20 +51,25 @@ def additions_in(nodes) -> dict[tape.Node, Addition]:
 
 
 def addition_at(node, earlier):
-    """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was computed from x."""
+    """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was
+    computed from x."""
+    # An operand that is broadcast (a bias, a position) passes no gradient on unchanged.
     if not is_call_of(node, add) or None in node.parents or node.shapes[0] != node.shapes[1]:
         return None
     first, second = node.parents
-    if first is second:
+    if first is second:                            # x + x is 2·x
         return None
     both_ways = (first, second), (second, first)
+    # The plain form first: in h + F(h) with h = 2·z, x is h, though z would fit the scaled form.
     for skip, branch in both_ways:
         if is_ancestor(skip, branch):
             return Addition(node, skip, skip, (branch,))
     for skip, branch in both_ways:
-        for x in unscaled(skip):
-            if is_ancestor(x, branch):
+        for x in scaled_operands(skip):
+            if is_ancestor(x, branch):             # α·x + F(x)
                 return Addition(node, x, skip, (branch,))
+    # (x + F(x)) + G(x), attention and feed-forward side by side: x + F(x) is not an ancestor of
+    # G(x), but its x is. It is one addition with two branches.
     for inner, branch in both_ways:
         before = earlier.get(inner)
         if before is not None and is_ancestor(before.x, branch):
@@ -66,16 +77,28 @@ def addition_at(node, earlier):
     return None
 
 
-def unscaled(node):
-    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin): its parents, or none of them."""
+def scaled_operands(node):
+    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin).
+
+    The factor must be a single number or a leaf. A product with an array that was computed is not
+    a scaled skip: a gate x·sigmoid(z), or rotary positions x·cos + rotated(x)·sin.
+    """
     if not is_call_of(node, mul):
         return []
-    both = zip(node.parents, node.parents[::-1], node.shapes[::-1])
-    return [x for x, factor, shape in both if x is not None and (shape == () if factor is None else factor.op is None)]
+    found = []
+    for x, factor, shape in zip(node.parents, node.parents[::-1], node.shapes[::-1]):
+        is_factor = shape == () if factor is None else factor.op is None
+        if x is not None and is_factor:
+            found.append(x)
+    return found
 
 
 def is_ancestor(old, new):
-    """Whether `new` was computed from `old`. A node older than `old` cannot lead to it, so none is looked at."""
+    """Whether `new` was computed from `old`.
+
+    Nodes are numbered as they are made, so a node older than `old` cannot lead to it and is not
+    looked at: the search ends at x, and costs the size of the branch, not of the graph below.
+    """
     seen, stack = set(), [new]
     while stack:
         for parent in stack.pop().parents:
@@ -88,43 +111,56 @@ def is_ancestor(old, new):
 
 
 def graph_of(loss, call):
-    """Every node behind `loss`, oldest first; GraphError where there is no graph, or not any more. `call` is for the message."""
+    """Every node behind `loss`, oldest first. GraphError where there is no graph, or it was freed.
+    """
     tape.require_boxes(call, loss=loss)
     if loss.node is None:
-        raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a gradient")
+        raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a "
+                         "gradient")
     if loss.node.freed:
         name = call.partition("(")[0]
-        raise GraphError(f"{call}: the graph was freed by a backward pass; call {name} before backward(), or pass "
-                         "retain_graph=True there")
+        raise GraphError(f"{call}: the graph was freed by a backward pass; call {name} before "
+                         "backward(), or pass retain_graph=True there")
     return tape.behind([loss.node])
 
 
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
-    """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of `nodes` is left out."""
+    """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of
+    `nodes` is left out."""
     found = dict.fromkeys(nodes)
+    # A probe's own walks are not part of the user's backward pass: whoever records that
+    # (npf.debug.recording) must not see these.
     before, tape.state.observer = tape.state.observer, None
-    try:                                           # a probe's own walks are no part of the user's backward pass
+    try:
         with tape.unwatched():
-            for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph, stop=stop):
+            for _ in tape.walk(seeds, found, retain_graph=True, create_graph=create_graph,
+                               stop=stop):
                 pass
     finally:
         tape.state.observer = before
     return found
 
 
-# ── the probe ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the probe ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass
 class Residual:
-    """One addition y = x + F(x), and the numbers of the identity: through_skip + through_branch = total."""
+    """One addition y = x + F(x), and the numbers of the identity: through_skip + through_branch =
+    total.
 
-    where: str                                     # the path of the module that adds
-    source: tuple                                  # (file, line) of the addition
-    upstream: np.ndarray                           # dL/dy: what came
-    through_skip: np.ndarray                       # what the skip passes on: upstream itself (of y = α·x + F(x): α·upstream)
-    through_branch: np.ndarray                     # dL/dy · dF/dx: what the branch adds
-    total: np.ndarray                              # dL/dx by way of y, as the backward pass finds it
+    where, source: the path of the module that adds, and (file, line) of the addition.
+    upstream: dL/dy, what arrived. through_skip: what the skip passes on, upstream itself (of
+    y = α·x + F(x): α·upstream). through_branch: dL/dy · dF/dx, what the branch adds. total: dL/dx
+    through y, as the backward pass finds it.
+    """
+
+    where: str
+    source: tuple
+    upstream: np.ndarray
+    through_skip: np.ndarray
+    through_branch: np.ndarray
+    total: np.ndarray
 
     @property
     def norms(self) -> tuple[float, float, float]:
@@ -134,24 +170,30 @@ class Residual:
     @property
     def error(self) -> float:
         """|total − (through_skip + through_branch)|, relative to |total|."""
+        least = float(np.finfo(self.total.dtype).tiny)         # a total of 0 has an error of 0
         return norm(self.total - (self.through_skip + self.through_branch)) / max(
-            norm(self.total), float(np.finfo(self.total.dtype).tiny))
+            norm(self.total), least)
 
     @property
     def cosine(self) -> float:
-        """The cosine of the angle between what the skip passes on and what the branch adds; NaN if either is zero."""
+        """The cosine of the angle between what the skip passes on and what the branch adds; NaN if
+        either is zero."""
         lengths = norm(self.through_skip) * norm(self.through_branch)
-        return float((self.through_skip * self.through_branch).sum() / lengths) if lengths else float("nan")
+        if not lengths:
+            return float("nan")
+        return float((self.through_skip * self.through_branch).sum() / lengths)
 
     @property
     def angle(self) -> float:
-        """That angle, in degrees: below 90 the branch strengthens what the skip passes on, above it works against it."""
+        """That angle, in degrees: below 90 the branch strengthens what the skip passes on, above it
+        works against it."""
         return float(np.degrees(np.arccos(np.clip(self.cosine, -1, 1))))
 
     def __str__(self):
-        came, branch, total = self.norms
-        return (f"{self.where or line_of(self.source)}: |dL/dy| {came:.4g}  + |dL/dy·dF/dx| {branch:.4g}  = |dL/dx| "
-                f"{total:.4g}   (cosine {self.cosine:+.3f}, error {self.error:.1e})")
+        arrived, branch, total = self.norms
+        return (f"{self.where or line_of(self.source)}: |dL/dy| {arrived:.4g}  + "
+                f"|dL/dy·dF/dx| {branch:.4g}  = |dL/dx| {total:.4g}   "
+                f"(cosine {self.cosine:+.3f}, error {self.error:.1e})")
 
 
 class Residuals(list):
@@ -160,20 +202,25 @@ class Residuals(list):
     def __str__(self):
         if not self:
             return "no addition y = x + F(x) in this graph"
-        rows = [(r.where or "top level", line_of(r.source), *r.norms, f"{r.angle:.1f}°", f"{r.error:.0e}") for r in self]
-        return table(("module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error"), rows, left=2)
+        head = ("module", "line", "|dL/dy|", "|dL/dy·dF/dx|", "|dL/dx|", "angle", "error")
+        rows = [(r.where or "top level", line_of(r.source), *r.norms, f"{r.angle:.1f}°",
+                 f"{r.error:.0e}") for r in self]
+        return table(head, rows, left=2)
 
-    def plot(self, path: StrPath, title: str = "dL/dx = dL/dy + dL/dy·dF/dx at each addition") -> None:
-        """The three norms from the first addition to the last, and the angle between the two parts below."""
+    def plot(self, path: StrPath,
+             title: str = "dL/dx = dL/dy + dL/dy·dF/dx at each addition") -> None:
+        """The three norms from the first addition to the last; below, the angle between the two
+        parts."""
         if not self:
             raise GraphError(f"residuals(loss).plot: {self}")
         picture = plot.figure(8, 5.5)
         above, below = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         places = np.arange(len(self), 0, -1)
-        for k, words in enumerate(("came: dL/dy, which the skip passes on", "the branch adds: dL/dy·dF/dx",
-                                   "the sum: dL/dx")):
+        labels = ("arrived: dL/dy, which the skip passes on", "the branch adds: dL/dy·dF/dx",
+                  "the sum: dL/dx")
+        for k, label in enumerate(labels):
             above.plot(places, [r.norms[k] for r in self], plot.STYLES[k], color=plot.COLOURS[k],
-                       marker=plot.MARKERS[k], label=words)
+                       marker=plot.MARKERS[k], label=label)
         above.set_yscale("log")
         above.legend(frameon=False)
         below.plot(places, [r.angle for r in self], color=plot.COLOURS[4], marker="v")
@@ -181,29 +228,37 @@ class Residuals(list):
         below.set_yticks((0, 45, 90, 135, 180))
         plot.style(above, title, "", "‖gradient‖")
         below.xaxis.get_major_locator().set_params(integer=True)
-        plot.style(below, "Angle between the two: above 90° the branch works against the skip", "addition", "degrees")
+        plot.style(below, "Angle between the two: above 90° the branch works against the skip",
+                   "addition", "degrees")
         plot.save(picture, path)
 
 
 def residuals(loss: Tensor, grad: Tensor | None = None) -> Residuals:
-    """The identity dL/dx = dL/dy · (1 + dF/dx) at every addition y = x + F(x) behind `loss`, last first.
+    """dL/dx = dL/dy · (1 + dF/dx) at every addition y = x + F(x) behind `loss`, last first.
 
-    The additions are found in the graph: one operand is an ancestor of the other, and neither was broadcast. x + F(x) +
-    G(x) counts as one, with the branch F + G; so does α·x + F(x), α a number or a learned weight. grad: dL/d(loss), where
-    loss is not one number. The graph stays as it was, and no `.grad` is touched; call it before `loss.backward()`.
+    The additions are found in the graph: one operand was computed from the other, and neither was
+    broadcast. x + F(x) + G(x) counts as one, with the branch F + G; so does α·x + F(x), α a number
+    or a learned weight. grad: dL/d(loss), where loss is not one number. The graph stays as it was,
+    and no `.grad` is touched; call it before `loss.backward()`.
 
-    Returns a list of `Residual`: print it for a table, `.plot(path)` for a picture. Raises GraphError where there is no
-    graph, or it was freed.
+    Returns a list of `Residual`: print it for a table, `.plot(path)` for a picture. Raises
+    GraphError where there is no graph, or it was freed.
     """
     additions = additions_in(graph_of(loss, "residuals(loss)"))
     upstream = gradients_at(tape.seeds_of(loss, grad, False), additions)
-    return Residuals(identity_at(a, upstream[node]) for node, a in reversed(additions.items()) if upstream[node] is not None)
+    return Residuals(identity_at(a, upstream[node]) for node, a in reversed(additions.items())
+                     if upstream[node] is not None)
 
 
 def identity_at(a: Addition, g: np.ndarray) -> Residual:
-    """The identity at one addition, for the gradient g = dL/dy that arrives there."""
+    """The identity at one addition, for the gradient g = dL/dy that arrives there.
+
+    Three walks of their own, from y, from F(x) and from α·x down to x. The sum is not computed
+    from its parts, or `error` could not find anything: it holds the walk itself to the identity.
+    What reaches x from elsewhere (x is used twice) is in none of the three.
+    """
     total = gradients_at([(a.node, g)], [a.x])[a.x]
     through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
     skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]
-    return Residual(a.node.scope.path() if a.node.scope else "", a.node.line,
-                    *(to_numpy(d) for d in (g, skip, through, total)))
+    where = a.node.scope.path() if a.node.scope else ""
+    return Residual(where, a.node.line, *(to_numpy(d) for d in (g, skip, through, total)))

@@ -1,4 +1,4 @@
-"""What the probes have in common that watch a model while it runs."""
+"""What `flow` and `attention` have in common: they watch a model while it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ...nn import Module
 
 
 class Watch:
-    """Inside `with`, see(node, arguments, y) is called for each operation that is recorded. names: {module: its path}."""
+    """Inside `with`, see(node, arguments, y) is called for each operation that is recorded.
+    names: {module: its path}."""
 
     def __init__(self, call: str, model: Module) -> None:
         if not isinstance(model, Module):

@@ -1,8 +1,13 @@
-"""Commands that predict and change: numbers guessed before they are shown, values set, rules replaced, and the rerun."""
+"""Commands that guess and change: predict a number before it is shown, set a value, plant a wrong
+rule, and run the program again with that.
+
+A session keeps what was changed as one `Changes`, from the trace as it was recorded. Each command
+here copies it, adds to the copy and hands that to `apply_changes`: if the rerun fails, the session
+still has the changes that it had.
+"""
 
 from __future__ import annotations
 
-import copy
 import difflib
 from typing import TYPE_CHECKING
 
@@ -11,11 +16,11 @@ import numpy as np
 from ...core import facts, writes
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, number
-from ..traces.rerun import fitting
+from ..traces.mistakes import mistakes_for
 from ..views import statistics
 from ..views.tables import columns
 from . import screens
-from .names import target
+from .names import find_target
 from .session import Question, command
 
 if TYPE_CHECKING:
@@ -25,32 +30,37 @@ if TYPE_CHECKING:
 TRIES, CLOSE = 3, 0.01
 
 
-# ── predicting ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── predict ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("predict NAME[INDEX] [VALUE]", group="try")
 def predict(session: Session, rest: str) -> str:
-    """Say a number before it is shown: `predict dx[0, 1]`, then the number. Within 1 % counts as right, and so does
-    1/1000 of the largest entry, for numbers near 0. Three tries; an empty line gives up."""
+    """Say a number before it is shown: `predict dx[0, 1]`, then the number. Within 1 % counts as
+    right, and so does 1/1000 of the largest entry, for numbers near 0. Three tries; an empty line
+    gives up."""
     text, value = rest, None
     if not rest.endswith("]") and len(rest.split()) > 1:
         text, value = rest.rsplit(maxsplit=1)
-    found = target(session, text)
-    truth = found.picked()
+    target = find_target(session, text)
+    truth = target.value()
     if np.ndim(truth) or not isinstance(truth, (float, int, np.ndarray, np.generic)):
-        raise InputError(f"predict one number: {found.label}[…], an index for each dim of {statistics.shape_of(truth)}")
-    slack = max(CLOSE * abs(float(truth)), 1e-3 * float(np.nanmax(np.abs(found.array))) if found.array.size else 0)
-    question = asked(found.label, float(truth), slack, TRIES)
+        raise InputError(f"predict one number: {target.label}[…], an index for each dim of "
+                         f"{statistics.shape_of(truth)}")
+    slack = CLOSE * abs(float(truth))
+    if target.array.size:
+        slack = max(slack, 1e-3 * float(np.nanmax(np.abs(target.array))))
+    question = ask_for(target.label, float(truth), slack, TRIES)
     if value is None:
         session.question = question
-        return f"{found.label}: what is it? Right within {number(slack, 2)}. {TRIES} tries, an empty line gives up."
+        return (f"{target.label}: what is it? Right within {number(slack, 2)}. {TRIES} tries, an "
+                "empty line gives up.")
     reply = question.judge(session, value)
     if reply is None:
-        raise InputError(f"{value!r} is no number")
+        raise InputError(f"{value!r} is not a number")
     return reply
 
 
-def asked(label, truth, slack, tries):
+def ask_for(label, truth, slack, tries):
     """The question, with so many tries left."""
     def judge(session, text):
         if not text:
@@ -58,94 +68,124 @@ def asked(label, truth, slack, tries):
         try:
             guess = float(text)
         except ValueError:
-            return None                            # somebody would rather do something else
-        if abs(guess - truth) <= slack:
-            return f"right: {label} = {number(truth, 6)}, off by {abs(guess - truth):.1g}"
+            return None                            # not an answer: perhaps another command
+        off = abs(guess - truth)
+        if off <= slack:
+            return f"right: {label} = {number(truth, 6)}, off by {off:.1g}"
         if tries == 1:
-            return f"no: {label} = {number(truth, 6)}, off by {abs(guess - truth):.2g}. `rule` shows how it is made."
-        session.question = asked(label, truth, slack, tries - 1)
-        return f"no: {hint(guess, truth)}. {screens.plural(tries - 1, 'try' if tries == 2 else 'trie')} left."
+            return (f"no: {label} = {number(truth, 6)}, off by {off:.2g}. "
+                    "`rule` shows how it is made.")
+        session.question = ask_for(label, truth, slack, tries - 1)
+        left = screens.plural(tries - 1, "try" if tries == 2 else "trie")
+        return f"no: {describe_miss(guess, truth)}. {left} left."
     return Question(f"{label} = ? ", judge)
 
 
-def hint(guess, truth):
-    """How a guess is wrong, without the number."""
+def describe_miss(guess, truth):
+    """How a guess is wrong, without telling the number."""
     if truth and guess and (guess < 0) != (truth < 0):
         alike = abs(abs(guess) - abs(truth)) <= 0.02 * abs(truth)
         return "the sign is the other one" + ("" if alike else ", and the size differs")
     if truth and guess:
         factor = max(guess / truth, truth / guess)
-        much = f"a factor of {number(factor, 2)}" if factor >= 2 else f"{number(100 * (factor - 1), 2)} %"
+        much = (f"a factor of {number(factor, 2)}" if factor >= 2 else
+                f"{number(100 * (factor - 1), 2)} %")
         return f"too {'large' if abs(guess) > abs(truth) else 'small'}, by {much}"
     return f"off by {abs(guess - truth):.1g}"
 
 
-# ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── set ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("set NAME[INDEX] = VALUE", group="try")
 def set_(session: Session, rest: str) -> str:
-    """Change an input, a parameter or what arrived (g), run the program again, and say what that changes.
+    """Change an input, a parameter or what arrived (g), run the program again, and say what that
+    changes.
 
-    `set weight[0] = 2`, `set g = 0`, `set blocks.0.ff1.bias = 1`. Other steps see the change as well.
+    `set weight[0] = 2`, `set g = 0`, `set blocks.0.ff1.bias = 1`. Other steps see the change as
+    well.
     """
     name, sign, text = rest.partition("=")
     if not sign:
         raise InputError("write it as: set NAME[INDEX] = NUMBER")
-    outermost(session)
+    refuse_inside_definition(session)
     try:
         value = float(text)
     except ValueError:
-        raise InputError(f"set: {text.strip()!r} is no number") from None
-    found = target(session, name)
-    if found.role not in ("arrived", "input", "value", "output"):
-        raise InputError(f"{found.name} is worked out by this step's rule; `patch` changes rules, `set` values and g")
-    if not isinstance(found.array, np.ndarray):
-        raise InputError(f"{found.name} is "
-                         f"{'a summary: too large to keep' if isinstance(found.array, ArrayFacts) else 'no array'}")
-    array = np.array(found.array)
-    if array.dtype.kind != "f" and value != array.dtype.type(value):
-        raise InputError(f"set: {found.name} is {array.dtype}, so it cannot be {number(value)}")
-    try:
-        array[found.chosen()] = value
-    except (IndexError, ValueError, OverflowError) as error:
-        raise InputError(f"set {found.label}: {error}") from None
-    changes = copied(session.changes)
-    if found.node is not None:
-        (changes.upstream if found.role == "arrived" else changes.values)[found.node.number] = array
+        raise InputError(f"set: {text.strip()!r} is not a number") from None
+    target = find_target(session, name)
+    array = array_with(target, value)
+    changes = copy_changes(session.changes)
+    if target.node is None:
+        # A constant has no node, so no number to note the change by. All steps that read the same
+        # memory must see it, so it is noted by its place in memory. That must be the place in the
+        # original trace, which is what is rerun: after an earlier `set`, the array that we see
+        # here is the changed copy, and lies elsewhere.
+        recorded = session.original[session.cursor.index].inputs[target.name]
+        changes.constants[writes.place(recorded)] = array
+    elif target.role == "arrived":
+        changes.upstream[target.node.number] = array
     else:
-        changes.constants[writes.place(original_constant(session, found))] = array
-    return applied(session, changes, f"{name.strip()} = {number(value)}")
+        changes.values[target.node.number] = array
+    return apply_changes(session, changes, f"{name.strip()} = {number(value)}")
 
 
-def original_constant(session, found):
-    """The array that was recorded for a constant argument: changes are noted by it."""
-    step = session.original[session.cursor.index]
-    return step.inputs[found.name]
+def array_with(target, value):
+    """A copy of the array that was named, with a value set in it. Raises InputError."""
+    if target.role not in ("arrived", "input", "value", "output"):
+        raise InputError(f"{target.name} is computed by this step's rule; `patch` changes rules, "
+                         "`set` values and g")
+    if not isinstance(target.array, np.ndarray):
+        what = ("a summary: too large to keep" if isinstance(target.array, ArrayFacts) else
+                "not an array")
+        raise InputError(f"{target.name} is {what}")
+    array = np.array(target.array)
+    # 0.5 in an array of integers would become 0 without a word.
+    if array.dtype.kind != "f" and value != array.dtype.type(value):
+        raise InputError(f"set: {target.name} is {array.dtype}, so it cannot be {number(value)}")
+    try:
+        array[target.subscript()] = value
+    except (IndexError, ValueError, OverflowError) as error:
+        raise InputError(f"set {target.label}: {error}") from None
+    return array
+
+
+# ── patch ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("patch [MUTANT]", group="try")
 def patch(session: Session, rest: str) -> str:
-    """Give this step the wrong rule of that name and make the walk again. `patch` alone lists those that fit here.
+    """Give this step the wrong rule of that name and make the walk again. `patch` alone lists those
+    that fit here.
 
-    They are the planted mistakes of `npformer check --mutants`. `b mismatch; c` finds such a step, `unpatch` mends it.
+    They are the planted mistakes of `npformer check --mutants`. `b mismatch; c` finds such a step,
+    `unpatch` mends it.
     """
-    outermost(session)
+    refuse_inside_definition(session)
     step = session.step
-    fit = fitting(session.original[step.index])
+    # Of the recorded step: what fits is found by comparing gradients, and a step that is patched
+    # already has those of the wrong rule.
+    mutants = mistakes_for(session.original[step.index])
     if not rest:
-        names = columns([(f"  {name}",) for name in fit])
-        return "\n".join([f"{len(fit)} planted mistakes fit {step.op}; patch NAME takes one:", *names]) if fit else (
-            f"no planted mistake fits {step.op} as it is used here; steps with relu, softmax, gelu, add have some")
-    name = named(rest, fit)
-    changes = copied(session.changes)
-    changes.rules[step.node.number] = fit[name]
-    text = applied(session, changes, f"step {step.index} now has the rule of `{name}`")
-    hidden = "\nat these values it gives the right gradient all the same: no test at this point can see it"
-    return text + (hidden if session.step.check() else "")
+        if not mutants:
+            return (f"no planted mistake fits {step.op} as it is used here; steps with relu, "
+                    "softmax, gelu, add have some")
+        names = columns([(f"  {name}",) for name in mutants])
+        head = f"{len(mutants)} planted mistakes fit {step.op}; patch NAME takes one:"
+        return "\n".join([head, *names])
+    name = match_name(rest, mutants)
+    changes = copy_changes(session.changes)
+    changes.rules[step.node.number] = mutants[name]
+    text = apply_changes(session, changes, f"step {step.index} now has the rule of `{name}`")
+    # Many mistakes do not show at every point: a forgotten factor where it is 1, say. Without
+    # this word "nothing differs" would read as if the patch had failed.
+    if session.step.check():
+        text += ("\nat these values it gives the right gradient all the same: no test at this "
+                 "point can see it")
+    return text
 
 
-def named(text, names):
+def match_name(text, names):
     """The one name that a text is, or is a part of. Raises InputError."""
     if text in names:
         return text
@@ -153,8 +193,9 @@ def named(text, names):
     if len(near) == 1:
         return near[0]
     close = near or difflib.get_close_matches(text, names, 4, 0.3)
-    raise InputError(f"which mistake is {text!r}? {'; '.join(close)}" if close else
-                     f"no planted mistake that fits here is called {text!r}; `patch` lists them")
+    if close:
+        raise InputError(f"which mistake is {text!r}? {'; '.join(close)}")
+    raise InputError(f"no planted mistake that fits here is called {text!r}; `patch` lists them")
 
 
 @command("unpatch", group="try")
@@ -162,9 +203,12 @@ def unpatch(session: Session, rest: str) -> str:
     """Take the planted mistakes out again."""
     if not session.changes.rules:
         return "nothing is patched"
-    changes = copied(session.changes)
+    changes = copy_changes(session.changes)
     changes.rules.clear()
-    return applied(session, changes, "every step has its own rule again")
+    return apply_changes(session, changes, "every step has its own rule again")
+
+
+# ── run again ────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("reset", group="try")
@@ -172,85 +216,90 @@ def reset(session: Session, rest: str) -> str:
     """Undo every `set` and `patch`."""
     if not session.changes:
         return "nothing was changed"
-    return applied(session, type(session.changes)(), "everything is as it was recorded")
+    return apply_changes(session, type(session.changes)(), "everything is as it was recorded")
 
 
 @command("rerun", group="try")
 def rerun_(session: Session, rest: str) -> str:
-    """Make the whole pass again, forward and back, with what was changed; without changes the bits must be the same."""
+    """Make the whole pass again, forward and back, with what was changed; without changes the bits
+    must be the same."""
     if not session.changes:
-        compared = session.original.replay()
-        return f"walked again: {compared} gradients are the same, bit for bit"
-    return applied(session, copied(session.changes), "ran again")
+        count = session.original.replay()
+        return f"walked again: {count} gradients are the same, bit for bit"
+    return apply_changes(session, copy_changes(session.changes), "ran again")
 
 
 @command("diff", group="try")
 def diff(session: Session, rest: str) -> str:
-    """What differs from the trace as it was recorded: the first value or gradient, the loss, the parameters most of all."""
-    return differences(session)
+    """What differs from the trace as it was recorded: the first value or gradient, the loss, the
+    parameters most of all."""
+    return describe_differences(session)
 
 
-def outermost(session):
-    """Raise InputError inside a definition: it is made from its step, and cannot be changed by itself."""
+def refuse_inside_definition(session):
+    """Raise InputError inside a definition: it is made from its step, and is not a program."""
     if session.frame.inside_a_step:
-        raise InputError("inside a definition nothing can be changed: `out` first, and change the step itself")
+        raise InputError("inside a definition nothing can be changed: `out` first, and change the "
+                         "step itself")
 
 
-def copied(changes: Changes) -> Changes:
-    """The same changes, to be added to."""
-    return type(changes)(*[dict(part) for part in vars(copy.copy(changes)).values()])
+def copy_changes(changes: Changes) -> Changes:
+    """The same changes, in dicts of their own, to be added to."""
+    return type(changes)(*[dict(part) for part in vars(changes).values()])
 
 
-def applied(session, changes, words):
+def apply_changes(session, changes, words):
     """Run with these changes, and say what that changed."""
     session.apply(changes)
     notes = [note for note in session.trace.notes if note not in session.original.notes]
-    return "\n".join([words, *notes, differences(session)])
+    return "\n".join([words, *notes, describe_differences(session)])
 
 
-def differences(session: Session) -> str:
-    """What a rerun changed, in words. A planted rule may reckon in another order: then what rounding does is left out."""
+def describe_differences(session: Session) -> str:
+    """What a rerun changed, in words: the first difference, the loss, the leaves most of all."""
     before, after = session.original, session.trace
-    rounding = 0.0 if not session.changes.rules else 1e-12 if before[0].upstream.dtype.itemsize == 8 else 1e-5
+    rounding = tolerance(session)
     found = before.diff(after, rounding)
-    pairs = [(a, b) for a, b in zip(before.nodes, after.nodes) if a.op is None and
-             isinstance(a.gradient, np.ndarray) and isinstance(b.gradient, np.ndarray)]
-    nothing = 1e-6 * max((facts.norm(a.gradient) for a, _ in pairs), default=0) + 1e-300      # a gradient of rounding alone
-    rows = [(facts.norm(a.gradient - b.gradient) / max(facts.norm(a.gradient), nothing), a, b) for a, b in pairs]
-    changed = sorted((row for row in rows if not row[0] <= 1000 * rounding), key=lambda row: -row[0])
+    rows = leaf_changes(before, after)
+    # The leaves count as changed only well above rounding: it grows on the way down to them.
+    # A NaN share is a change too, hence `not <=` and not `>`.
+    changed = [row for row in rows if not row[0] <= 1000 * rounding]
+    changed.sort(key=lambda row: -row[0])
     if found is None or (rounding and not changed):
-        return "nothing differs from what was recorded" + (", but for rounding" if before.diff(after) else "")
+        return ("nothing differs from what was recorded"
+                + (", but for rounding" if before.diff(after) else ""))
     lines = [found.message]
     losses = [trace.nodes[trace.seeds[0][0]].value for trace in (before, after)]
     if all(isinstance(v, np.ndarray) and v.size == 1 for v in losses) and losses[0] != losses[1]:
         lines.append(f"loss {number(losses[0].item(), 6)} → {number(losses[1].item(), 6)}")
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
-        lines += [f"  {text}" for text in columns(
-            [(a.name, f"|d| {number(facts.norm(a.gradient))} → {number(facts.norm(b.gradient))}", f"off by {share:.2g}")
-             for share, a, b in changed[:4]], left=3)]
+        texts = []
+        for share, a, b in changed[:4]:
+            was, now = (number(facts.norm(leaf.gradient)) for leaf in (a, b))
+            texts.append((a.name, f"|d| {was} → {now}", f"off by {share:.2g}"))
+        lines += [f"  {text}" for text in columns(texts, left=3)]
     return "\n".join(lines)
 
 
-# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def tolerance(session):
+    """The relative difference that is still rounding: none, unless a rule was patched.
+
+    Without a patch the same code runs on the same numbers, and any bit that differs is news. A
+    planted rule may add up in another order, so the last bits differ even where it is right.
+    """
+    if not session.changes.rules:
+        return 0.0
+    return 1e-12 if session.original[0].upstream.dtype.itemsize == 8 else 1e-5
 
 
-@command("save FILE", group="session")
-def save(session: Session, rest: str) -> str:
-    """Write the trace into FILE; `npformer step --load FILE` and `Trace.load` read it."""
-    if not rest:
-        raise InputError("save into which file?")
-    if session.changes.rules:
-        raise InputError("a trace with a planted mistake cannot be saved: it would not repeat itself. `unpatch` first")
-    session.trace.save(rest)
-    return f"{rest}: {screens.plural(len(session.trace), 'step')}"
-
-
-@command("export PAGE.html", group="session")
-def export(session: Session, rest: str) -> str:
-    """Write a page to step through in a browser: one file, no network."""
-    if not rest:
-        raise InputError("export into which file? `export page.html`")
-    return f"{rest}: {len(session.trace.to_html(rest)) / 1e6:.1f} MB"
-
-
+def leaf_changes(before, after):
+    """[(relative change of the gradient, leaf before, leaf after)] of the leaves that have one."""
+    pairs = [(a, b) for a, b in zip(before.nodes, after.nodes) if a.op is None and
+             isinstance(a.gradient, np.ndarray) and isinstance(b.gradient, np.ndarray)]
+    # A gradient that is 0 but for rounding (of a key's bias) would change by 100 % each time,
+    # so a leaf is never measured against less than a millionth of the largest gradient.
+    largest = max((facts.norm(a.gradient) for a, _ in pairs), default=0)
+    least = 1e-6 * largest + 1e-300                # and never against 0
+    return [(facts.norm(a.gradient - b.gradient) / max(facts.norm(a.gradient), least), a, b)
+            for a, b in pairs]

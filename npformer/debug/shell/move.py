@@ -1,4 +1,4 @@
-"""Commands that move: step by step, out of and into modules and definitions, to a place."""
+"""Commands that move: step by step, into and out of modules and definitions, to a place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
 from ...core.source import short
-from .names import node_named
+from .names import node_named, read_count
 from .screens import module_frames, screen
 from .session import command
 
@@ -16,19 +16,11 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-def count(rest: str) -> int:
-    """How many times, 1 unless told."""
-    if not rest:
-        return 1
-    if not rest.isdigit() or not int(rest):
-        raise InputError(f"how many times? A whole number, 1 or more, not {rest!r}")
-    return int(rest)
-
-
-def moved(session: Session, move: Callable[[], bool], times: int, end: str) -> str:
-    """Move so often; the screen where that leads, or, where nothing moves, why."""
+def move_times(session: Session, move: Callable[[], bool], rest: str, end: str) -> str:
+    """Move as often as `rest` says, once if it is empty. The screen of the place that is reached;
+    `end` where the first move already led nowhere."""
     before = session.frame
-    for _ in range(times):
+    for _ in range(read_count(rest, 1, least=1)):
         if not move():
             break
     return end if session.frame is before else screen(session)
@@ -37,7 +29,8 @@ def moved(session: Session, move: Callable[[], bool], times: int, end: str) -> s
 @command("next [COUNT]", "n", group="move")
 def next_(session: Session, rest: str) -> str:
     """Over to the next step back, or over a whole module; out of it where it ends."""
-    return moved(session, session.cursor.over, count(rest), "this is the last step: the walk ends here. `back` goes back.")
+    return move_times(session, session.cursor.over, rest,
+                      "this is the last step: the walk ends here. `back` goes back.")
 
 
 @command("step", "s", group="move")
@@ -49,20 +42,23 @@ def step_into(session: Session, rest: str) -> str:
     if not frame.inside_a_step or frame.parent is None or not frame.parent.opens:
         return screen(session)
     fused = session.trace[session.cursor.index]
-    return (f"the definition of {fused.op}, on the values that were recorded: its gradients and the rule's differ by "
-            f"{frame.trace.agreement:.1e} of the largest entry\n{screen(session)}")
+    return (f"the definition of {fused.op}, on the values that were recorded: its gradients and "
+            f"the rule's differ by {frame.trace.agreement:.1e} of the largest entry\n"
+            f"{screen(session)}")
 
 
 @command("out", "up", group="move")
 def out(session: Session, rest: str) -> str:
     """Out to the module around, or out of a definition."""
-    return moved(session, session.cursor.out, count(rest), "this is the whole model: there is nothing around it")
+    return move_times(session, session.cursor.out, rest,
+                      "this is the whole model: there is nothing around it")
 
 
 @command("back [COUNT]", "prev", group="move")
 def back(session: Session, rest: str) -> str:
     """To the step before, on this level: stepping back costs nothing."""
-    return moved(session, session.cursor.back, count(rest), "this is the first step: the walk begins here")
+    return move_times(session, session.cursor.back, rest,
+                      "this is the first step: the walk begins here")
 
 
 @command("goto N", "g", group="move")
@@ -70,40 +66,42 @@ def goto(session: Session, rest: str) -> str:
     """To step N; negative numbers count from the end. `goto NAME` goes to the step of that name."""
     try:
         session.cursor.goto(int(rest))
-    except ValueError as error:
-        if rest.lstrip("-").isdigit() or not rest:
-            raise InputError(str(error) if rest else "goto which step? A number, or a name") from None
+    except ValueError as error:                    # of int(), or a number that is out of range
+        if not rest:
+            raise InputError("goto which step? A number, or a name") from None
+        if rest.lstrip("-").isdigit():
+            raise InputError(str(error)) from None
         node = node_named(session, rest)
         if node.number not in session.trace.step_at or session.frame.inside_a_step:
-            raise InputError(f"{node.name} is no step: it is a leaf, which only receives. `who {rest}` goes to who sent it "
-                             "its gradient.") from None
+            raise InputError(f"{node.name} is not a step: it is a leaf, which only receives. "
+                             f"`who {rest}` goes to who sent it its gradient.") from None
         session.cursor.goto(session.trace.step_at[node.number])
     return screen(session)
 
 
 @command("/TEXT", group="move")
 def search(session: Session, rest: str) -> str:
-    """On to the next step whose name, operation, module or line of code holds TEXT. `/` alone: the same again."""
-    return sought(session, rest, 1)
+    """To the next step with TEXT in its name, operation, module or line. `/` alone: once more."""
+    return search_from_here(session, rest, 1)
 
 
 @command("?TEXT", group="move")
 def search_back(session: Session, rest: str) -> str:
     """The same, backwards."""
-    return sought(session, rest, -1)
+    return search_from_here(session, rest, -1)
 
 
-def sought(session, rest, by):
+def search_from_here(session, rest, by):
     """Search on (1) or back (-1)."""
-    session.sought = text = rest or session.sought
+    session.search_text = text = rest or session.search_text
     if not text:
         raise InputError("search for what? /softmax, /blocks.1, /model.py:46")
 
-    def holds(step):
+    def has_text(step):
         line = f"{short(step.source[0])}:{step.source[1]}" if step.source else ""
         return text.lower() in f"{step.name} {step.op} {step.where} {line}".lower()
 
-    if session.cursor.run(holds, by):
+    if session.cursor.run(has_text, by):
         return screen(session)
     return f"no step {'after' if by > 0 else 'before'} this one holds {text!r}"
 
@@ -111,27 +109,27 @@ def sought(session, rest, by):
 @command("layer+", group="move")
 def layer_on(session: Session, rest: str) -> str:
     """To the next module that the walk enters."""
-    ahead = [frame for frame in module_frames(session.cursor.root) if frame.first > session.cursor.index]
-    return to_frame(session, ahead[0] if ahead else None, "no module begins after this step")
+    ahead = [frame for frame in module_frames(session.cursor.root)
+             if frame.first > session.cursor.index]
+    return go_to_frame(session, ahead[0] if ahead else None, "no module begins after this step")
 
 
 @command("layer-", group="move")
 def layer_back(session: Session, rest: str) -> str:
     """To the module that the walk entered before."""
-    here = session.frame if not session.frame.inside_a_step and session.frame.step is None else None
+    # Standing on a module, neither it nor a module inside it (which begins at the same step) is
+    # "before"; standing on a step, the module around it is.
+    on_step = session.frame.inside_a_step or session.frame.step is not None
+    here = None if on_step else session.frame
     past = [frame for frame in module_frames(session.cursor.root)
-            if frame.first <= session.cursor.index and frame is not here and here not in frame.around]
-    return to_frame(session, past[-1] if past else None, "no module begins before this step")
+            if frame.first <= session.cursor.index and frame is not here
+            and here not in frame.around]
+    return go_to_frame(session, past[-1] if past else None, "no module begins before this step")
 
 
-def to_frame(session, frame, otherwise):
-    """Stand at a frame, if there is one."""
+def go_to_frame(session, frame, otherwise):
+    """Stand at a frame and show it; `otherwise` where there is none."""
     if frame is None:
         return otherwise
     session.cursor.at = frame
     return screen(session)
-
-
-# ── breakpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-

@@ -1,6 +1,11 @@
-"""A session of the shell: where somebody stands in a trace, what they asked for, and the table of commands.
+"""A session of the shell: where a person stands in a trace, what they asked for, the commands.
 
-`Session.do(line)` takes a line as it was typed and returns text; it reads and prints nothing, so that anything can drive it.
+`Session.do(line)` takes a line as it was typed and returns text. It reads and prints nothing, so
+that a terminal, a script (`npformer step --do`) and a test can drive it in the same way.
+
+The other files of this folder hold the commands, a file a group: each enters its functions in
+COMMANDS with the decorator `command`. `names` says what a typed name means, `screens` what is
+printed at a place.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """A command: what runs it, the names it is called by, how it is written, and the group that `help` lists it in."""
+    """A command: what runs it, its names, how it is written, and the group `help` lists it in."""
 
     run: Callable[[Session, str], str]
     names: tuple[str, ...]
@@ -30,7 +35,7 @@ class Command(NamedTuple):
 
     @property
     def help(self) -> str:
-        """Its documentation."""
+        """The function's docstring, without the indent that it has in the code."""
         lines = (self.run.__doc__ or "").strip().splitlines()
         return "\n".join([lines[0], *(line.removeprefix("    ") for line in lines[1:])])
 
@@ -40,10 +45,14 @@ GROUPS = ("move", "breakpoints", "look", "ask", "try", "session")
 
 
 def command(usage: str, *names: str, group: str) -> Callable:
-    """Make a function (session, the rest of the line) -> text a command. Its name is the first word of `usage`."""
+    """Make a function (session, the rest of the line) -> text a command.
+
+    Its name is the first word of `usage`; `names` are others that it answers to.
+    """
     def enter(function):
-        made = Command(function, (usage.split()[0].removesuffix("TEXT"), *names), usage, GROUPS.index(group))
-        COMMANDS.update(dict.fromkeys(made.names, made))
+        name = usage.split()[0].removesuffix("TEXT")       # `/TEXT` is the command `/`
+        entry = Command(function, (name, *names), usage, GROUPS.index(group))
+        COMMANDS.update(dict.fromkeys(entry.names, entry))
         return function
     return enter
 
@@ -56,14 +65,15 @@ class Breakpoint(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Something that was asked back. judge(session, line) is the reply to an answer; None: it was no answer."""
+    """A question that the session asked. judge(session, line): the reply to an answer, or None
+    where the line is not an answer."""
 
     prompt: str
     judge: Callable[[Session, str], str | None]
 
 
 class Session:
-    """One person stepping through one trace. `failed`: whether a check found a gradient that is wrong."""
+    """One person stepping through one trace. `failed`: whether a check found a wrong gradient."""
 
     def __init__(self, trace: Trace) -> None:
         self.original = self.trace = trace
@@ -71,12 +81,12 @@ class Session:
         self.breakpoints: dict[int, Breakpoint] = {}
         self.watched: str | None = None            # the name of a node
         self.question: Question | None = None
-        self.sought = self.last = ""
+        self.search_text = self.last_line = ""
         self.done = self.failed = False
         self.width = 110                           # characters in a line of the screen
-        self.fresh = True                          # nobody has moved: the first `c` looks at the first step too
+        self.at_start = True                       # the first `c` must look at the first step too
 
-    # ── where we are ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── where we are ─────────────────────────────────────────────────────────────────────────────
 
     @property
     def frame(self) -> Frame:
@@ -87,8 +97,8 @@ class Session:
     def step(self) -> TraceStep:
         """The step where the session stands; an InputError on a module."""
         if self.frame.step is None:
-            raise InputError(f"this is {'module ' + self.frame.path if self.frame.path else 'the whole model'}, not one "
-                             "operation. `s` steps into it.")
+            place = f"module {self.frame.path}" if self.frame.path else "the whole model"
+            raise InputError(f"this is {place}, not one operation. `s` steps into it.")
         return self.frame.step
 
     @property
@@ -100,15 +110,18 @@ class Session:
         if frame.step is None:
             return f"({span(frame)}/{last} {frame.path or 'model'}) "
         if frame.inside_a_step:
-            fused = self.trace[self.cursor.index]
-            return f"(step {fused.index}/{last} {fused.op} › {frame.step.op} {frame.first}/{len(frame.trace) - 1}) "
+            fused, inner_last = self.trace[self.cursor.index], len(frame.trace) - 1
+            return (f"(step {fused.index}/{last} {fused.op} › "
+                    f"{frame.step.op} {frame.first}/{inner_last}) ")
         return f"(step {frame.first}/{last} {frame.step.where or 'top level'} · {frame.step.op}) "
 
-    # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── lines ────────────────────────────────────────────────────────────────────────────────────
 
     def do(self, line: str) -> str:
-        """What a line that was typed has to say. An empty one repeats the last command. Raises NpformerError."""
-        line = line.strip() or ("" if self.question is not None else self.last)
+        """The text that answers a typed line. An empty line repeats the last command, as in gdb.
+        Raises NpformerError."""
+        # While a question is open an empty line is an answer (it gives up), never a repetition.
+        line = line.strip() or ("" if self.question is not None else self.last_line)
         asked, self.question = self.question, None
         if asked is not None:
             reply = asked.judge(self, line)
@@ -116,25 +129,33 @@ class Session:
                 return reply
         if not line:
             return ""
-        self.last = ""                             # what was refused is not worth repeating
-        name, rest = split(line)
+        # Cleared before the command runs: if it raises, an empty line must not raise again.
+        self.last_line = ""
+        name, rest = split_line(line)
         if name not in COMMANDS:
-            self.question = asked                  # a slip of the hand is no answer
+            # A mistyped line is not an answer: the question stays open. A command that is known
+            # drops it, since the person wants to do something else.
+            self.question = asked
             near = difflib.get_close_matches(name, COMMANDS, 3, 0.5)
-            raise InputError(f"there is no command {name!r}" + (f"; is it {' or '.join(near)}?" if near else ".")
-                             + " `help` lists them.")
+            guess = f"; is it {' or '.join(near)}?" if near else "."
+            raise InputError(f"there is no command {name!r}{guess} `help` lists them.")
         before = self.frame
         text = COMMANDS[name].run(self, rest)
-        self.fresh &= self.frame is before
-        self.last = line
+        self.at_start &= self.frame is before
+        self.last_line = line
         return text
 
-    # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────────────
 
     def apply(self, changes: Changes) -> None:
-        """Run the program again with these changes, in the place of those before; stay at the same step."""
+        """Run the recorded program with these changes instead of those before, and stay here."""
+        # Always from the original: a rerun of a rerun would make `unpatch` and `reset` depend on
+        # the order in which things were changed.
         trace = rerun(self.original, changes) if changes else self.original
         self.trace, self.changes = trace, changes
+        # A frame belongs to its trace, so the old cursor is of no use. What the two traces share
+        # is the numbering of the steps and the tree above them: go to the same step, then up to
+        # the level where we stood, which may have been a module.
         at, depth = self.cursor.index, len(self.frame.around)
         self.cursor = Cursor(trace)
         self.cursor.goto(at)
@@ -143,13 +164,13 @@ class Session:
 
 
 def span(frame: Any) -> str:
-    """'step 3', or 'steps 3–8': what a frame or a layer spans."""
+    """'step 3', or 'steps 3–8': the steps of a frame or a layer."""
     return f"step{'' if frame.first == frame.last else 's'} {frames.span(frame.first, frame.last)}"
 
 
-def split(line: str) -> tuple[str, str]:
+def split_line(line: str) -> tuple[str, str]:
     """(command, the rest) of a line: `/x` and `?x` need no space."""
-    if line[0] in "/?" and line != "?":
+    if line[0] in "/?":
         return line[0], line[1:].strip()
     name, _, rest = line.partition(" ")
     return name, rest.strip()

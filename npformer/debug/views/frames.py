@@ -1,7 +1,11 @@
-"""Four zoom levels: model > module > operation > the primitives of its definition; and a cursor that moves among them.
+"""Four zoom levels, model > module > operation > the primitives of its definition; and a cursor.
 
-A backward pass is a sequence of steps; the module paths of the steps make it a tree. A `Frame` is a place in that tree:
-the model, one run through a module, or one step. A fused step has frames inside as well: its definition's.
+A backward pass is a sequence of steps; the module paths of the steps make it a tree. A `Frame` is a
+place in that tree: the model, one run through a module, or one step. A fused step has frames inside
+as well: those of its definition.
+
+The tree is that of the walk, not that of the model. A module whose steps do not follow one another
+(a block adds its skip after its branch ran) has several frames, one for each run.
 """
 
 from __future__ import annotations
@@ -18,13 +22,16 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """A place in a trace. `step` is set where it is a single step; `first` and `last` are the steps that it spans.
+    """A place in a trace; `first` and `last` are the steps that it spans.
 
-    path: the module's path, or the step's name. level: 'model', 'module', 'operation' or 'primitive'.
+    path: the module's path, or the step's name. step: where it is a single step. level: 'model',
+    'module', 'operation' or 'primitive'.
     """
 
-    def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int, step: TraceStep | None = None) -> None:
-        self.trace, self.path, self.parent, self.first, self.last, self.step = trace, path, parent, first, first, step
+    def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int,
+                 step: TraceStep | None = None) -> None:
+        self.trace, self.path, self.parent, self.step = trace, path, parent, step
+        self.first = self.last = first
         self.inner: Any = None if self.opens else []          # None: not opened yet
 
     @property
@@ -34,10 +41,13 @@ class Frame:
 
     @property
     def children(self) -> list[Frame]:
-        """The frames inside, first step first; those of a fused step's definition are made when they are asked for."""
+        """The frames inside, first step first.
+
+        Those of a fused step are made when they are asked for: its definition must be run and
+        walked for them, and in a tree of hundreds of steps few are opened.
+        """
         if self.inner is None and self.step is not None:
-            definition = self.step.into()
-            self.inner = tree(definition).children
+            self.inner = tree(self.step.into()).children
             for child in self.inner:
                 child.parent = self
         return self.inner
@@ -80,13 +90,19 @@ class Frame:
 
 
 def tree(trace: Trace) -> Frame:
-    """The frames of a trace: the model, with the runs through its modules inside."""
-    known = {step.where for step in trace}         # modules that only call others (a list of blocks) are no level
+    """The frames of a trace: the model, with the runs through its modules inside.
+
+    One pass over the steps. `open_frames` are the frames around the step at hand, the model first:
+    those that the next step's path does not share are closed, those that it adds are opened.
+    """
+    modules = {step.where for step in trace}
     root = Frame(trace, "", None, 0)
     root.last = len(trace) - 1
     open_frames = [root]
     for step in trace:
-        path = [p for p in prefixes(step.where) if p in known]
+        # A module that only calls others (the list of blocks) has no step of its own. As a level it
+        # would be one press of a key more, with nothing to see, so it is left out.
+        path = [p for p in path_prefixes(step.where) if p in modules]
         while len(open_frames) - 1 > len(path) or any(
                 frame.path != p for frame, p in zip(open_frames[1:], path)):
             open_frames.pop()
@@ -105,7 +121,7 @@ def span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
-def prefixes(path):
+def path_prefixes(path):
     """'a', 'a.b', 'a.b.c' of 'a.b.c'."""
     parts = path.split(".") if path else []
     return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
@@ -123,15 +139,14 @@ def leaves(frame: Frame) -> Iterator[Frame]:
 
 
 class Cursor:
-    """Where somebody stands in a trace. Every move returns True, or False and stays where there is nothing to move to.
+    """Where somebody stands in a trace.
 
-    over: the next frame on this level, or above where this one ends. into: the first frame inside. out: the frame
-    around. back: the frame before, on this level or above. run: on to the next step that a condition accepts.
+    Every move returns True, or False and stays where there is nothing to move to.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.root = trace, tree(trace)
-        self.by_index = [leaf for leaf in leaves(self.root)]
+        self.by_index = list(leaves(self.root))
         self.at: Frame = self.root.children[0] if self.root.children else self.root
 
     @property
@@ -148,7 +163,6 @@ class Cursor:
         return self.move_along(-1)
 
     def move_along(self, by):
-        """Over (1) or back (-1)."""
         frame = self.at
         while frame.parent is not None:
             siblings = frame.parent.children
@@ -160,7 +174,7 @@ class Cursor:
         return False
 
     def into(self) -> bool:
-        """The first frame inside this one: a module's first step, or a fused operation's definition."""
+        """The first frame inside: a module's first step, or that of a fused step's definition."""
         if not self.at.children:
             return False
         self.at = self.at.children[0]
@@ -174,15 +188,19 @@ class Cursor:
         return True
 
     def goto(self, index: int) -> bool:
-        """The step of that number; negative numbers count from the end. Raises ValueRangeError where there is none."""
+        """The step of that number; negative ones count from the end. ValueRangeError if none."""
         if not -len(self.by_index) <= index < len(self.by_index):
-            raise ValueRangeError(f"there is no step {index}: the trace has steps 0 to {len(self.by_index) - 1}")
+            raise ValueRangeError(
+                f"there is no step {index}: the trace has steps 0 to {len(self.by_index) - 1}")
         self.at = self.by_index[index]
         return True
 
     def run(self, accepts: Callable[[TraceStep], object], by: int = 1) -> bool:
-        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; stays where none does."""
-        start = self.index + (by if by < 0 or self.at.step is not None else 0)     # in front of a module: into it
+        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; else stays.
+
+        At a module's frame its first step has not been looked at yet, so going on begins with it.
+        """
+        start = self.index + (by if by < 0 or self.at.step is not None else 0)
         for index in range(start, len(self.by_index) if by > 0 else -1, by):
             if accepts(self.trace[index]):
                 return self.goto(index)

@@ -1,4 +1,4 @@
-"""The source text of a step: the user's line, the rule, and the rule's formula."""
+"""The source text of a step: the rule's formula, the user's line, and the rule's own code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def rule_lines(step: TraceStep) -> list[str]:
-    """The lines `d<argument> = ...` of the operation's docstring; of a user's Function, those of its class."""
+    """The lines `d<argument> = ...` of the operation's docstring; of a Function, its class's.
+
+    The rule is read from the docstring because a test holds every gradient to be stated there, in
+    the notation of the formula. A continued line belongs to the rule up to the next blank line.
+    """
     op = getattr(step.node.op, "live", None) or step.node.op
     text = (getattr(op, "function", None) or op).__doc__ or ""
     first, _, rest = text.partition("\n")
@@ -33,7 +37,10 @@ def rule_lines(step: TraceStep) -> list[str]:
 
 
 class Source(NamedTuple):
-    """A piece of source text. line: the number of its first line. at: the line that is meant. note: why text is missing."""
+    """A piece of source text.
+
+    line: the number of its first line. at: the line that is meant. note: why text is missing.
+    """
 
     file: str
     line: int
@@ -47,31 +54,33 @@ class Source(NamedTuple):
         return f"{short(self.file)}:{self.at}"
 
 
-
-
-def text_of(file: str) -> list[str]:
+def lines_of_file(file: str) -> list[str]:
     """The lines of a file (or of a notebook's cell) as it is now; none where it is missing."""
     linecache.checkcache(file)
     return [line.rstrip("\n") for line in linecache.getlines(file)]
 
 
 def user_line(step: TraceStep, around: int = 2) -> Source | None:
-    """The user's line of code that made the operation, with its neighbours; None where no line was recorded."""
+    """The user's line of code that made the operation, with its neighbours.
+
+    None where no line was recorded.
+    """
     if not step.source:
         return None
     file, at = step.source
-    lines = text_of(file)
+    lines = lines_of_file(file)
     if not 1 <= at <= len(lines):
-        return Source(file, at, [], at, f"{file} is not here" if not lines else f"{file} has changed: it has no line {at}")
+        note = f"{file} has changed: it has no line {at}" if lines else f"{file} is not here"
+        return Source(file, at, [], at, note)
     first = max(1, at - around)
     return Source(file, first, lines[first - 1:at + around], at)
 
 
 def rule_source(step: TraceStep) -> Source | None:
-    """The source text of the gradient rule: a lambda's whole statement, a hand-derived backward, a Function's backward,
-    a planted mistake.
+    """The source text of the gradient rule.
 
-    None where the code is not at hand: the trace came from a file, and the operation is the user's own.
+    A lambda's whole statement, a hand-derived backward, a Function's backward, a planted mistake.
+    None where the code is not at hand: a user's Function, in a trace that was read from a file.
     """
     op = step.node.op
     if hasattr(op, "planted"):
@@ -85,19 +94,29 @@ def rule_source(step: TraceStep) -> Source | None:
     code = getattr(rule, "__code__", None)
     if code is None:
         return None
-    lines = text_of(code.co_filename)
-    span = statement(lines, code.co_firstlineno)
+    file, first = code.co_filename, code.co_firstlineno
+    lines = lines_of_file(file)
+    span = find_statement(lines, first)
     if span is None:
-        return Source(code.co_filename, code.co_firstlineno, [], code.co_firstlineno, f"{code.co_filename} is not here")
-    return Source(code.co_filename, span[0], lines[span[0] - 1:span[1]], span[0])
+        return Source(file, first, [], first, f"{file} is not here")
+    return Source(file, span[0], lines[span[0] - 1:span[1]], span[0])
 
 
-def statement(lines: list[str], at: int) -> tuple[int, int] | None:
-    """(first, last) line of the smallest statement that holds line `at`."""
+def find_statement(lines: list[str], at: int) -> tuple[int, int] | None:
+    """(first, last) line of the smallest statement that holds line `at`.
+
+    `inspect.getsource` of a lambda gives the line that it begins on, and a primitive's rules are
+    lambdas in one call over several lines. So the file is parsed, and the whole statement taken.
+    """
     try:
         tree = ast.parse("\n".join(lines))
     except SyntaxError:                            # the file was changed meanwhile
         return None
-    spans = [(min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", ()))]), n.end_lineno or n.lineno)
-             for n in ast.walk(tree) if isinstance(n, ast.stmt)]
-    return min((s for s in spans if s[0] <= at <= s[1]), key=lambda s: s[1] - s[0], default=None)
+    best = None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            decorators = [d.lineno for d in getattr(node, "decorator_list", ())]
+            first, last = min([node.lineno, *decorators]), node.end_lineno or node.lineno
+            if first <= at <= last and (best is None or last - first < best[1] - best[0]):
+                best = first, last
+    return best

@@ -1,6 +1,7 @@
-"""What every viewer shows of a step, as text and numbers: formula, rule, the user's line, statistics, small pictures.
+"""What every viewer shows of a step in words and numbers: its call, and a row for each array.
 
-The shell, the terminal app, the page and the notebook lay these out; none of them works one out again.
+The shell, the terminal app, the page and the notebook lay these out; none of them works one out
+again. The step's source text stands in `source_text`, small pictures in `pictures`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from ...core.facts import NOTHING, facts_of, number
 from ...core.writes import place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from ...core.facts import ArrayFacts
     from ..traces.trace import TraceStep
 
+HEADERS = ("", "name", "shape", "dtype", "norm", "min", "max", "zeros", "")
 
 
-# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── words ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def shape_of(value: Any) -> str:
@@ -30,31 +33,40 @@ def shape_of(value: Any) -> str:
 
 
 def call(step: TraceStep) -> str:
-    """The operation with this step's shapes: 'layer_norm(x (4, 16, 64), weight (64,), eps=1e-05) → (4, 16, 64) float64'."""
-    node, usual = step.node, getattr(step.node.op, "options", {})
-    arguments = [f"{node.op.name_of(i)} {shape if dtype is not None or shape else describe(value)}"
-                 for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values))
-                 if value is not None or node.parents[i] is not None]
-    options = [f"{name}={option(value)}" for name, value in step.options.items()
-               if (isinstance(value, float) and value) or repr(value) != repr(usual.get(name))]
-    return f"{step.op}({', '.join(arguments + options)}) → {shape_of(node)} {node.dtype}"
+    """The operation with this step's shapes.
+
+    'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) → (4, 16, 64) float64'. An option is shown
+    where it differs from its default, and a float that is not 0 always: eps, scale, p.
+    """
+    node, defaults = step.node, getattr(step.node.op, "options", {})
+    parts = []
+    for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values)):
+        if value is None and node.parents[i] is None:
+            continue                               # an argument that was left out
+        is_array = dtype is not None or shape
+        parts.append(f"{node.op.name_of(i)} {shape if is_array else describe(value)}")
+    for name, value in step.options.items():
+        if (isinstance(value, float) and value) or repr(value) != repr(defaults.get(name)):
+            parts.append(f"{name}={option_text(value)}")
+    return f"{step.op}({', '.join(parts)}) → {shape_of(node)} {node.dtype}"
 
 
-def option(value: Any) -> str:
+def option_text(value: Any) -> str:
     """The value of an option, floats in four digits."""
     return number(value) if isinstance(value, float) else describe(value)
 
 
-# ── source text ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── numbers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class Row(NamedTuple):
-    """What there is to say of one array of a step. zeros: the fraction that is 0. note: why there are no numbers."""
+    """What there is to say of one array of a step.
 
-    role: str                                      # arrived, input, output, saved, sent
+    role: arrived, input, output, saved or sent. zeros: the fraction that is 0. note: why there are
+    no numbers.
+    """
+
+    role: str
     name: str
     shape: str
     dtype: str = NOTHING
@@ -68,41 +80,49 @@ class Row(NamedTuple):
 
     def cells(self) -> list[str]:
         """The row as text, one string for each of HEADERS."""
-        odd = " ".join(f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count)
-        return [self.role, self.name, self.shape, self.dtype, number(self.norm), number(self.min), number(self.max),
-                NOTHING if self.zeros is None else f"{self.zeros:.0%}", odd or self.note]
-
-
-HEADERS = ("", "name", "shape", "dtype", "norm", "min", "max", "zeros", "")
+        odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
+        zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
+        return [self.role, self.name, self.shape, self.dtype, number(self.norm), number(self.min),
+                number(self.max), zeros, " ".join(odd) or self.note]
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
-    """(role, name, value) of everything at a step: what arrived, inputs, output, what was saved, what was sent.
+    """(role, name, value) of everything at a step, in the order in which it is used.
 
-    What was saved and is an input or the output as well comes once.
+    What arrived, inputs, output, what the forward saved, what was sent. Many operations save an
+    input or the output for their backward; these are listed once. They are found by where they lie
+    (`writes.place`), not by `is`: a trace has a view of its own for each use of an array.
     """
     yield "arrived", "g", step.upstream
-    yield from (("input", name, v) for (name, v), dtype in zip(step.inputs.items(), step.node.dtypes)
-                if v is not None or dtype is not None)                       # an option that is None is no array
+    for (name, value), dtype in zip(step.inputs.items(), step.node.dtypes):
+        if value is not None or dtype is not None:           # not an option that is None
+            yield "input", name, value
     yield "output", "y", step.value
-    known = {place(value) for value in (*step.inputs.values(), step.value)}
-    yield from (("saved", name, v) for name, v in (step.saved or {}).items() if v is not None and place(v) not in known)
-    yield from (("sent", f"d{name}", value) for name, value in step.gradients.items())
+    listed = {place(value) for value in (*step.inputs.values(), step.value)}
+    for name, value in (step.saved or {}).items():
+        if value is not None and place(value) not in listed:
+            yield "saved", name, value
+    for name, value in step.gradients.items():
+        yield "sent", f"d{name}", value
 
 
 def statistics(step: TraceStep) -> list[Row]:
     """A Row for each of `arrays_of`."""
-    return [row(role, name, value) for role, name, value in arrays_of(step)]
+    return [row(*found, facts=step.trace.facts_of) for found in arrays_of(step)]
 
 
-def row(role: str, name: str, value: Any) -> Row:
-    """The Row of one value: an array, its facts, a number, or None."""
+def row(role: str, name: str, value: Any, facts: Callable[[Any], ArrayFacts] = facts_of) -> Row:
+    """The Row of one value: an array, its facts, a number, or None.
+
+    facts: gives the facts of an array; `trace.facts_of` works them out once for all viewers.
+    """
     if value is None:
         return Row(role, name, NOTHING, note="not kept by the tape")
     if not hasattr(value, "dtype"):
         return Row(role, name, NOTHING, note=describe(value))
     if value.size == 0:
         return Row(role, name, shape_of(value), str(value.dtype), note="empty")
-    said = facts_of(value)
-    return Row(role, name, shape_of(value), str(value.dtype), said.norm, said.min, said.max, said.zeros / said.size, said.nan,
-               said.inf, "too large to keep" if said is value else "")
+    said = facts(value)
+    return Row(role, name, shape_of(value), str(value.dtype), said.norm, said.min, said.max,
+               said.zeros / said.size, said.nan, said.inf,
+               "too large to keep" if said is value else "")

@@ -10,16 +10,17 @@ if TYPE_CHECKING:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence], left: int = 1) -> str:
-    """A line for the header and one for each of `rows`; the first `left` columns stand at the left edge."""
+    """A line for the header and one for each row; the first `left` columns stand at the left."""
     return "\n".join(columns([header, *([cell(value) for value in row] for row in rows)], left))
 
 
 def columns(rows: Iterable[Sequence], left: int = 1) -> list[str]:
-    """Rows as lines with their columns aligned; the first `left` columns are text, the others numbers at the right."""
+    """Rows as lines with their columns aligned; the first `left` at the left edge, as text."""
     texts = [[str(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]
     return ["  ".join(text.ljust(width) if i < left else text.rjust(width)
-                      for i, (text, width) in enumerate(zip(line, widths))).rstrip() for line in texts]
+                      for i, (text, width) in enumerate(zip(line, widths))).rstrip()
+            for line in texts]
 
 
 def cell(value) -> str:

@@ -1,4 +1,5 @@
-"""Golden files: every activation and gradient of a reference model, written here and compared with any engine's."""
+"""Golden files: every activation and gradient of a reference model, written here and compared with
+those of any engine."""
 
 from .write import golden as golden
 

@@ -1,4 +1,5 @@
-"""A reference for other engines: everything that one forward and backward pass computes, by name, in one file.
+"""A reference for other engines: everything that one forward and backward pass computes, by name,
+in one file.
 
 The file's names, its order and its metadata are documented in docs/golden.md.
 """
@@ -30,25 +31,27 @@ def golden(model: Module, inputs: dict[str, np.ndarray], loss: Callable[..., Ten
            seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(arrays by name, metadata) of one forward and backward pass of `model` in float64.
 
-    inputs: NumPy arrays by name. loss: loss(model, **inputs as Tensors) -> one number. seed: of random draws in the
-    pass (dropout's masks, which then stand among the constants). Weights and inputs are rounded to float32 first, so
-    that an engine in float32 can have the same ones; a pass in float32 tells how much of a gradient is rounding.
+    inputs: NumPy arrays by name. loss: loss(model, **inputs as Tensors) -> one number. seed: of
+    random draws in the pass (dropout's masks, which then stand among the constants). Weights and
+    inputs are rounded to float32 first, so that an engine in float32 can have the same ones; a pass
+    in float32 tells how much of a gradient is rounding.
 
     Raises DTypeError where an input is no array, GraphError where no gradient flows.
     """
     for name, x in inputs.items():
         if not isinstance(x, np.ndarray):
-            raise DTypeError(f"golden(model, inputs, loss): input {name!r} must be a NumPy array, got "
-                             f"{type(x).__name__}")
-    coarse = one_pass(model, inputs, loss, COARSE, seed)
-    exact = one_pass(model, inputs, loss, EXACT, seed)
-    rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0)) for name, array in coarse.found.items()
+            raise DTypeError(f"golden(model, inputs, loss): input {name!r} must be a NumPy array, "
+                             f"got {type(x).__name__}")
+    coarse = run_pass(model, inputs, loss, COARSE, seed)
+    exact = run_pass(model, inputs, loss, EXACT, seed)
+    rounding = {name: float(np.abs(exact.found[name] - array).max(initial=0))
+                for name, array in coarse.found.items()
                 if name.startswith(COMPUTED) and np.shape(exact.found.get(name)) == array.shape}
-    metadata = {"format": FORMAT, "graph": exact.graph, "backward": exact.backward, "rounding": rounding}
-    return exact.found, {name: text if isinstance(text, str) else json.dumps(text) for name, text in metadata.items()}
+    texts = {"graph": exact.graph, "backward": exact.backward, "rounding": rounding}
+    return exact.found, {"format": FORMAT, **{key: json.dumps(v) for key, v in texts.items()}}
 
 
-def one_pass(model, inputs, loss, dtype, seed):
+def run_pass(model, inputs, loss, dtype, seed):
     """The Recorder of one forward and backward pass in `dtype`."""
     model = copy.deepcopy(model).float().to(dtype)
     tensors = {name: creation.tensor(x.astype(COARSE).astype(dtype) if x.dtype.kind == "f" else x)
@@ -57,17 +60,18 @@ def one_pass(model, inputs, loss, dtype, seed):
         if dtypes.is_float(x.dtype):
             x.requires_grad_()
     recorder = Recorder(model, tensors)
-    with defaults(dtype, seed), tape.observing(recorder.see):
+    with default_dtype_and_seed(dtype, seed), tape.observing(recorder.note_operation):
         value = loss(model, **tensors)
     if not isinstance(value, Tensor) or value.array.size != 1:
-        raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor of one number, it "
-                         f"returned {getattr(value, 'shape', type(value).__name__)}")
+        got = getattr(value, "shape", type(value).__name__)
+        raise GraphError("golden(model, inputs, loss): loss(model, **inputs) must return a Tensor "
+                         f"of one number, it returned {got}")
     recorder.finish(value)
     return recorder
 
 
 @contextlib.contextmanager
-def defaults(dtype, seed):
+def default_dtype_and_seed(dtype, seed):
     """New tensors have `dtype`, and random draws begin at `seed`, inside the block."""
     before, state = dtypes.get_default_dtype(), random_numbers.default_generator.get_state()
     dtypes.set_default_dtype(dtype)
@@ -82,25 +86,27 @@ def defaults(dtype, seed):
 class Recorder:
     """Names everything that a pass computes.
 
-    found: arrays by name. graph: a dict for each operation, in forward order. backward: the names of the gradients, in
-    the order in which the backward pass completes them.
+    found: arrays by name. graph: a dict for each operation, in forward order. backward: the names
+    of the gradients, in the order in which the backward pass completes them.
     """
 
     def __init__(self, model, inputs):
         self.paths = {id(module): path for path, module in model.named_modules()}
-        self.leaves, self.found, self.graph, self.backward = {}, {}, [], []
-        self.nodes, self.known = {}, {}            # node -> name; id of an array -> name (`found` keeps it alive)
-        groups = {"input": inputs.items(), "weight": model.named_parameters(), "buffer": model.named_buffers()}
+        self.found, self.graph, self.backward = {}, [], []
+        self.nodes, self.known = {}, {}            # node -> name; id of an array -> name
+        self.kept = []                             # these arrays, so that no id is used again
+        groups = {"input": inputs.items(), "weight": model.named_parameters(),
+                  "buffer": model.named_buffers()}
         for group, members in groups.items():
             for name, x in members:
-                self.leaves[f"{group}.{name}"] = x
                 if x.node is not None:
                     self.nodes[x.node] = f"{group}.{name}"
-                # What a pass changes (a running mean) is kept as it was before.
                 self.known[id(x.array)] = f"{group}.{name}"
+                self.kept.append(x.array)
+                # A copy: what a pass changes (a running mean) is in the file as it was before.
                 self.found[f"{group}.{name}"] = devices.to_numpy(x.array).copy()
 
-    def see(self, node, args, y):
+    def note_operation(self, node, args, y):
         """Note one operation, its inputs and its output."""
         path = self.paths.get(id(node.scope.module()), "") if node.scope else ""
         plain = name = ".".join(filter(None, ("activation", path, node.op.name)))
@@ -108,33 +114,36 @@ class Recorder:
         while name in self.found:
             count += 1
             name = f"{plain}.{count}"
-        inputs = {node.op.name_of(i): self.name_of(name, node.op.name_of(i), parent, a)
+        inputs = {node.op.name_of(i): self.name_input(name, node.op.name_of(i), parent, a)
                   for i, (parent, a) in enumerate(zip(node.parents, args))}
         self.found[name], self.nodes[node] = devices.to_numpy(y), name
-        options = {key: plain_value(value) for key, value in node.options.items()}
-        self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula, "inputs": inputs,
-                           "options": options})
+        options = {key: to_json(value) for key, value in node.options.items()}
+        self.graph.append({"name": name, "op": node.op.name, "formula": node.op.formula,
+                           "inputs": inputs, "options": options})
 
-    def name_of(self, activation, argument, parent, a):
+    def name_input(self, activation, argument, parent, a):
         """The name of one input of an operation; a number stays a number."""
         if parent in self.nodes:
             return self.nodes[parent]
         if id(a) in self.known:
             return self.known[id(a)]
         if not hasattr(a, "dtype"):
-            return plain_value(a)
+            return to_json(a)
         name = f"constant.{activation.removeprefix('activation.')}.{argument}"
         self.found[name] = devices.to_numpy(a)
         return name
 
     def finish(self, value):
-        """Walk back from the loss once, and name the gradients. The loss itself is called `loss`."""
+        """Walk back from the loss once, and name the gradients. The loss itself is called
+        `loss`."""
         last = self.nodes.get(value.node)
         sent = dict.fromkeys(self.nodes)
-        for _ in tape.walk(tape.seeds_of(value, None, False), sent, retain_graph=False, create_graph=False):
+        seeds = tape.seeds_of(value, None, False)
+        for _ in tape.walk(seeds, sent, retain_graph=False, create_graph=False):
             pass
-        gradients = {self.nodes[node]: devices.to_numpy(g) for node, g in sent.items() if g is not None}
-        for name in completed(self.graph):
+        gradients = {self.nodes[node]: devices.to_numpy(g)
+                     for node, g in sent.items() if g is not None}
+        for name in completion_order(self.graph):
             if name in gradients and name != last:
                 self.backward.append(f"gradient.{name}")
                 self.found[f"gradient.{name}"] = gradients[name]
@@ -142,12 +151,12 @@ class Recorder:
         for step in self.graph:
             if step["name"] == last:
                 step["name"] = "loss"
-        self.found = {name: detached(array) for name, array in self.found.items()}
+        self.found = {name: np.array(array, order="C") for name, array in self.found.items()}
 
 
-def completed(graph):
-    """Names in the order in which a backward pass completes their gradients: an operation's output, then what nobody
-    used before that operation."""
+def completion_order(graph):
+    """Names in the order in which a backward pass completes their gradients: an operation's output,
+    then what nobody used before that operation."""
     first = {}
     for step in graph:
         for name in step["inputs"].values():
@@ -160,46 +169,39 @@ def completed(graph):
                 yield name
 
 
-def detached(array):
-    """An array of its own, row by row."""
-    return np.array(array, order="C", copy=True)
-
-
-def plain_value(value):
-    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold {"text": ...}."""
+def to_json(value):
+    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold
+    {"text": ...}."""
     if isinstance(value, (bool, int, str, type(None))):
         return value
     if isinstance(value, (float, np.number)):
         return float(value) if math.isfinite(value) else {"text": str(float(value))}
     if isinstance(value, (tuple, list)):
-        return [plain_value(v) for v in value]
+        return [to_json(v) for v in value]
     if isinstance(value, slice):
-        return {"slice": [plain_value(v) for v in (value.start, value.stop, value.step)]}
+        return {"slice": [to_json(v) for v in (value.start, value.stop, value.step)]}
     return {"text": str(value)}
 
 
-# ── a model to begin with ────────────────────────────────────────────────────────────────────────────────────────────
+# ── a model to begin with ─────────────────────────────────────────────────────────────────────────
 
 
 def tiny(rng):
-    """(model, inputs, loss): a TinyTransformer whose sizes are all different, at weights that hide nothing.
+    """(model, inputs, loss): a TinyTransformer whose sizes are all different, at weights that hide
+    nothing.
 
-    B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1 and bias 0, at which a backward
-    pass without them is right: here they are random. Some characters occur several times, some never.
+    B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1 and bias
+    0, at which a backward pass without them is right: here they are random. Some characters occur
+    several times, some never.
     """
     model = TinyTransformer(vocab_size=13, context=5, d_model=21, n_heads=3, d_ff=11, depth=2)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         draw = rng.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])
-        centre = 1.0 if "norm" in name_in(model, parameter) and name_in(model, parameter).endswith("weight") else 0.0
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         parameter.data = creation.tensor((centre + draw).astype(COARSE))
     inputs = {"characters": np.array([[3, 1, 4, 1, 5], [9, 2, 1, 5, 3]]),
               "targets": np.array([[1, 4, 1, 5, 9], [2, 1, 5, 3, 12]])}
     return model, inputs, next_character_loss
-
-
-def name_in(model, parameter):
-    """A parameter's name."""
-    return next(name for name, p in model.named_parameters() if p is parameter)
 
 
 def next_character_loss(model, characters, targets):

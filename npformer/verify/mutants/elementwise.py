@@ -8,7 +8,7 @@ from ...core.samples import distinct, mask, positive, real
 from ...ops.elementwise import erf
 from .planted import subject
 
-# ── two operands, one of them broadcast ──────────────────────────────────────────────────────────────────────────────
+# ── two operands, one of them broadcast ───────────────────────────────────────────────────────────
 
 
 @subject(a=real(3, 5), b=real(5))
@@ -21,7 +21,8 @@ add.right(a=lambda g: g, b=lambda g: g.sum(0))
 add.wrong("no sum over the broadcast dim", "unsummed-broadcast", "shape", b=lambda g: g.copy())
 add.wrong("mean over the broadcast dim", "averaged-broadcast", "factor", b=lambda g: g.mean(0))
 add.wrong("summed over everything", "wrong-axis", b=lambda g: np.full(5, g.sum()))
-add.wrong("one row for all", "not-accumulated", "path-missing", "unsummed-broadcast", b=lambda g: g[0].copy())
+add.wrong("one row for all", "not-accumulated", "path-missing", "unsummed-broadcast",
+          b=lambda g: g[0].copy())
 add.wrong("keepdims left on", "shape", b=lambda g: g.sum(0, keepdims=True))
 
 
@@ -35,7 +36,8 @@ mul.right(a=lambda g, b: g * b, b=lambda g, a: (g * a).sum(0))
 mul.wrong("other operand forgotten", "missing-factor", a=lambda g: g.copy())
 mul.wrong("own value for the other's", "extra-factor", "missing-factor", a=lambda g, a: g * a)
 mul.wrong("no sum over the broadcast dim", "unsummed-broadcast", "shape", b=lambda g, a: g * a)
-mul.wrong("mean over the broadcast dim", "averaged-broadcast", "factor", b=lambda g, a: (g * a).mean(0))
+mul.wrong("mean over the broadcast dim", "averaged-broadcast", "factor",
+          b=lambda g, a: (g * a).mean(0))
 mul.wrong("summed before it is multiplied", "wrong-axis", "missing-factor", "unexplained",
           b=lambda g, a: g.sum(0) * a.sum(0))
 
@@ -64,7 +66,7 @@ div.wrong("b³ for b²", "extra-factor", "missing-factor", b=lambda g, a, b: -g 
 div.wrong("times b", "extra-factor", "missing-factor", a=lambda g, b: g * b)
 div.wrong("numerator forgotten", "missing-factor", b=lambda g, b: -g / b ** 2)
 
-# ── functions of one number ──────────────────────────────────────────────────────────────────────────────────────────
+# ── functions of one number ───────────────────────────────────────────────────────────────────────
 
 
 @subject(x=positive(3, 5))
@@ -122,7 +124,8 @@ def tanh(x):
 
 
 tanh.right(x=lambda g, y: g * (1 - y ** 2))
-tanh.wrong("input for output", "missing-term", "wrong-coefficient", "stale-value", x=lambda g, x: g * (1 - x ** 2))
+tanh.wrong("input for output", "missing-term", "wrong-coefficient", "stale-value",
+           x=lambda g, x: g * (1 - x ** 2))
 tanh.wrong("square forgotten", "missing-factor", "missing-term", x=lambda g, y: g * (1 - y))
 tanh.wrong("plus for minus", "wrong-coefficient", x=lambda g, y: g * (1 + y ** 2))
 tanh.wrong("straight through", "missing-term", "missing-factor", x=lambda g: g.copy())
@@ -139,13 +142,14 @@ sigmoid.wrong("plus for minus", "wrong-coefficient", x=lambda g, y: g * y * (1 +
 sigmoid.wrong("leading y lost", "missing-factor", x=lambda g, y: g * (1 - y))
 sigmoid.wrong("second factor lost", "missing-term", "missing-factor", x=lambda g, y: g * y)
 sigmoid.wrong("upstream forgotten", "ignores-upstream", x=lambda y: y * (1 - y))
-sigmoid.wrong("derivative taken of the output again", "stale-value", "extra-factor", "missing-factor", "unexplained",
+sigmoid.wrong("derivative taken of the output again", "stale-value", "extra-factor",
+              "missing-factor", "unexplained",
               x=lambda g, y: g * sigmoid.function(y) * (1 - sigmoid.function(y)))
 
-# ── kinks and gates ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── kinks and gates ───────────────────────────────────────────────────────────────────────────────
 
 
-def zeroed(g, x):
+def zero_in_place(g, x):
     """What people write who want to save an array: g itself, emptied where x <= 0."""
     g[x <= 0] = 0
     return g.copy()
@@ -161,7 +165,7 @@ relu.right(x=lambda g, x: g * (x > 0))
 relu.wrong("no mask", "mask-leak", "mask-ignored", x=lambda g: g.copy())
 relu.wrong("mask from the upstream", "nonlinear", x=lambda g: g * (g > 0))
 relu.wrong("mask from both", "nonlinear", x=lambda g, x: g * (g > 0) * (x > 0))
-relu.wrong("emptied in place", "mutates", x=zeroed)
+relu.wrong("emptied in place", "mutates", x=zero_in_place)
 relu.wrong("times x", "extra-factor", x=lambda g, y: g * y)
 relu.wrong("mask the wrong way round", "mask-leak", "mask-ignored", x=lambda g, x: g * (x <= 0))
 
@@ -197,8 +201,8 @@ def maximum(a, b):
 
 maximum.right(a=lambda g, a, b: g * (a > b), b=lambda g, a, b: g * (a <= b))
 maximum.wrong("both get all of it", "mask-leak", "mask-ignored", b=lambda g: g.copy())
-maximum.wrong("shared half and half", "mask-leak", "mask-ignored", "unexplained",
-              a=lambda g: g / 2, b=lambda g: g / 2)
+maximum.wrong("shared half and half", "mask-leak", "mask-ignored", "unexplained", a=lambda g: g / 2,
+              b=lambda g: g / 2)
 
 
 @subject(chosen=mask(3, 5), a=real(3, 5), b=real(5))
@@ -211,7 +215,8 @@ where.right(a=lambda g, chosen: g * chosen, b=lambda g, chosen: (g * ~chosen).su
 where.wrong("gradient to what was not chosen", "mask-leak", "mask-ignored", a=lambda g: g.copy())
 where.wrong("same mask for both", "mask-leak", "mask-ignored", "missing-factor",
             b=lambda g, chosen: (g * chosen).sum(0))
-where.wrong("no sum over the broadcast dim", "unsummed-broadcast", "shape", b=lambda g, chosen: g * ~chosen)
+where.wrong("no sum over the broadcast dim", "unsummed-broadcast", "shape",
+            b=lambda g, chosen: g * ~chosen)
 
 
 @subject(x=real(3, 5), kept=lambda rng: (rng.random((3, 5)) < 0.7) * 1.0)
@@ -228,7 +233,7 @@ dropout.wrong("mask forgotten", "mask-leak", "mask-ignored", "missing-factor", x
 dropout.wrong("another mask", "not-repeatable",
               x=lambda g: g * (np.random.default_rng().random(g.shape) < 0.7) / 0.7)
 
-# ── smooth gates ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── smooth gates ──────────────────────────────────────────────────────────────────────────────────
 
 C = math.sqrt(2 / math.pi)
 
@@ -238,7 +243,7 @@ def phi(x):
     return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def inner(x):
+def tanh_argument(x):
     """The argument of gelu_tanh's tanh, and its derivative."""
     return C * (x + 0.044715 * x ** 3), C * (1 + 3 * 0.044715 * x ** 2)
 
@@ -255,7 +260,8 @@ gelu.wrong("second term dropped", "missing-term", x=lambda g, Phi: g * Phi)
 gelu.wrong("first term dropped", "missing-term", x=lambda g, x: g * x * phi(x))
 gelu.wrong("x of the second term lost", "missing-factor", "missing-term",
            x=lambda g, x, Phi: g * (Phi + phi(x)))
-gelu.wrong("sign of the second term", "wrong-coefficient", x=lambda g, x, Phi: g * (Phi - x * phi(x)))
+gelu.wrong("sign of the second term", "wrong-coefficient",
+           x=lambda g, x, Phi: g * (Phi - x * phi(x)))
 gelu.wrong("density without 1/√(2π)", "wrong-coefficient",
            x=lambda g, x, Phi: g * (Phi + x * np.exp(-x * x / 2)))
 gelu.wrong("the backward of the tanh form", "missing-eps", "wrong-coefficient", "unexplained",
@@ -264,17 +270,18 @@ gelu.wrong("the backward of the tanh form", "missing-eps", "wrong-coefficient", 
 
 @subject(x=real(3, 5))
 def gelu_tanh(x):
-    """y = x/2·(1 + t), t = tanh(c·(x + 0.044715·x³)).    dx = g/2·(1 + t + x·(1 − t²)·c·(1 + 3·0.044715·x²))"""
-    return x / 2 * (1 + np.tanh(inner(x)[0]))
+    """y = x/2·(1 + t), t = tanh(c·(x + 0.044715·x³)).    dx = g/2·(1 + t + x·(1 − t²)·c·(1 +
+    3·0.044715·x²))"""
+    return x / 2 * (1 + np.tanh(tanh_argument(x)[0]))
 
 
 def gelu_tanh_slope(x, slope):
     """dy/dx with `slope` in the place of the derivative of tanh's argument."""
-    t = np.tanh(inner(x)[0])
+    t = np.tanh(tanh_argument(x)[0])
     return (1 + t + x * (1 - t ** 2) * slope) / 2
 
 
-gelu_tanh.right(x=lambda g, x: g * gelu_tanh_slope(x, inner(x)[1]))
+gelu_tanh.right(x=lambda g, x: g * gelu_tanh_slope(x, tanh_argument(x)[1]))
 gelu_tanh.wrong("inner derivative forgotten", "wrong-coefficient", "missing-factor", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, 1))
 gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "path-missing",
@@ -282,13 +289,14 @@ gelu_tanh.wrong("inner derivative of the cubic term lost", "missing-term", "path
 gelu_tanh.wrong("cubic term not tripled", "wrong-coefficient", "unexplained",
                 x=lambda g, x: g * gelu_tanh_slope(x, C * (1 + 0.044715 * x ** 2)))
 gelu_tanh.wrong("second term dropped", "missing-term", x=lambda g, x: g * gelu_tanh_slope(x, 0))
-gelu_tanh.wrong("½ forgotten", "factor", x=lambda g, x: 2 * g * gelu_tanh_slope(x, inner(x)[1]))
+gelu_tanh.wrong("½ forgotten", "factor",
+                x=lambda g, x: 2 * g * gelu_tanh_slope(x, tanh_argument(x)[1]))
 
 
 @subject(x=real(3, 5))
 def silu(x):
     """y = x·s, s = 1 / (1 + exp(−x)).    dx = g·(s + y·(1 − s))"""
-    s = 1 / (1 + np.exp(-x))
+    s = sigmoid.function(x)
     return x * s, {"s": s}
 
 
@@ -296,5 +304,6 @@ silu.right(x=lambda g, y, s: g * (s + y * (1 - s)))
 silu.wrong("sigmoid alone", "missing-term", x=lambda g, s: g * s)
 silu.wrong("x of the second term lost", "missing-factor", "missing-term",
            x=lambda g, s: g * (s + s * (1 - s)))
-silu.wrong("derivative of the sigmoid alone", "missing-term", "unexplained", x=lambda g, s: g * s * (1 - s))
+silu.wrong("derivative of the sigmoid alone", "missing-term", "unexplained",
+           x=lambda g, s: g * s * (1 - s))
 silu.wrong("sign of the second term", "wrong-coefficient", x=lambda g, y, s: g * (s - y * (1 - s)))

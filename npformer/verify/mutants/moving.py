@@ -17,14 +17,10 @@ permute.wrong("the same order again", "shape", "permuted", x=lambda g: g.transpo
 permute.wrong("reshaped, not permuted", "permuted", x=lambda g: g.reshape(3, 5, 7).copy())
 
 
-@subject(x=real(3, 3, 3))
-def permute_cube(x):
-    """y = x with its dims in the order 2, 0, 1, all of one size"""
-    return x.transpose(2, 0, 1)
-
-
-permute_cube.right(x=lambda g: g.transpose(1, 2, 0).copy())
-permute_cube.wrong("the same order again", "permuted", "transposed", x=lambda g: g.transpose(2, 0, 1).copy())
+# With all dims of one size: there the wrong order does not show in the shape.
+permute_cube = permute.at("permute_cube", x=real(3, 3, 3))
+permute_cube.wrong("the same order again", "permuted", "transposed",
+                   x=lambda g: g.transpose(2, 0, 1).copy())
 permute_cube.wrong("no order at all", "permuted", "transposed", x=lambda g: g.copy())
 
 
@@ -35,8 +31,10 @@ def split_heads(x):
 
 
 split_heads.right(x=lambda g: g.transpose(1, 0, 2).reshape(5, 21))
-split_heads.wrong("merged without transposing back", "permuted", x=lambda g: g.reshape(5, 21).copy())
-split_heads.wrong("heads and widths exchanged", "permuted", x=lambda g: g.transpose(1, 2, 0).reshape(5, 21))
+split_heads.wrong("merged without transposing back", "permuted",
+                  x=lambda g: g.reshape(5, 21).copy())
+split_heads.wrong("heads and widths exchanged", "permuted",
+                  x=lambda g: g.transpose(1, 2, 0).reshape(5, 21))
 
 
 @subject(x=real(3, 10))
@@ -50,7 +48,7 @@ reshape.wrong("column after column", "permuted", x=lambda g: g.reshape(3, 10, or
 reshape.wrong("left as it came", "shape", x=lambda g: g.copy())
 
 
-def padded(g, before, after):
+def pad_columns(g, before, after):
     """g with so many zeros before and after it in the last dim."""
     return np.pad(g, ((0, 0), (before, after)))
 
@@ -61,17 +59,18 @@ def narrow(x):
     return x[:, 2:6]
 
 
-narrow.right(x=lambda g: padded(g, 2, 1))
-narrow.wrong("put back at the wrong place", "permuted", x=lambda g: padded(g, 0, 3))
+narrow.right(x=lambda g: pad_columns(g, 2, 1))
+narrow.wrong("put back at the wrong place", "permuted", x=lambda g: pad_columns(g, 0, 3))
 narrow.wrong("not padded", "shape", x=lambda g: g.copy())
 narrow.wrong("filled with the mean", "mask-leak", "unexplained",
-             x=lambda g: padded(g, 2, 1) + g.mean() * (padded(np.ones_like(g), 2, 1) == 0))
+             x=lambda g:
+                 pad_columns(g, 2, 1) + g.mean() * (pad_columns(np.ones_like(g), 2, 1) == 0))
 
 
 @subject(x=real(3, 4))
 def pad(x):
     """y = x with two zeros before and one behind.    dx = g without them"""
-    return padded(x, 2, 1)
+    return pad_columns(x, 2, 1)
 
 
 pad.right(x=lambda g: g[:, 2:6].copy())
@@ -85,19 +84,15 @@ def cat(a, b):
     return np.concatenate([a, b])
 
 
-cat.right(a=lambda g: g[:2].copy(), b=lambda g: g[2:].copy())
+cat.right(a=lambda g, a: g[:len(a)].copy(), b=lambda g, a: g[len(a):].copy())
 cat.wrong("sizes exchanged", "shape", a=lambda g: g[:3].copy(), b=lambda g: g[3:].copy())
 cat.wrong("both from the start", "permuted", "unexplained", b=lambda g: g[:3].copy())
 
 
-@subject(a=real(3, 5), b=real(3, 5))
-def cat_of_twins(a, b):
-    """y = a above b, of one shape"""
-    return np.concatenate([a, b])
-
-
-cat_of_twins.right(a=lambda g: g[:3].copy(), b=lambda g: g[3:].copy())
-cat_of_twins.wrong("parts exchanged", "permuted", "unexplained", a=lambda g: g[3:].copy(), b=lambda g: g[:3].copy())
+# Of one shape: there the exchanged parts do not show in the shape.
+cat_of_twins = cat.at("cat_of_twins", a=real(3, 5), b=real(3, 5))
+cat_of_twins.wrong("parts exchanged", "permuted", "unexplained", a=lambda g: g[3:].copy(),
+                   b=lambda g: g[:3].copy())
 
 
 @subject(x=real(3, 5))
@@ -140,12 +135,14 @@ def tile(x):
 
 
 tile.right(x=lambda g: g.reshape(3, 5).sum(0))
-tile.wrong("as if each entry were repeated", "wrong-axis", "permuted", x=lambda g: g.reshape(5, 3).sum(1))
+tile.wrong("as if each entry were repeated", "wrong-axis", "permuted",
+           x=lambda g: g.reshape(5, 3).sum(1))
 tile.wrong("last copy only", "not-accumulated", "path-missing", x=lambda g: g[10:].copy())
 
-# ── look-ups: an entry may be used many times ────────────────────────────────────────────────────────────────────────
+# ── look-ups: an entry may be used many times ─────────────────────────────────────────────────────
 
-IDS = [2, 0, 2, 5, 3, 2, 0]                        # 2 three times, 0 twice, 3 and 5 once, 1, 4 and 6 never
+# 2 three times, 0 twice, 3 and 5 once, 1, 4 and 6 never
+IDS = [2, 0, 2, 5, 3, 2, 0]
 
 
 def uses(weight, ids):
@@ -153,30 +150,30 @@ def uses(weight, ids):
     return np.maximum(np.bincount(ids.reshape(-1), minlength=len(weight)), 1)[:, None]
 
 
-def scattered(g, weight, ids):
+def scatter_add(g, weight, ids):
     """Zeros with every row of g added at its index."""
     found = np.zeros_like(weight)
     np.add.at(found, ids, g)
     return found
 
 
-def assigned(g, weight, ids):
+def scatter_assign(g, weight, ids):
     """What people write who forget that an index can repeat: the last row wins."""
     found = np.zeros_like(weight)
     found[ids] = g
     return found
 
 
-def buffered(g, weight, ids):
+def scatter_through_buffer(g, weight, ids):
     """The same mistake: NumPy reads all of the left side before it writes."""
     found = np.zeros_like(weight)
     found[ids] += g
     return found
 
 
-def first(g, weight, ids):
+def scatter_first(g, weight, ids):
     """The first row of each index wins."""
-    return assigned(g.reshape(-1, g.shape[-1])[::-1], weight, ids.reshape(-1)[::-1])
+    return scatter_assign(g.reshape(-1, g.shape[-1])[::-1], weight, ids.reshape(-1)[::-1])
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -185,18 +182,22 @@ def embedding(weight, ids):
     return weight[ids]
 
 
-embedding.right(weight=scattered)
-embedding.wrong("assigned", "not-accumulated", weight=assigned)
-embedding.wrong("added through a buffer", "not-accumulated", weight=buffered)
-embedding.wrong("first use only", "not-accumulated", "path-missing", weight=first)
-embedding.wrong("divided by the count", "averaged-broadcast", "not-accumulated", "missing-factor", "wrong-coefficient",
-                weight=lambda g, weight, ids: scattered(g, weight, ids) / uses(weight, ids))
-embedding.wrong("one row too far", "permuted", weight=lambda g, weight, ids: scattered(g, weight, (ids + 1) % len(weight)))
+embedding.right(weight=scatter_add)
+embedding.wrong("assigned", "not-accumulated", weight=scatter_assign)
+embedding.wrong("added through a buffer", "not-accumulated", weight=scatter_through_buffer)
+embedding.wrong("first use only", "not-accumulated", "path-missing", weight=scatter_first)
+embedding.wrong("divided by the count", "averaged-broadcast", "not-accumulated", "missing-factor",
+                "wrong-coefficient",
+                weight=lambda g, weight, ids: scatter_add(g, weight, ids) / uses(weight, ids))
+embedding.wrong("one row too far", "permuted",
+                weight=lambda g, weight, ids: scatter_add(g, weight, (ids + 1) % len(weight)))
 embedding.wrong("rows of the upstream as they come", "permuted", "not-accumulated", "unexplained",
                 weight=lambda g: g.copy())
-embedding.wrong("divided by the number of places", "factor", weight=lambda g, weight, ids: scattered(g, weight, ids) / ids.size)
-embedding.wrong("counted twice where it repeats", "wrong-coefficient", "path-doubled", "extra-factor",
-                weight=lambda g, weight, ids: scattered(g, weight, ids) * uses(weight, ids))
+embedding.wrong("divided by the number of places", "factor",
+                weight=lambda g, weight, ids: scatter_add(g, weight, ids) / ids.size)
+embedding.wrong("counted twice where it repeats", "wrong-coefficient", "path-doubled",
+                "extra-factor",
+                weight=lambda g, weight, ids: scatter_add(g, weight, ids) * uses(weight, ids))
 
 
 @subject(weight=real(7, 3), ids=value(IDS))
@@ -205,8 +206,10 @@ def embedding_with_padding(weight, ids):
     return np.where((ids == 2)[:, None], 0.0, weight[ids])
 
 
-embedding_with_padding.right(weight=lambda g, weight, ids: scattered(g * (ids != 2)[:, None], weight, ids))
-embedding_with_padding.wrong("the padding row gets a gradient", "mask-leak", "mask-ignored", weight=scattered)
+embedding_with_padding.right(weight=lambda g, weight, ids:
+                                 scatter_add(g * (ids != 2)[:, None], weight, ids))
+embedding_with_padding.wrong("the padding row gets a gradient", "mask-leak", "mask-ignored",
+                             weight=scatter_add)
 
 
 @subject(x=real(3, 5), places=value([[0, 2, 2, 4], [1, 1, 1, 0], [3, 4, 0, 3]]))
@@ -215,7 +218,7 @@ def gather(x, places):
     return np.take_along_axis(x, places, 1)
 
 
-def gathered(g, places, add):
+def gather_gradient(g, places, add):
     """Zeros with g added, or put, at its places in each row."""
     found = np.zeros((3, 5))
     for row, (at, values) in enumerate(zip(places, g)):
@@ -224,8 +227,8 @@ def gathered(g, places, add):
     return found
 
 
-gather.right(x=lambda g, places: gathered(g, places, 1))
-gather.wrong("assigned", "not-accumulated", x=lambda g, places: gathered(g, places, 0))
+gather.right(x=lambda g, places: gather_gradient(g, places, 1))
+gather.wrong("assigned", "not-accumulated", x=lambda g, places: gather_gradient(g, places, 0))
 
 
 def windows(x):
@@ -239,8 +242,8 @@ def unfold(x):
     return windows(x)
 
 
-unfold.right(x=lambda g: sum(padded(g[..., k], k, 2 - k) for k in range(3)))
+unfold.right(x=lambda g: sum(pad_columns(g[..., k], k, 2 - k) for k in range(3)))
 unfold.wrong("overlaps assigned", "not-accumulated", "path-missing",
              x=lambda g: np.concatenate([g[..., 0], g[:, -1, 1:]], axis=1))
-unfold.wrong("overlaps averaged", "averaged-broadcast", "missing-factor", "wrong-coefficient", "not-accumulated",
-             x=lambda g: unfold.rules["x"](g) / np.array([1, 2, 3, 3, 3, 2, 1]))
+unfold.wrong("overlaps averaged", "averaged-broadcast", "missing-factor", "wrong-coefficient",
+             "not-accumulated", x=lambda g: unfold.rules["x"](g) / np.array([1, 2, 3, 3, 3, 2, 1]))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...core.samples import distinct, real, value
-from .planted import average, subject, total
+from .planted import row_mean, row_sum, subject
 
 
 @subject(x=real(3, 5, 7))
@@ -12,20 +12,17 @@ def sum_over_one(x):
     return x.sum(1)
 
 
-sum_over_one.right(x=lambda g, x: np.repeat(g[:, None], 5, axis=1))
+sum_over_one.right(x=lambda g: np.repeat(g[:, None], 5, axis=1))
 sum_over_one.wrong("not expanded", "shape", x=lambda g: g.copy())
-sum_over_one.wrong("divided by the size", "factor", x=lambda g, x: np.repeat(g[:, None], 5, axis=1) / 5)
-sum_over_one.wrong("only the first gets it", "path-missing", "missing-term", "not-accumulated", "unexplained",
+sum_over_one.wrong("divided by the size", "factor",
+                   x=lambda g, x: np.repeat(g[:, None], 5, axis=1) / 5)
+sum_over_one.wrong("only the first gets it", "path-missing", "missing-term", "not-accumulated",
+                   "unexplained",
                    x=lambda g, x: np.where(np.arange(5)[:, None] == 0, g[:, None], 0.0))
 
 
-@subject(x=real(5, 5))
-def sum_of_square(x):
-    """y = Σ x over the rows of a square matrix.    dx = g, expanded along the same dim"""
-    return x.sum(1)
-
-
-sum_of_square.right(x=lambda g: np.repeat(g[:, None], 5, axis=1))
+# Of a square matrix: there the wrong dim does not show in the shape.
+sum_of_square = sum_over_one.at("sum_of_square", x=real(5, 5))
 sum_of_square.wrong("expanded along the other dim", "wrong-axis", "transposed",
                     x=lambda g: np.repeat(g[None], 5, axis=0))
 
@@ -46,14 +43,15 @@ mean.wrong("not expanded", "shape", x=lambda g: g / 5)
 @subject(x=real(3, 5))
 def centre(x):
     """y = x − mean(x).    dx = g − mean(g)"""
-    return x - average(x)
+    return x - row_mean(x)
 
 
-centre.right(x=lambda g: g - average(g))
+centre.right(x=lambda g: g - row_mean(g))
 centre.wrong("path through the mean not summed", "diagonal-jacobian", x=lambda g: g - g / 5)
 centre.wrong("mean held constant", "missing-term", "path-missing", x=lambda g: g.copy())
-centre.wrong("mean subtracted twice", "wrong-coefficient", "path-doubled", x=lambda g: g - 2 * average(g))
-centre.wrong("sum for mean", "wrong-coefficient", x=lambda g: g - total(g))
+centre.wrong("mean subtracted twice", "wrong-coefficient", "path-doubled",
+             x=lambda g: g - 2 * row_mean(g))
+centre.wrong("sum for mean", "wrong-coefficient", x=lambda g: g - row_sum(g))
 centre.wrong("mean over everything", "wrong-axis", x=lambda g: g - g.mean())
 centre.wrong("mean over the other dim", "wrong-axis", x=lambda g: g - g.mean(0))
 
@@ -64,32 +62,30 @@ def variance(x):
     return x.var(1)
 
 
-variance.right(x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 5)
-variance.wrong("2 forgotten", "factor", x=lambda g, x: g[:, None] * (x - average(x)) / 5)
-variance.wrong("n − 1 for n", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)) / 4)
+variance.right(x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)) / 5)
+variance.wrong("2 forgotten", "factor", x=lambda g, x: g[:, None] * (x - row_mean(x)) / 5)
+variance.wrong("n − 1 for n", "factor", x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)) / 4)
 variance.wrong("mean not subtracted", "missing-term", "wrong-coefficient",
                x=lambda g, x: 2 * g[:, None] * x / 5)
-variance.wrong("1/n forgotten", "factor", x=lambda g, x: 2 * g[:, None] * (x - average(x)))
+variance.wrong("1/n forgotten", "factor", x=lambda g, x: 2 * g[:, None] * (x - row_mean(x)))
 
 
 @subject(x=distinct(3, 5))
 def maximum_of(x):
-    """y = max x over the last dim.    dx = g where x is the greatest"""
+    """y = max x over the last dim.    dx = g where x is the greatest, shared by those that tie"""
     return x.max(1)
 
 
-maximum_of.right(x=lambda g, x, y: g[:, None] * (x == y[:, None]))
-maximum_of.wrong("everything gets it", "mask-leak", "mask-ignored", x=lambda g: np.repeat(g[:, None], 5, axis=1))
-maximum_of.wrong("the least gets it", "mask-leak", "permuted", x=lambda g, x: g[:, None] * (x == x.min(1)[:, None]))
+maximum_of.right(x=lambda g, x, y: g[:, None] * (x == y[:, None]) / row_sum(x == y[:, None]))
+maximum_of.wrong("everything gets it", "mask-leak", "mask-ignored",
+                 x=lambda g: np.repeat(g[:, None], 5, axis=1))
+maximum_of.wrong("the least gets it", "mask-leak", "permuted",
+                 x=lambda g, x: g[:, None] * (x == x.min(1)[:, None]))
 
 
-@subject(x=value([[1.0, 3.0, 3.0, 0.5, -1.0], [2.0, 0.3, 1.0, -2.0, 0.1], [4.0, 4.0, 1.0, 4.0, 0.2]]))
-def maximum_with_ties(x):
-    """y = max x over the last dim, with ties.    dx = g, shared by the greatest in whatever way"""
-    return x.max(1)
-
-
-maximum_with_ties.right(x=lambda g, x, y: g[:, None] * (x == y[:, None]) / total(x == y[:, None]))
+# With ties: how they share is free, but they must not get more together than g.
+TIES = [[1.0, 3.0, 3.0, 0.5, -1.0], [2.0, 0.3, 1.0, -2.0, 0.1], [4.0, 4.0, 1.0, 4.0, 0.2]]
+maximum_with_ties = maximum_of.at("maximum_with_ties", x=value(TIES))
 maximum_with_ties.wrong("each of those that tie gets all of it", "only-at-ties",
                         x=lambda g, x, y: g[:, None] * (x == y[:, None]))
 
@@ -102,7 +98,8 @@ def logsumexp(x):
 
 logsumexp.right(x=lambda g, x, y: g[:, None] * np.exp(x - y[:, None]))
 logsumexp.wrong("weights forgotten", "missing-factor", x=lambda g: np.repeat(g[:, None], 5, axis=1))
-logsumexp.wrong("weights not normalised", "extra-factor", "missing-factor", x=lambda g, x: g[:, None] * np.exp(x))
+logsumexp.wrong("weights not normalised", "extra-factor", "missing-factor",
+                x=lambda g, x: g[:, None] * np.exp(x))
 
 
 @subject(x=real(3, 5))
@@ -112,7 +109,8 @@ def cumsum(x):
 
 
 cumsum.right(x=lambda g: np.cumsum(g[:, ::-1], axis=1)[:, ::-1].copy())
-cumsum.wrong("summed in the same direction", "transposed", "permuted", x=lambda g: np.cumsum(g, axis=1))
+cumsum.wrong("summed in the same direction", "transposed", "permuted",
+             x=lambda g: np.cumsum(g, axis=1))
 cumsum.wrong("its own entry left out", "missing-term", "path-missing",
              x=lambda g: np.cumsum(g[:, ::-1], axis=1)[:, ::-1] - g)
 cumsum.wrong("not summed", "diagonal-jacobian", x=lambda g: g.copy())

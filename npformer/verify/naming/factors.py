@@ -1,75 +1,117 @@
-"""Factors that are arrays: an input, the output, a number for each line; missing, or too many."""
+"""Factors that are arrays: an input, the output, a number for each line; missing, or too many.
+
+What a must be multiplied by to give n is read off a / n where n is not near 0, and held against a
+closed list of what people leave out or write twice (`factors`).
+"""
 
 import numpy as np
 
+from .evidence import broadcasts_to
+
 
 def ratio_of(e):
-    """(where n says anything, a / n there and 1 elsewhere); (None, None) where too little of n does."""
+    """(where n is not near 0, a / n there and 1 elsewhere); (None, None) if n is near 0 in most
+    places."""
     alive = np.abs(e.n) > 1e-4 * e.scale
     if not alive.mean() > 0.3:
         return None, None
     return alive, np.where(alive, e.a / np.where(alive, e.n, 1), 1)
 
 
+def spread_upstream(e):
+    """g in a's shape: as it is, spread over the line that was reduced, or over everything."""
+    if e.g.ndim >= e.a.ndim:
+        return e.g
+    for k in range(e.a.ndim):
+        if e.g.shape == e.a.shape[:k] + e.a.shape[k + 1:]:
+            return np.broadcast_to(np.expand_dims(e.g, k), e.a.shape)
+    return np.broadcast_to(e.g.reshape(-1)[:1], e.a.shape)
+
+
 def bare_upstream(e):
     """a = g, or g spread over the line that was reduced"""
-    bare = e.g
-    if e.g.ndim < e.a.ndim:
-        bare = next((np.broadcast_to(np.expand_dims(e.g, k), e.a.shape) for k in range(e.a.ndim)
-                     if e.g.shape == e.a.shape[:k] + e.a.shape[k + 1:]), np.broadcast_to(e.g.reshape(-1)[:1], e.a.shape))
+    bare = spread_upstream(e)
     if bare.shape != e.a.shape or not e.same(e.a, bare):
         return None
-    if e.g.shape == e.a.shape and e.jacobian is not None and e.used.sum() > e.x.size:
-        return e.says("missing-term", f"d{e.name} is g itself, in all {e.a.size} entries: the other terms are missing. The "
-                                      f"output mixes the entries of {e.name}, and that must come back too", "certain",
-                      "the gradient is the sum over all outputs that an entry reaches",
-                      f"d{e.name}ᵢ = Σₖ gₖ · dyₖ/d{e.name}ᵢ")
-    if e.g.shape == e.a.shape and e.jacobian is not None and np.allclose(e.jacobian[e.used], 1, atol=1e-6):
-        return e.says("permuted", f"d{e.name} is g itself, in its order; but the output takes its entries from other places of "
-                                  f"{e.name}, and each g belongs to where its entry came from", "certain",
-                      "what is looked up forward is added at the same places backward",
-                      f"d{e.name} = zeros; np.add.at(d{e.name}, where, g)")
-    words = next((w for w, t in inverses(e) if e.same(e.a * t, e.n)), "dy/dx")
-    return e.says("missing-factor", f"d{e.name} is g itself: the factor {words} is missing in all {e.a.size} entries", "certain",
-                  "the chain rule: dL/dx = dL/dy · dy/dx", f"d{e.name} = g · {words}")
+    same_shape = e.g.shape == e.a.shape
+    if same_shape and e.mixes:
+        return e.finding(
+            "missing-term",
+            f"d{e.name} is g itself, in all {e.a.size} entries: the other terms are missing. The "
+            f"output mixes the entries of {e.name}, and that must come back too",
+            "the gradient is the sum over all outputs that an entry reaches",
+            f"d{e.name}ᵢ = Σₖ gₖ · dyₖ/d{e.name}ᵢ")
+    if same_shape and e.jacobian is not None and np.allclose(e.jacobian[e.used], 1, atol=1e-6):
+        return e.finding(
+            "permuted",
+            f"d{e.name} is g itself, in its order; but the output takes its entries from other "
+            f"places of {e.name}, and each g belongs to where its entry came from",
+            "what is looked up forward is added at the same places backward",
+            f"d{e.name} = zeros; np.add.at(d{e.name}, where, g)")
+    words = next((w for w, t in factors_and_inverses(e) if e.same(e.a * t, e.n)), "dy/dx")
+    return e.finding(
+        "missing-factor",
+        f"d{e.name} is g itself: the factor {words} is missing in all {e.a.size} entries",
+        "the chain rule: dL/dx = dL/dy · dy/dx", f"d{e.name} = g · {words}")
 
 
 def array_factor(e):
-    """a = n·T or n / T for an array T made of what the operation has at hand, or for a number a line"""
+    """a = n·T or n / T for an array T made of what the operation has at hand, or for a number a
+    line"""
     alive, ratio = ratio_of(e)
     if alive is None or (np.abs(ratio[alive] - 1) < 1e-6).all():
         return None
     for words, t in factors(e):
         for kind, value in (("extra-factor", t), ("missing-factor", 1 / t)):
-            if np.isfinite(value[alive]).all() and np.ptp(value) > 1e-9 and e.same(
-                    np.where(alive, e.n * value, e.a), e.a):
-                verb = "has the factor {} too many" if kind == "extra-factor" else "lacks the factor {}"
-                over = kind == "extra-factor"
-                return e.says(kind, f"d{e.name} {verb.format(words)}: it is the true gradient "
-                                    f"{'times' if over else 'divided by'} {words} in all "
-                                    f"{int(alive.sum())} entries that say anything", "certain",
-                              "the chain rule: each function on the way gives one factor, its derivative",
-                              f"d{e.name} = (what you have) {'/' if over else '·'} ({words})")
+            if not np.isfinite(value[alive]).all() or np.ptp(value) <= 1e-9:
+                continue
+            if e.same(np.where(alive, e.n * value, e.a), e.a):
+                return one_factor(e, kind, words, int(alive.sum()))
     for axis in range(e.a.ndim):
-        if e.a.shape[axis] > 1 and alive.all() and np.ptp(ratio, axis=axis).max(initial=0) < 1e-5:
-            return line_factor(e, axis, ratio.mean(axis=axis).reshape(-1))
+        even = np.ptp(ratio, axis=axis).max(initial=0) < 1e-5
+        if e.a.shape[axis] > 1 and alive.all() and even:
+            return factor_of_lines(e, axis, ratio.mean(axis=axis).reshape(-1))
+    return None
 
 
-def line_factor(e, axis, c):
-    """a is n times c, a number for each line along `axis`."""
+def one_factor(e, kind, words, count):
+    """The finding on a factor that is missing, or too many, in `count` entries."""
+    if kind == "extra-factor":
+        verb, done, mend = f"has the factor {words} too many", "times", "/"
+    else:
+        verb, done, mend = f"lacks the factor {words}", "divided by", "·"
+    return e.finding(
+        kind,
+        f"d{e.name} {verb}: it is the true gradient {done} {words} in all {count} entries where "
+        "that is not near 0",
+        "the chain rule: each function on the way gives one factor, its derivative",
+        f"d{e.name} = (what you have) {mend} ({words})")
+
+
+def factor_of_lines(e, axis, c):
+    """The finding if a is n times c, a number for each line along `axis`."""
     if np.isin(np.round(c, 6), (0, 1)).all():
-        return e.says("not-accumulated", f"d{e.name} is right in some lines along dim {axis} and zero in "
-                                         f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing", "certain",
-                      "what is used several times gets a gradient from each use",
-                      f"d{e.name} = g · dy/d{e.name} in every line along dim {axis}")
-    kind = "missing-factor" if np.abs(c).mean() < 1 else "extra-factor"
-    return e.says(kind, f"d{e.name} is the true gradient times a number that is constant along dim {axis} and differs from line "
-                        f"to line (from {c.min():.4g} to {c.max():.4g}): a factor of each line, such as 1/σ, is missing, "
-                        "squared or too many", "likely")
+        return e.finding(
+            "not-accumulated",
+            f"d{e.name} is right in some lines along dim {axis} and zero in "
+            f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing",
+            "what is used several times gets a gradient from each use",
+            f"d{e.name} = g · dy/d{e.name} in every line along dim {axis}")
+    return e.finding(
+        "missing-factor" if np.abs(c).mean() < 1 else "extra-factor",
+        f"d{e.name} is the true gradient times a number that is constant along dim {axis} and "
+        f"differs from line to line (from {c.min():.4g} to {c.max():.4g}): a factor of each line, "
+        "such as 1/σ, is missing, squared or too many", certainty="likely")
 
 
 def missing_eps(e):
-    """(a/n)² = (v + eps) / v along a line, v the variance or the mean square there: eps was left out of 1/√(v + eps)"""
+    """(a/n)² = (v + eps) / v along a line, v the variance or the mean square there: eps was left
+    out of 1/√(v + eps)
+
+    The ratio gives an eps for each line, and there is a finding only if all lines give the same
+    one. The power is 2 where r = 1/√(v + eps) is a factor of the gradient once, and 2/3 where it is
+    there three times, as in the derivative of r itself.
+    """
     alive, ratio = ratio_of(e)
     if alive is None or e.y.shape != e.x.shape or not alive.mean() > 0.9:
         return None
@@ -80,16 +122,45 @@ def missing_eps(e):
         for words, v in (("variance", e.x.var(axis=axis, keepdims=True)),
                          ("mean square", (e.x ** 2).mean(axis=axis, keepdims=True))):
             for power in (2, 2 / 3):
-                guess = v * (np.abs(c) ** power - 1)
-                if np.ptp(guess) < 1e-3 * np.abs(guess).max() and np.abs(guess).max() > 1e-9:
-                    return e.says("missing-eps", f"d{e.name} is the gradient for 1/√{words}, where the forward pass has "
-                                                  f"1/√({words} + {guess.mean():.3g}): eps is left out", "likely",
-                                  "what the forward pass computed, the backward pass uses as it is",
-                                  f"r = 1/√({words} + {guess.mean():.3g})")
+                eps = v * (np.abs(c) ** power - 1)
+                if np.ptp(eps) < 1e-3 * np.abs(eps).max() and np.abs(eps).max() > 1e-9:
+                    return e.finding(
+                        "missing-eps",
+                        f"d{e.name} is the gradient for 1/√{words}, where the forward pass has "
+                        f"1/√({words} + {eps.mean():.3g}): eps is left out",
+                        "what the forward pass computed, the backward pass uses as it is",
+                        f"r = 1/√({words} + {eps.mean():.3g})", certainty="likely")
     return None
 
 
-def inverses(e):
+def other_value(e):
+    """y is a function of each entry alone, and a is g·φ(x) where n is g·φ(y), or the other way
+    round"""
+    if e.jacobian is None or e.mixes or e.y.shape != e.x.shape:
+        return None
+    forms = {"{}": lambda t: t, "1 − {}²": lambda t: 1 - t * t,
+             "{}·(1 − {})": lambda t: t * (1 - t), "1/{}": lambda t: 1 / t,
+             "1 − {}": lambda t: 1 - t, "e^{}": np.exp, "2·{}": lambda t: 2 * t,
+             "1/(2·{})": lambda t: 1 / (2 * t), "cos {}": np.cos, "sin {}": np.sin}
+    of_input, of_output = ("the input", e.x, e.name), ("the output", e.y, "y")
+    with np.errstate(all="ignore"):
+        for form, phi in forms.items():
+            for (here, t, _), (there, u, right) in ((of_input, of_output), (of_output, of_input)):
+                if e.same(e.g * phi(t), e.a) and e.same(e.g * phi(u), e.n):
+                    return e.finding(
+                        "stale-value",
+                        f"d{e.name} is g·({form.replace('{}', 't')}) with t {here}, but t must be "
+                        f"{there}: the right formula at the wrong value",
+                        "a derivative may be written in the input or in the output, but not in one "
+                        "for the other",
+                        f"d{e.name} = g·({form.replace('{}', right)})")
+    return None
+
+
+# ── what may be missing or too many ───────────────────────────────────────────────────────────────
+
+
+def factors_and_inverses(e):
     """factors(e), and one over each."""
     with np.errstate(all="ignore"):
         for words, t in factors(e):
@@ -98,24 +169,22 @@ def inverses(e):
 
 
 def factors(e):
-    """(words, array of x's shape) for what may be missing or too many."""
-    base = [("the output y", e.y), ("the upstream g", e.g)] + [
-        (name, v) for name, v in e.inputs.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    """(words, array of x's shape) for what may be missing or too many: the likelier first, since
+    the first that fits gives the name."""
+    base = [("the output y", e.y), ("the upstream g", e.g), *e.arrays("f")]
+    base = [(words, np.broadcast_to(v, e.a.shape)) for words, v in base
+            if broadcasts_to(v, e.a.shape)]
     with np.errstate(all="ignore"):
         s = 1 / (1 + np.exp(-e.x))
         yield f"σ'({e.name})", s * (1 - s)
         for words, v in base:
-            if v.ndim > e.a.ndim or any(n not in (1, m) for n, m in zip(v.shape[::-1], e.a.shape[::-1])):
-                continue
-            v = np.broadcast_to(v, e.a.shape)
-            for form, t in (("{}", v), ("{}²", v * v), ("(1 + {})", 1 + v), ("(1 − {})", 1 - v), ("{}/2", v / 2),
-                            ("2·{}", 2 * v), ("√{}", np.sqrt(np.abs(v))), ("e^{}", np.exp(np.minimum(v, 50))),
-                            ("−{}", -v), ("−{}²", -v * v)):
-                yield form.format(words), t
-        pairs = [(w, np.broadcast_to(v, e.a.shape)) for w, v in base
-                 if v.ndim <= e.a.ndim and all(n in (1, m) for n, m in zip(v.shape[::-1], e.a.shape[::-1]))]
-        for words, v in pairs:
-            for other, u in pairs:
+            yield from ((words, v), (f"{words}²", v * v), (f"(1 + {words})", 1 + v),
+                        (f"(1 − {words})", 1 - v), (f"{words}/2", v / 2), (f"2·{words}", 2 * v),
+                        (f"√{words}", np.sqrt(np.abs(v))),
+                        (f"e^{words}", np.exp(np.minimum(v, 50))),
+                        (f"−{words}", -v), (f"−{words}²", -v * v))
+        for words, v in base:
+            for other, u in base:
                 if words != other:
                     yield f"{words} / {other}", v / u
                     yield f"({words} − {other})", v - u

@@ -1,8 +1,10 @@
-"""Naming the path that a wrong gradient forgot, or counted twice: the forward is followed, and each edge tried.
+"""Naming the path that a wrong gradient forgot, or counted twice: the forward is followed, and each
+edge tried.
 
-The true gradient is a sum over paths. If a backward pass multiplies what flows along one edge u -> p by c, then
-a − n = (c − 1)·(the gradient that flows through that edge): so the difference is held against the flow of every edge.
-c = 0: forgotten; c = 2: counted twice; c = −1: a sign; others: a factor in one term.
+The true gradient is a sum over paths. If a backward pass multiplies what flows along one edge u ->
+p by c, then a − n = (c − 1)·(the gradient that flows through that edge): so the difference is held
+against the flow of every edge. c = 0: forgotten; c = 2: counted twice; c = −1: a sign; others: a
+factor in one term.
 """
 
 import re
@@ -26,35 +28,38 @@ class Edge:
 
     node: object
     argument: int
-    flow: np.ndarray                               # the part of the input's true gradient that comes this way
-    reduces: bool                                  # whether a reduction lies below, between the argument and the input
+    flow: np.ndarray  # the part of the input's true gradient that comes this way
+    reduces: bool  # whether a reduction lies below, between the argument and the input
 
     @property
     def words(self):
         """The edge as a message shows it, with its line."""
         op = self.node.op
-        return f"the path through {op.name}'s {op.name_of(self.argument)}{place_of(self.node)}"
+        return f"the path through {op.name}'s {op.name_of(self.argument)}{line_of(self.node)}"
 
     @property
     def is_term(self):
-        """Whether its part is a term of a product rule or of a statistic, rather than one of several uses."""
-        return self.reduces or any(kind == "missing-factor" for kind, _, _ in getattr(self.node.op, "mistakes", ()))
+        """Whether its part is a term of a product rule or of a statistic, rather than one of
+        several uses."""
+        mistakes = getattr(self.node.op, "mistakes", ())
+        return self.reduces or any(kind == "missing-factor" for kind, _, _ in mistakes)
 
 
-def place_of(node):
+def line_of(node):
     """ (file:line) of the user's code that made a node."""
     return f" ({Path(node.line[0]).name}:{node.line[1]})" if node.line else ""
 
 
 def rule_of(op, argument):
-    """An operation's formula and its gradient rule for an argument, as its docstring has them: "div: a / b, da = g / b"."""
+    """An operation's formula and its gradient rule for an argument, as its docstring has them:
+    "div: a / b, da = g / b"."""
     name, text = op.name_of(argument), op.__doc__ or ""
     rule = re.search(rf"\bd{re.escape(name)}\s+= .*?(?=,?\s\s|\n|$)", text)
     said = text.split("    d", 1)[0].strip().split("\n")[0].rstrip(".")
     return f"{op.name}: {said}{f', {rule[0]}' if rule else ''}"
 
 
-def flow(node, arriving, target):
+def gradient_through(node, arriving, target):
     """The gradient of `target` if `arriving` is all that reaches `node`."""
     found = {target: None}
     for _ in tape.walk([(node, arriving)], found, retain_graph=True, create_graph=False):
@@ -63,39 +68,46 @@ def flow(node, arriving, target):
 
 
 def reduces_below(node, target):
-    """Whether an operation between `node` and `target`, node among them, adds up dims of the only array that it takes."""
+    """Whether an operation between `node` and `target`, node among them, adds up dims of the only
+    array that it takes."""
     return any(isinstance(n.op, Operation) and len(n.parents) == 1 and n.op.line_up(n, 0).reduced
                and not n.op.line_up(n, 0).mixed for n in tape.leading_to([node], {target: None}))
 
 
 def edges(y, g, target):
-    """The Edges on the way from y to the target node, nearest to the output first; [] if there are too many."""
+    """The Edges on the way from y to the target node, nearest to the output first; [] if there are
+    too many."""
     found = {target: None}
-    visits = list(tape.walk([(y.node, np.asarray(g, dtype=float))], found, retain_graph=True, create_graph=False))
+    visits = list(tape.walk([(y.node, np.asarray(g, dtype=float))], found, retain_graph=True,
+                            create_graph=False))
     pairs = [(node, i, sent) for node, _, sent in visits
              for i, p in enumerate(node.parents) if p is not None and sent[i] is not None]
     if len(pairs) > MOST:
         return []
     way = tape.leading_to([y.node], found)
-    return [Edge(node, i, flow(node.parents[i], sent[i], target), reduces_below(node.parents[i], target))
+    return [Edge(node, i, gradient_through(node.parents[i], sent[i], target),
+                 reduces_below(node.parents[i], target))
             for node, i, sent in pairs if node.parents[i] in way]
 
 
-def distinct(found, same, n):
-    """Edges whose flows differ from each other, from nothing, and from the whole: each stands for a chain of them."""
+def distinct_edges(found, same, n):
+    """Edges whose flows differ from each other, from nothing, and from the whole: each stands for a
+    chain of them."""
     kept = []
     for e in found:
-        if np.abs(e.flow).max(initial=0) > 0 and not same(e.flow, n) and not any(same(e.flow, k.flow) for k in kept):
+        tells_nothing = not np.any(e.flow) or same(e.flow, n)
+        if not tells_nothing and not any(same(e.flow, k.flow) for k in kept):
             kept.append(e)
     return kept
 
 
-def mistaken_paths(y, g, target, a, n, same):
-    """[(Edge, c)] such that a = n + Σ (c − 1)·flow, one edge or two that are forgotten; [] if no such edges are known.
+def find_mistaken_paths(y, g, target, a, n, same):
+    """[(Edge, c)] such that a = n + Σ (c − 1)·flow, one edge or two that are forgotten; [] if no
+    such edges are known.
 
     same(u, v): whether two gradients agree to within the noise.
     """
-    found = distinct(edges(y, g, target), same, n)
+    found = distinct_edges(edges(y, g, target), same, n)
     r = a - n
     for e in found:
         c = float((r * e.flow).sum() / (e.flow * e.flow).sum())
@@ -108,23 +120,27 @@ def mistaken_paths(y, g, target, a, n, same):
 
 
 def by_path(e):
-    """a = n + Σ (c − 1)·(what flows along an edge): a path forgotten, counted twice, or given another weight"""
+    """a = n + Σ (c − 1)·(what flows along an edge): a path forgotten, counted twice, or given
+    another weight"""
     graph = e.follow() if e.follow else None
     if graph is None or np.abs(e.a - e.n).max() < 1e-4 * e.scale:
         return None
     y, leaf = graph
-    found = mistaken_paths(y, e.g, leaf.node, e.a, e.n, e.same)
-    if not found or e.x.size < 3 and abs(found[0][1] - round(found[0][1])) > 1e-6:   # anything fits so few numbers
+    found = find_mistaken_paths(y, e.g, leaf.node, e.a, e.n, e.same)
+    # anything fits so few numbers
+    if not found or e.x.size < 3 and abs(found[0][1] - round(found[0][1])) > 1e-6:
         return None
-    kind, text = verdict(e.name, found)
-    return Finding(kind, e.name, text, {"wrong": int(e.wrong.sum()), "coefficients": [c for _, c in found]}, "certain",
-                   (f"look at d{e.name}", "the gradient is the sum over all paths from the output to the input; look at "
+    kind, text = finding_text(e.name, found)
+    facts = {"wrong": int(e.wrong.sum()), "coefficients": [c for _, c in found]}
+    return Finding(kind, e.name, text, facts, "certain",
+                   (f"look at d{e.name}",
+                    "the gradient is the sum over all paths from the output to the input; look at "
                     + " and ".join(edge.words for edge, _ in found),
                     f"d{e.name} = Σ over all paths; there, "
                     + "; ".join(rule_of(edge.node.op, edge.argument) for edge, _ in found)))
 
 
-def verdict(name, mistaken):
+def finding_text(name, mistaken):
     """(kind, sentence) for what mistaken_paths found."""
     (edge, c), *more = mistaken
     words = " and ".join(e.words for e, _ in mistaken)

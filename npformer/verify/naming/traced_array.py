@@ -1,8 +1,13 @@
 """A plain NumPy function run with arrays that remember: what it computes, as a graph.
 
-Traced is a Tensor with NumPy's manners: `x.var(-1)`, `np.where(x > 0, x, 0)` and the like mean what they mean in NumPy.
-What it does not know makes the trace fail, and a trace whose values differ from the function's is thrown away: a graph
-is only ever a help.
+A user's forward is NumPy code, and the judge wants its graph: to walk back along single paths
+(paths.py), to try wrong rules in it (wrong_rules.py), and as a second witness for the true
+gradient. So the code runs once more, on Traced in the place of its arrays.
+
+Traced is a Tensor that answers as NumPy does: `x.var(-1)`, `np.where(x > 0, x, 0)` and the like
+mean what they mean in NumPy. What it does not know makes the trace fail, and a trace whose values
+differ from the function's is thrown away. So nothing here has to be complete: with a graph the
+judge says more, and without one it still judges by differences.
 """
 
 import numpy as np
@@ -13,7 +18,11 @@ from ...tensors import Tensor
 
 
 class Traced(Tensor):
-    """A Tensor that takes NumPy's methods and functions at their NumPy meaning."""
+    """A Tensor that takes NumPy's methods and functions at their NumPy meaning.
+
+    copy and astype give the Traced itself: what they would make is another array with the same
+    numbers, and a graph has no use for a second one.
+    """
 
     another = False                                # whether it follows another function on purpose
 
@@ -75,19 +84,28 @@ class Traced(Tensor):
 
 
 class Unmasked(Traced):
-    """A Traced for which the mask of np.where is another: here, none at all."""
+    """A Traced for which the mask of np.where is another: here, none at all.
+
+    Followed on purpose as another function. If a wrong gradient is exactly that of the function
+    with this mask, the mistake is in the mask.
+    """
 
     another = True
     words = "its masks (np.where) left out"
 
     @staticmethod
-    def seen(mask):
+    def change_mask(mask):
         return np.ones_like(mask)
 
     def __array_function__(self, function, types, args, kwargs):
         if function is np.where and not isinstance(args[0], Tensor):
             mask = np.broadcast_to(args[0], np.broadcast_shapes(*(np.shape(x) for x in args)))
-            mask = self.seen(mask) if isinstance(args[1], Tensor) else ~self.seen(~mask)
+            # People write where(mask, x, -inf) and where(~mask, -inf, x). What counts is where x,
+            # the Tensor, is seen.
+            if isinstance(args[1], Tensor):
+                mask = self.change_mask(mask)
+            else:
+                mask = ~self.change_mask(~mask)
             return super().__array_function__(function, types, (mask, *args[1:]), kwargs)
         return super().__array_function__(function, types, args, kwargs)
 
@@ -98,7 +116,7 @@ class OneMore(Unmasked):
     words = "a mask that is off by one: one entry more is seen"
 
     @staticmethod
-    def seen(mask):
+    def change_mask(mask):
         more = mask.copy()
         more[..., 1:] |= mask[..., :-1]
         return more
@@ -110,7 +128,7 @@ class OneLess(Unmasked):
     words = "a mask that is off by one: one entry less is seen"
 
     @staticmethod
-    def seen(mask):
+    def change_mask(mask):
         less = mask.copy()
         less[..., :-1] &= mask[..., 1:]
         return np.where(less.any(-1, keepdims=True), less, mask)
@@ -157,7 +175,7 @@ def dim_of(x, axis):
 
 
 def pad(x, width, *_, **__):
-    """np.pad with zeros, as sums of nothing: zeros joined before and behind."""
+    """np.pad with zeros: zeros joined before and behind, dim by dim."""
     for axis, (before, after) in enumerate(width if np.ndim(width) == 2 else [width] * x.ndim):
         shape = list(x.shape)
         parts = []
@@ -169,37 +187,38 @@ def pad(x, width, *_, **__):
 
 
 def split(x, parts, axis=0):
-    """np.split: into so many equal parts, or at these places."""
+    """np.split: into so many equal parts, or at these indices."""
     n = x.shape[axis]
     places = range(0, n + 1, n // parts) if isinstance(parts, int) else [0, *parts, n]
     return list(f.split(x, [int(size) for size in np.diff(places)], dim=axis))
 
 
-def method(name):
+def call_method(name):
     """np.name(x, ...) as x.name(...)."""
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
 
-def lifted(xs):
+def as_traced(xs):
     """Arrays and Traced, all as Traced."""
     return [x if isinstance(x, Traced) else Traced.wrap(np.asarray(x)) for x in xs]
 
 
 FUNCTIONS = {
-    **{name: method(name) for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
-                                       "repeat", "copy")},
-    "amax": method("max"), "amin": method("min"),
-    "where": lambda c, a, b: f.where(*lifted([c, a, b])),
-    "concatenate": lambda xs, axis=0: f.cat(lifted(xs), dim=axis),
-    "stack": lambda xs, axis=0: f.stack(lifted(xs), dim=axis),
+    **{name: call_method(name)
+       for name in ("mean", "sum", "var", "std", "max", "min", "transpose", "reshape", "swapaxes",
+                    "repeat", "copy")},
+    "amax": call_method("max"), "amin": call_method("min"),
+    "where": lambda c, a, b: f.where(*as_traced([c, a, b])),
+    "concatenate": lambda xs, axis=0: f.cat(as_traced(xs), dim=axis),
+    "stack": lambda xs, axis=0: f.stack(as_traced(xs), dim=axis),
     "split": split,
     "clip": lambda x, low=None, high=None: f.clamp(x, low, high),
     "roll": lambda x, shift, axis=None: f.roll(x, shift, axis),
     "tile": lambda x, reps: f.tile(x, reps if isinstance(reps, tuple) else (reps,)),
     "flip": lambda x, axis=None: f.flip(x, dim_of(x, axis)),
-    "einsum": lambda form, *xs: f.einsum(form, *lifted(xs)),
-    "outer": lambda a, b: f.outer(*lifted([a, b])),
-    "dot": lambda a, b: lifted([a])[0] @ b,
+    "einsum": lambda form, *xs: f.einsum(form, *as_traced(xs)),
+    "outer": lambda a, b: f.outer(*as_traced([a, b])),
+    "dot": lambda a, b: as_traced([a])[0] @ b,
     "cumsum": lambda x, axis=0: f.cumsum(x, axis),
     "expand_dims": lambda x, axis: x.unsqueeze(axis),
     "squeeze": lambda x, axis=None: x.squeeze() if axis is None else x.squeeze(axis),
@@ -214,8 +233,9 @@ FUNCTIONS = {
 def trace(forward, inputs, checked, kind=Traced):
     """(y, the Traced inputs by place) of forward(*inputs), or None where it cannot be followed.
 
-    forward: from arrays to an array, or a pair whose first is one. checked: the places of the inputs to follow.
-    kind: Unmasked and the like follow another function on purpose.
+    forward: from arrays to an array, or a pair whose first is one. checked: the places of the
+    inputs to follow. kind: Unmasked and the like follow another function on purpose, so their
+    values need not be the function's.
     """
     leaves = {i: kind.wrap(np.array(inputs[i])) for i in checked}
     for leaf in leaves.values():
@@ -223,7 +243,7 @@ def trace(forward, inputs, checked, kind=Traced):
     try:
         y = forward(*[leaves.get(i, x) for i, x in enumerate(inputs)])
         true = forward(*[x.copy() if isinstance(x, np.ndarray) else x for x in inputs])
-    except Exception:                              # noqa: BLE001   anything may go wrong inside somebody's function
+    except Exception:                              # noqa: BLE001  (somebody else's function)
         return None
     y, true = (v[0] if isinstance(v, tuple) else v for v in (y, true))
     if not isinstance(y, Tensor) or y.node is None or y.shape != np.shape(true):
