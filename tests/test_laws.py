@@ -233,39 +233,23 @@ PLANTED = [pytest.param(op, i, id=f"{op.name}-{op.name_of(i)}")
 FLAT = {"sign", "floor", "ceil", "round"}
 
 
+@pytest.mark.parametrize("rule, check", [
+    ("gradients", check_first_order), ("gradient_graph", check_second_order)])
 @pytest.mark.parametrize("op, i", PLANTED)
-def test_a_planted_wrong_gradient_is_noticed(op, i, monkeypatch):
-    """The rule of one argument is made 1.001 x as large; some sample must show it."""
-    right = op.gradients
+def test_a_wrong_rule_is_noticed(op, i, rule, check, monkeypatch):
+    """The gradient of one argument is made 1.001 x as large; some sample must show it."""
+    right = getattr(op, rule)
 
     def wrong(node, g):
         sent = list(right(node, g))
         if sent[i] is not None:
-            error = np.ones_like(sent[i]) if op.name in FLAT else sent[i]
-            sent[i] = sent[i] + 0.001 * error
+            sent[i] = sent[i] + 0.001 * (g if op.name in FLAT else sent[i])
         return sent
 
-    monkeypatch.setattr(op, "gradients", wrong)
+    monkeypatch.setattr(op, rule, wrong)
     with pytest.raises(AssertionError):
         for k in range(len(op.examples)):
-            check_first_order(op, k)
-
-
-@pytest.mark.parametrize("op, i", PLANTED)
-def test_a_planted_wrong_second_derivative_is_noticed(op, i, monkeypatch):
-    """The recorded gradient of one argument is made 1.001 x as large; some sample must show it."""
-    right = op.gradient_graph
-
-    def wrong(node, g):
-        sent = list(right(node, g))
-        if sent[i] is not None:
-            sent[i] = sent[i] + 0.001 * g if op.name in FLAT else sent[i] * 1.001
-        return sent
-
-    monkeypatch.setattr(op, "gradient_graph", wrong)
-    with pytest.raises(AssertionError):
-        for k in range(len(op.examples)):
-            check_second_order(op, k)
+            check(op, k)
 
 
 def test_promotion_leaves_usual_operands_alone():
