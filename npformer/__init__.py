@@ -29,13 +29,15 @@ from . import autograd, backends, cuda, interop
 from .autograd import (enable_grad as enable_grad, inference_mode as inference_mode,
                        is_grad_enabled as is_grad_enabled, no_grad as no_grad,
                        set_grad_enabled as set_grad_enabled)
-from .core.random_numbers import Generator as Generator, default_generator as default_generator, manual_seed as manual_seed
+from .core.random_numbers import (Generator as Generator, default_generator as default_generator,
+                                  manual_seed as manual_seed)
 from .core.devices import (backend as backend, backend_from_environment as backend_from_environment,
                            get_backend as get_backend, set_backend as set_backend,
                            started_as_command as started_as_command)
-from .core.dtypes import (bool_ as bool_, float16 as float16, float32 as float32, float64 as float64,
-                          get_default_dtype as get_default_dtype, int8 as int8, int16 as int16, int32 as int32,
-                          int64 as int64, set_default_dtype as set_default_dtype, uint8 as uint8)
+from .core.dtypes import (bool_ as bool_, float16 as float16, float32 as float32,
+                          float64 as float64, get_default_dtype as get_default_dtype,
+                          int8 as int8, int16 as int16, int32 as int32, int64 as int64,
+                          set_default_dtype as set_default_dtype, uint8 as uint8)
 from .core.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .core.errors import (DeviceError as DeviceError, DTypeError as DTypeError,
                           GradientError as GradientError, GraphError as GraphError,

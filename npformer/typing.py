@@ -1,4 +1,5 @@
-"""Names for what npformer's functions take, for type checkers: `def f(x: Tensor, dim: Dim) -> Tensor`.
+"""Names for what npformer's functions take, for type checkers: `def f(x: Tensor, dim: Dim) ->
+Tensor`.
 
 The package itself imports them under TYPE_CHECKING only, so that they cost nothing at run time.
 """
@@ -16,14 +17,16 @@ from .ops.shape import Shape as Shape
 from .tensors import Tensor
 
 Operand = Tensor | np.ndarray | np.number | float  # what stands beside a Tensor in x + y
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]        # what an optimiser takes: parameters, or groups of them
+# what an optimiser takes: parameters, or groups of them
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
 
 class Called(Protocol[P, R]):
-    """A module as its own `__call__` sees it: it takes what its `forward` takes, and returns what that returns."""
+    """A module as its own `__call__` sees it: it takes what its `forward` takes, and returns what
+    that returns."""
 
     _hooks: Any
 

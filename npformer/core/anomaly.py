@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import GraphError
-from .facts import facts_of, format_number
+from .facts import facts_of, four_digits
 
 
 def refuse_nan(node, g, sent):
@@ -82,7 +82,8 @@ def describe_values(values):
             said = facts_of(a)
             unusual = [f"{count} {what}" for count, what in (
                 (said.nan, "NaN"), (said.inf, "infinite"), (said.zeros, "zero")) if count]
-            span = [] if said.min is None else [f"{format_number(said.min)} to {format_number(said.max)}"]
+            ends = [] if said.min is None else [said.min, said.max]
+            span = [" to ".join(map(four_digits, ends))] if ends else []
             lines.append(f"  {name} {a.dtype} {a.shape}: "
                          + ", ".join(["finite"] * (not said.nan and not said.inf) + unusual + span))
     return lines

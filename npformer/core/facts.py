@@ -47,8 +47,8 @@ class ArrayFacts:
 
     def __repr__(self):
         return (f"<{self.dtype} {self.shape}, too large to keep: "
-                f"{format_number(self.min)} to {format_number(self.max)}, "
-                f"mean {format_number(self.mean)}, norm {format_number(self.norm)}>")
+                f"{four_digits(self.min)} to {four_digits(self.max)}, "
+                f"mean {four_digits(self.mean)}, norm {four_digits(self.norm)}>")
 
 
 def facts_of(array: np.ndarray | ArrayFacts) -> ArrayFacts:
@@ -84,7 +84,7 @@ def norm(value: Any) -> Any:
     return float(np.linalg.norm(to_numpy(array).astype(float))) if hasattr(array, "dtype") else None
 
 
-def format_number(value: Any, digits: int = 4) -> str:
+def four_digits(value: Any, digits: int = 4) -> str:
     """A number as every viewer writes it: four digits; whole numbers whole."""
     if value is None:
         return NOTHING

@@ -147,7 +147,8 @@ def extrapolate_slope(forward, inputs, array, place, g, h):
 
     The part of the error that is not rounding is taken as 5 % of what the second formula mended.
     """
-    (near, size), (far, _) = (central_difference(forward, inputs, array, place, step) for step in (h, 2 * h))
+    near, size = central_difference(forward, inputs, array, place, h)
+    far, _ = central_difference(forward, inputs, array, place, 2 * h)
     mended = float((g * (near - far)).sum()) / 3
     rounded = rounding_error(g, size, h)
     return float((g * near).sum()) + mended, rounded + 0.05 * abs(mended), rounded

@@ -1,7 +1,8 @@
 """Seeing the backward pass: viewers and probes over the steps of `npf.backprop`.
 
-The folders, from the ground up: `traces` (record, keep, replay and ask one pass), `views` (what every
-viewer shows of it), `probes` (questions to a whole model), and the viewers `shell`, `app` and `page`.
+The folders, from the ground up: `traces` (record, keep, replay and ask one pass), `views` (what
+every viewer shows of it), `probes` (questions to a whole model), and the viewers `shell`, `app`
+and `page`.
 """
 
 # ruff: noqa: I001, F401

@@ -90,7 +90,8 @@ def draw_array(draw, shape, dtype, device):
             f"random numbers are drawn in a floating dtype, not in {dtype}; use randint for "
             "integers")
     native = dtype if dtype in (dtypes.float32, dtypes.float64) else dtypes.float32
-    return devices.move(np.asarray(draw(size=shape, dtype=native)).astype(dtype, copy=False), device)
+    drawn = np.asarray(draw(size=shape, dtype=native))
+    return devices.move(drawn.astype(dtype, copy=False), device)
 
 
 def numpy_generator(generator):

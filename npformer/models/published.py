@@ -114,7 +114,8 @@ def options(path: StrPath, weights: Mapping[str, np.ndarray],
         if key in config:
             if not isinstance(config[key], int if name == "n_head" else (int, float)):
                 raise InputError(
-                    f"{path}: its {CONFIG} has {key} {config[key]!r}, which is not a number that can be used.")
+                    f"{path}: its {CONFIG} has {key} {config[key]!r}, "
+                    "which is not a number that can be used.")
             found[name] = config[key]
     found |= {name: value for name, value in chosen.items() if value is not None}
     if "n_head" not in found:

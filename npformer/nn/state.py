@@ -66,7 +66,8 @@ def plain_array(name, value):
         except ValueError:                         # rows of unlike lengths
             raise DTypeError(
                 f"load_state_dict: entry {name!r} is a list that makes no array") from None
-    raise DTypeError(f"load_state_dict: entry {name!r} is not a tensor or array but {describe(value)}")
+    raise DTypeError(f"load_state_dict: entry {name!r} is not a tensor or array "
+                     f"but {describe(value)}")
 
 
 def overwrite(tensor, array):

@@ -54,7 +54,8 @@ def amin(x, *, dim=None, keepdim=False):
 
 
 for _op in (amax, amin):
-    _op.vjps(x=lambda g, y, x, x_shape, dim: expand_back(g, x_shape, dim) * _share(x, y, x_shape, dim))
+    _op.vjps(x=lambda g, y, x, x_shape, dim:
+             expand_back(g, x_shape, dim) * _share(x, y, x_shape, dim))
     _op.flat(LOSES, x=lambda: True)
     _op.mistake("mask-leak", "every entry gets the upstream",
                 x=lambda g, x_shape, dim: expand_back(g, x_shape, dim))

@@ -136,7 +136,7 @@ def test_the_residual_identity_at_every_addition(trace):
                 record = records[len(seen) - 1]
                 labels = "arrived, by the skip", "the branch adds", "sum: |dL/dx|"
                 for words, value in zip(labels, record.norms):
-                    assert f"{words} {facts.format_number(value)} " in text
+                    assert f"{words} {facts.four_digits(value)} " in text
                 assert f"{record.angle:.1f}°" in text and f"error {record.error:.0e}" in text
         assert len(seen) == 4 < sum(step.op == "add" for step in trace)
     drive(trace, person, LARGE)
@@ -150,9 +150,9 @@ def test_a_ledger_says_who_sent_what_and_leads_there(trace):
         await type_in(pilot, "l")
         text = shown(pilot)
         for entry in step.ledger:
-            sent = facts.format_number(facts.norm(entry.contribution))
+            sent = facts.four_digits(facts.norm(entry.contribution))
             assert f"{entry.consumer}.{entry.argument} {sent} " \
-                   f"{facts.format_number(facts.norm(entry.running))} {entry.left}" in text
+                   f"{facts.four_digits(facts.norm(entry.running))} {entry.left}" in text
         last = list(step.ledger)[-1]
         panel = pilot.app.query_one("#ledger Static")
         x, y = place_of(panel, f"{last.consumer}.{last.argument}")

@@ -31,12 +31,12 @@ def test_pointing_at_a_cell_says_its_value(trace):
         await pilot.hover(heat, offset=(7 * across, 4 * down // 2))
         await settle(pilot)
         row = 2 * (4 * down // 2) // down
-        assert f"g[1, {row}, 7] = {facts.format_number(g[1, row, 7], 6)}" in shown(pilot)
+        assert f"g[1, {row}, 7] = {facts.four_digits(g[1, row, 7], 6)}" in shown(pilot)
         await type_in(pilot, "tab", "down", "right", "down")
         assert "g[1, " in shown(pilot)
         await pilot.hover("#title")
         await type_in(pilot, "tab", "down", "right", "down")
-        assert f"g[1, 1, 1] = {facts.format_number(g[1, 1, 1], 6)}" in shown(pilot)
+        assert f"g[1, 1, 1] = {facts.four_digits(g[1, 1, 1], 6)}" in shown(pilot)
         await type_in(pilot, "escape", "down")     # the arrows walk again
         assert pilot.app.cursor.index != step.index
     drive(trace, person)

@@ -56,7 +56,7 @@ def test_a_click_on_a_layer_and_on_a_part_of_a_module_goes_there(trace):
         await pilot.click(row, offset=(1 + 9 * columns, 0))
         await settle(pilot)
         assert pilot.app.cursor.index == layers[9].first
-        assert f"{layers[9].where} {facts.format_number(layers[9].norm)}" in shown(pilot)
+        assert f"{layers[9].where} {facts.four_digits(layers[9].norm)}" in shown(pilot)
         await type_in(pilot, "o", "o", "o")
         panel = pilot.app.query_one("#info Static")
         name = pilot.app.cursor.root.children[2].label

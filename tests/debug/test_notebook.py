@@ -86,7 +86,7 @@ def test_a_trace_lists_every_step_under_its_module(trace):
     for step in trace:
         name = re.escape(step.name.rpartition(".")[2])
         assert re.search(rf"\b{step.index} +\S*{name}\b", page.text), step
-        assert f"|g| {facts.format_number(facts.norm(step.upstream))}" in page.text
+        assert f"|g| {facts.four_digits(facts.norm(step.upstream))}" in page.text
     for where in {step.where.rpartition(".")[2] for step in trace}:
         assert where in page.text                  # of a lone step too
     assert sum(tag == "rect" for tag, _ in page.elements) == len(pictures.layers(trace))
@@ -110,8 +110,8 @@ def test_a_ledger_says_who_sent_what(trace):
     page = read(trace.ledger(node)._repr_html_())
     for entry in trace.ledger(node):
         sent, running = facts.norm(entry.contribution), facts.norm(entry.running)
-        assert (f"{entry.consumer}.{entry.argument} {facts.format_number(sent)} {facts.format_number(running)} "
-                f"{entry.left}") in page.text
+        numbers = f"{facts.four_digits(sent)} {facts.four_digits(running)}"
+        assert f"{entry.consumer}.{entry.argument} {numbers} {entry.left}" in page.text
 
 
 def test_a_map_has_the_colour_of_each_entry():

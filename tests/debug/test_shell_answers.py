@@ -21,12 +21,12 @@ from npformer.nn import functional as F
 def test_p_prints_slices_shapes_parameters_gradients_and_sums(session):
     step = at(session, "attention").step
     assert session.do("p dq.shape") == "dq.shape = (4, 2, 16, 32)"
-    assert session.do("p g[0, 1, 2, 3]").endswith(facts.format_number(step.upstream[0, 1, 2, 3], 8))
+    assert session.do("p g[0, 1, 2, 3]").endswith(facts.four_digits(step.upstream[0, 1, 2, 3], 8))
     assert f"{step.inputs['q'][0, 0, 0, 0]:.4f}" in session.do("p q[0,0,0,:3]")
     assert session.do("p norm(dq) / norm(g)").endswith(
-        facts.format_number(np.linalg.norm(step.gradients["q"]) / np.linalg.norm(step.upstream), 8))
+        facts.four_digits(np.linalg.norm(step.gradients["q"]) / np.linalg.norm(step.upstream), 8))
     grad = session.trace.find("blocks.0.norm1.weight").gradient
-    assert session.do("p blocks.0.norm1.weight.grad[3]").endswith(facts.format_number(grad[3], 8))
+    assert session.do("p blocks.0.norm1.weight.grad[3]").endswith(facts.four_digits(grad[3], 8))
     assert session.do("p norm1.weight.shape") == "norm1.weight.shape = (64,)"
     assert session.do("p scale").endswith("0.1767767") and session.do("p") == (
         "g  q  k  v  mask  y  a  scale  dq  dk  dv  upstream  output")

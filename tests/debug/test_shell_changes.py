@@ -22,7 +22,7 @@ def test_predict_asks_before_it_shows(session):
     assert session.do(str(truth)).startswith("right")
     session.do("predict dbias[3]")
     assert "sign" in session.do(str(-truth)) and session.do("17")
-    assert facts.format_number(truth, 6) in session.do("18")
+    assert facts.four_digits(truth, 6) in session.do("18")
     assert session.question is None
     session.do("predict dbias[3]")
     assert session.do("").startswith("it is dbias[3] = ")

@@ -158,7 +158,8 @@ def missing_note(array: Any) -> str:
     if array is None:
         return "was not kept by the tape"
     if isinstance(array, ArrayFacts):
-        low, high, mean, norm = map(facts.format_number, (array.min, array.max, array.mean, array.norm))
+        numbers = (array.min, array.max, array.mean, array.norm)
+        low, high, mean, norm = map(facts.four_digits, numbers)
         return f"is too large to keep: {array.shape}, {low} to {high}, mean {mean}, norm {norm}"
     if isinstance(array, str):
         return array

@@ -146,7 +146,7 @@ class HeatMap(Widget, can_focus=True):
         places = [*map(str, self.index), *places][-ndim:] if ndim else []
         mean = "mean " if any(":" in p for p in places) else ""
         place = f"[{', '.join(places)}]" if places else ""
-        return f"{name}{place} = {mean}{facts.format_number(self.map.values[self.cell], 6)}"
+        return f"{name}{place} = {mean}{facts.four_digits(self.map.values[self.cell], 6)}"
 
 
 def round_to_lines(pixels: int) -> int:
@@ -188,10 +188,10 @@ def legend(heat: pictures.Heat, width: int, colours) -> Text:
     if all_finite and not largest:
         return Text("all 0")
     start = -1.0 if heat.signed else 0.0
-    bar = Text(f"{facts.format_number(-largest) if heat.signed else '0'} ", no_wrap=True)
+    bar = Text(f"{facts.four_digits(-largest) if heat.signed else '0'} ", no_wrap=True)
     for shade in shade_grid(np.linspace(start, 1.0, width)[None], colours)[0]:
         bar.append("█", Style(color=rgb(shade)))
-    bar.append(f" {facts.format_number(largest)}")
+    bar.append(f" {facts.four_digits(largest)}")
     if not all_finite:
         bar.append("  █", Style(color=rgb(colours.nan)))
         bar.append(" NaN or inf")

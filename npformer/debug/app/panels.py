@@ -136,7 +136,7 @@ def identity_bars(residual, look):
                                 ("the branch adds", branch, look.sent),
                                 ("sum: |dL/dx|", total, Style())):
         bar = "━" * max(round(value / longest * room), int(value > 0))
-        lines.append(Text.assemble((f"{words:20}", FAINT), f"{facts.format_number(value):>10}  ",
+        lines.append(Text.assemble((f"{words:20}", FAINT), f"{facts.four_digits(value):>10}  ",
                                    (bar, style)))
     defined = residual.angle == residual.angle     # NaN where one of the two is 0
     angle = f"angle between the two {residual.angle:.1f}°, " if defined else ""
@@ -180,7 +180,8 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     arrived = [facts.norm(child.trace[child.first].upstream) or 0.0 for child in children]
     for child, size, block in zip(children, arrived, pictures.sparkline(arrived)):
         label = Text.assemble((child.label, click_style(f"goto_step({child.first})")))
-        table.add_row(Text(child.span, FAINT), label, facts.format_number(size), Text(block, look.arrived))
+        table.add_row(Text(child.span, FAINT), label, facts.four_digits(size),
+                      Text(block, look.arrived))
     notes = []
     if frame.parent is None:
         notes += [Text(f"\n{note}", look.odd) for note in frame.trace.notes]
@@ -241,8 +242,9 @@ def ledger_table(ledger, frame, look, digits):
         link = mine + click_style(f"goto_step({e.step})") if e.step >= 0 else FAINT
         table.add_row(Text(str(k + 1) if digits and k < 9 else "", FAINT),
                       Text.assemble((f"{e.consumer}.{e.argument}", link)),
-                      Text(facts.format_number(facts.norm(e.contribution)), style),
-                      Text(facts.format_number(facts.norm(e.running)), style), Text(str(e.left), FAINT))
+                      Text(facts.four_digits(facts.norm(e.contribution)), style),
+                      Text(facts.four_digits(facts.norm(e.running)), style),
+                      Text(str(e.left), FAINT))
     return [table, *([Text("then a hook changed it", look.odd)] if ledger.hooked else [])]
 
 

@@ -76,8 +76,8 @@ class Layers(Static):
         marked_block = int(np.searchsorted(begins, at, "right")) - 1
         for k, block in enumerate(pictures.sparkline(norms, len(begins))):
             line.append(block * columns, marked if k == marked_block else other)
-        line.append(f"\n{here.where or 'top level'} {facts.format_number(here.norm)}", marked)
-        low, high = facts.format_number(min(norms)), facts.format_number(max(norms))
+        line.append(f"\n{here.where or 'top level'} {facts.four_digits(here.norm)}", marked)
+        low, high = facts.four_digits(min(norms)), facts.four_digits(max(norms))
         line.append(f"   |g| of each layer, {low} to {high}", FAINT)
         self.update(line)
 

@@ -115,16 +115,17 @@ class AttentionMaps(Watch):
         return self.maps[which]
 
     def see(self, node, arguments, y):
-        """Keep the weights of an attention: fused, or a softmax over the last dim that goes into a product."""
+        """Keep the weights of an attention: fused, or a softmax over the last dim that goes into a
+        product."""
         module = node.scope.module() if node.scope else None
         if module not in self.names:
             return
         weights, argument = getattr(node.op, "weights", None) or (None, None)
-        if argument is not None:                   # weights that are laid on an argument inside the operation
+        if argument is not None:  # weights that are laid on an argument inside the operation
             given = {**(node.saved or {}), "y": y}
-            self.keep(node, module, weights(*[given[name] for name in signature(weights).parameters]),
-                      arguments[node.op.names.index(argument)])
-        elif weights is not None:                  # weights that are the output: a product may sum over them later
+            read = [given[name] for name in signature(weights).parameters]
+            self.keep(node, module, weights(*read), arguments[node.op.names.index(argument)])
+        elif weights is not None:  # weights that are the output: a product may sum over them later
             if sums_over_last_dim(node, 0):
                 self.softmaxes.add(node)
         elif getattr(node.op, "elementwise", False):
@@ -132,7 +133,8 @@ class AttentionMaps(Watch):
                 self.softmaxes.add(node)
         elif isinstance(node.op, Operation) and len(node.parents) > 1:
             for i, (parent, a) in enumerate(zip(node.parents, arguments)):
-                if parent in self.softmaxes and a.ndim > 1 and y.ndim > 1 and sums_over_last_dim(node, i):
+                if (parent in self.softmaxes and a.ndim > 1 and y.ndim > 1
+                        and sums_over_last_dim(node, i)):
                     self.keep(parent, module, a)
                     self.softmaxes.discard(parent)             # one map, however often it is used
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core import facts
 from ...core.errors import GraphError, InputError
-from ...core.facts import format_number
+from ...core.facts import four_digits
 from ..probes.residual import additions_in, identity_at
 from ..traces.why import is_nonfinite
 from ..views import source_text
@@ -49,13 +49,13 @@ def format_ledger(session, node):
         started = e.step < 0                       # given to `backward`, and sent by no step
         rows.append((mark, "start" if started else f"step {e.step}",
                      e.consumer if started else f"{e.consumer}.{e.argument}",
-                     f"sent {format_number(facts.norm(e.contribution))}",
-                     f"sum so far {format_number(facts.norm(e.running))}", f"{e.left} to come"))
+                     f"sent {four_digits(facts.norm(e.contribution))}",
+                     f"sum so far {four_digits(facts.norm(e.running))}", f"{e.left} to come"))
     count = screens.plural(len(rows), "contribution")
     lines = [f"the gradient of {node.name} {node.shape}: {count}, norms"]
     lines += [f"  {text}" for text in columns(rows, left=6)]
     if found.hooked:
-        lines.append(f"  then a hook changed it to {format_number(facts.norm(found.gradient))}")
+        lines.append(f"  then a hook changed it to {four_digits(facts.norm(found.gradient))}")
     return "\n".join(lines)
 
 
@@ -65,8 +65,8 @@ def terms(session: Session, rest: str) -> str:
     adds."""
     step, lines = session.step, []
     for name, found in step.terms().items():
-        lines.append(f"d{name}  |d{name}| {format_number(facts.norm(step.gradients[name]))}")
-        rows = [(f"|{format_number(term.norm)}|", f"by {term.way}") for term in found[:12]]
+        lines.append(f"d{name}  |d{name}| {four_digits(facts.norm(step.gradients[name]))}")
+        rows = [(f"|{four_digits(term.norm)}|", f"by {term.way}") for term in found[:12]]
         lines += [f"    {text}" for text in columns(rows, left=2)]
         if len(found) > 12:
             lines.append(f"    … and {len(found) - 12} more")
@@ -147,7 +147,8 @@ def paths(session: Session, rest: str) -> str:
     found = session.frame.trace.paths(a, b[0] if b else None, most=12)
     if not found:
         return f"no gradient travelled to {a.name}"
-    rows = [(f"|{format_number(path.norm)}|", screens.clip(" → ".join(path.names), session.width + 40))
+    width = session.width + 40
+    rows = [(f"|{four_digits(path.norm)}|", screens.clip(" → ".join(path.names), width))
             for path in found]
     return "\n".join(columns(rows, left=2))
 
@@ -166,7 +167,7 @@ def residual(session: Session, rest: str) -> str:
         return f"this step is not an addition y = x + F(x){others}"
     addition = additions[step.node]
     found = identity_at(addition, np.asarray(step.upstream))
-    rows = [(name, words, format_number(facts.norm(array))) for name, words, array in (
+    rows = [(name, words, four_digits(facts.norm(array))) for name, words, array in (
         ("arrived", "dL/dy, which the skip passes on", found.through_skip),
         ("branch", "dL/dy · dF/dx, which the branch adds", found.through_branch),
         ("sum", "dL/dx through y, as the walk finds it", found.total))]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core import facts
 from ...core.errors import InputError
-from ...core.facts import format_number
+from ...core.facts import four_digits
 from ..views.conditions import Condition
 from .names import node_named
 from .screens import plural, screen
@@ -185,7 +185,7 @@ def who(session: Session, rest: str) -> str:
     which = ("the last before where you were" if before else
              f"nothing had arrived before step {min(steps)}")
     return (f"{node.name} got contribution {place} of {len(steps)} here, as d{argument} ({which}), "
-            f"{format_number(facts.norm(sent.array))} in norm\n{screen(session)}")
+            f"{four_digits(facts.norm(sent.array))} in norm\n{screen(session)}")
 
 
 def node_with_gradient(session, name):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core import facts, writes
 from ...core.errors import InputError
-from ...core.facts import ArrayFacts, format_number
+from ...core.facts import ArrayFacts, four_digits
 from ..traces.mistakes import mistakes_for
 from ..views import statistics
 from ..views.tables import columns
@@ -52,8 +52,8 @@ def predict(session: Session, rest: str) -> str:
     question = ask_for(target.label, float(truth), slack, TRIES)
     if value is None:
         session.question = question
-        return (f"{target.label}: what is it? Right within {format_number(slack, 2)}. {TRIES} tries, an "
-                "empty line gives up.")
+        return (f"{target.label}: what is it? Right within {four_digits(slack, 2)}. {TRIES} tries, "
+                "an empty line gives up.")
     reply = question.judge(session, value)
     if reply is None:
         raise InputError(f"{value!r} is not a number")
@@ -64,16 +64,16 @@ def ask_for(label, truth, slack, tries):
     """The question, with so many tries left."""
     def judge(session, text):
         if not text:
-            return f"it is {label} = {format_number(truth, 6)}"
+            return f"it is {label} = {four_digits(truth, 6)}"
         try:
             guess = float(text)
         except ValueError:
             return None                            # not an answer: perhaps another command
         off = abs(guess - truth)
         if off <= slack:
-            return f"right: {label} = {format_number(truth, 6)}, off by {off:.1g}"
+            return f"right: {label} = {four_digits(truth, 6)}, off by {off:.1g}"
         if tries == 1:
-            return (f"no: {label} = {format_number(truth, 6)}, off by {off:.2g}. "
+            return (f"no: {label} = {four_digits(truth, 6)}, off by {off:.2g}. "
                     "`rule` shows how it is made.")
         session.question = ask_for(label, truth, slack, tries - 1)
         left = screens.plural(tries - 1, "try" if tries == 2 else "trie")
@@ -88,8 +88,8 @@ def describe_miss(guess, truth):
         return "the sign is the other one" + ("" if alike else ", and the size differs")
     if truth and guess:
         factor = max(guess / truth, truth / guess)
-        much = (f"a factor of {format_number(factor, 2)}" if factor >= 2 else
-                f"{format_number(100 * (factor - 1), 2)} %")
+        much = (f"a factor of {four_digits(factor, 2)}" if factor >= 2 else
+                f"{four_digits(100 * (factor - 1), 2)} %")
         return f"too {'large' if abs(guess) > abs(truth) else 'small'}, by {much}"
     return f"off by {abs(guess - truth):.1g}"
 
@@ -127,7 +127,7 @@ def set_(session: Session, rest: str) -> str:
         changes.upstream[target.node.number] = array
     else:
         changes.values[target.node.number] = array
-    return apply_changes(session, changes, f"{name.strip()} = {format_number(value)}")
+    return apply_changes(session, changes, f"{name.strip()} = {four_digits(value)}")
 
 
 def array_with(target, value):
@@ -142,7 +142,8 @@ def array_with(target, value):
     array = np.array(target.array)
     # 0.5 in an array of integers would become 0 without a word.
     if array.dtype.kind != "f" and value != array.dtype.type(value):
-        raise InputError(f"set: {target.name} is {array.dtype}, so it cannot be {format_number(value)}")
+        raise InputError(f"set: {target.name} is {array.dtype}, "
+                         f"so it cannot be {four_digits(value)}")
     try:
         array[target.subscript()] = value
     except (IndexError, ValueError, OverflowError) as error:
@@ -271,12 +272,13 @@ def describe_differences(session: Session) -> str:
     lines = [found.message]
     losses = [trace.nodes[trace.seeds[0][0]].value for trace in (before, after)]
     if all(isinstance(v, np.ndarray) and v.size == 1 for v in losses) and losses[0] != losses[1]:
-        lines.append(f"loss {format_number(losses[0].item(), 6)} → {format_number(losses[1].item(), 6)}")
+        before, after = (four_digits(loss.item(), 6) for loss in losses)
+        lines.append(f"loss {before} → {after}")
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
         texts = []
         for share, a, b in changed[:4]:
-            was, now = (format_number(facts.norm(leaf.gradient)) for leaf in (a, b))
+            was, now = (four_digits(facts.norm(leaf.gradient)) for leaf in (a, b))
             texts.append((a.name, f"|d| {was} → {now}", f"off by {share:.2g}"))
         lines += [f"  {text}" for text in columns(texts, left=3)]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core import facts
 from ...core.errors import InputError
-from ...core.facts import ArrayFacts, format_number
+from ...core.facts import ArrayFacts, four_digits
 from ...core.source import short_path
 from ..views import expressions, pictures, source_text, statistics
 from ..views.tables import columns
@@ -64,10 +64,10 @@ def norms(session: Session, rest: str) -> str:
     sizes = [layer.norm for layer in layers]
     here = next((k for k, layer in enumerate(layers) if layer.first <= index <= layer.last), 0)
     rows = [("→" if layer is layers[here] else " ", layer.where or "top level", span(layer),
-             f"|g| {format_number(layer.norm)}") for layer in screens.rows_around(layers, here, 8)]
+             f"|g| {four_digits(layer.norm)}") for layer in screens.rows_around(layers, here, 8)]
     return "\n".join([
-        f"‖g‖ where the walk enters each module, {format_number(max(sizes))} to {format_number(min(sizes))}, "
-        "logarithmic:",
+        f"‖g‖ where the walk enters each module, {four_digits(max(sizes))} to "
+        f"{four_digits(min(sizes))}, logarithmic:",
         f"  {pictures.sparkline(sizes, 100)}", f"  {pictures.marker(len(layers), here, 100)}",
         *columns(rows, left=4)])
 
@@ -138,12 +138,12 @@ def format_value(value: Any) -> str:
     if isinstance(value, ArrayFacts):
         return repr(value)
     if not isinstance(value, np.ndarray):
-        return f"= {format_number(value, 8) if isinstance(value, (int, float, np.number)) else value}"
+        return f"= {four_digits(value, 8) if isinstance(value, (int, float, np.number)) else value}"
     if value.ndim == 0:
-        return f"= {format_number(value[()], 8)}"
+        return f"= {four_digits(value[()], 8)}"
     text = np.array2string(value, precision=4, max_line_width=100, threshold=120, edgeitems=3,
                            suppress_small=False)
-    return f"{value.dtype} {value.shape}, norm {format_number(facts.norm(value))}\n{text}"
+    return f"{value.dtype} {value.shape}, norm {four_digits(facts.norm(value))}\n{text}"
 
 
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +164,7 @@ def heat(session: Session, rest: str) -> str:
 
 def draw_heat(label, heat):
     """A heat map in characters, with its range."""
-    return "\n".join([f"{label} {heat.note}, {format_number(heat.low)} … {format_number(heat.high)}",
+    return "\n".join([f"{label} {heat.note}, {four_digits(heat.low)} … {four_digits(heat.high)}",
                       *(f"  │{row}│" for row in screens.shade_rows(heat))])
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.facts import format_number, norm
+from ...core.facts import four_digits, norm
 from ..views import pictures, source_text, statistics
 from ..views.frames import leaves
 from ..views.tables import columns
@@ -116,9 +116,9 @@ def describe_array(name, array):
     if row.min is None:
         return "", "  ".join(odd)
     if row.shape == "a number":                    # its norm is its size, and it has no range
-        return f"= {format_number(row.max)}", "  ".join(["", *odd])
-    spread = f"{format_number(row.min)} … {format_number(row.max)}"
-    return f"|{name}| {format_number(row.norm)}", "  ".join([spread, *odd])
+        return f"= {four_digits(row.max)}", "  ".join(["", *odd])
+    spread = f"{four_digits(row.min)} … {four_digits(row.max)}"
+    return f"|{name}| {four_digits(row.norm)}", "  ".join([spread, *odd])
 
 
 # ── a module ─────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +141,7 @@ def module_screen(frame: Frame, width: int) -> str:
     if len(outgoing) > 4:
         rows.append(("sent", "", f"{len(outgoing) - 4} more", "", "", ""))
     leaf_rows = [(node.name.removeprefix(frame.path + "."), statistics.shape_of(node),
-                  f"|d| {format_number(norm(d))}") for node, d in parameters[:6]]
+                  f"|d| {four_digits(norm(d))}") for node, d in parameters[:6]]
     lines = [f"{name} · {span(frame)}"]
     lines += [clip(line, width) for line in label_lines("inside", [inside])]
     lines += [f"  {line}" for line in columns(rows, left=6)]
@@ -177,7 +177,7 @@ def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
     return ("→" if here else " ", frame.span, what, statistics.shape_of(arrived),
-            f"|g| {format_number(norm(arrived))}")
+            f"|g| {four_digits(norm(arrived))}")
 
 
 def rows_around(items: Sequence, at: int, around: int) -> Sequence:

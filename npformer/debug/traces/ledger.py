@@ -11,7 +11,7 @@ import numpy as np
 
 from ...core import tape
 from ...core.devices import to_numpy
-from ...core.facts import format_number, norm
+from ...core.facts import four_digits, norm
 from .html import notebook_html
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Ledger:
         width = max(map(len, senders))
         lines = [f"{self.name}: {len(self)} contribution{'s' if len(self) > 1 else ''}"]
         for sender, e in zip(senders, self.entries):
-            lines.append(f"  {sender:{width}}  sent |{format_number(norm(e.contribution))}|   "
-                         f"sum so far |{format_number(norm(e.running))}|   {e.left} to come")
+            lines.append(f"  {sender:{width}}  sent |{four_digits(norm(e.contribution))}|   "
+                         f"sum so far |{four_digits(norm(e.running))}|   {e.left} to come")
         return "\n".join(lines + (["  then a hook changed it"] if self.hooked else []))
 
     def _repr_html_(self):

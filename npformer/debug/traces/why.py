@@ -130,9 +130,10 @@ def why_nan(trace, node):
         if sent and not is_nonfinite(step.upstream):
             name, d = step.node.op.name_of(sent[0]), step.sent[sent[0]]
             values = {"g": step.upstream, **step.inputs, "y": step.value}
-            return Reason(asked, step.node, f"backward: step {step.index}, {step.name}, gets finite "
-                                            f"numbers and sends {name} {count_nonfinite(d)}"
-                                            + explain_nonfinite("steep", step.node, values, d))
+            message = (f"backward: step {step.index}, {step.name}, gets finite numbers and sends "
+                       f"{name} {count_nonfinite(d)}")
+            return Reason(asked, step.node,
+                          message + explain_nonfinite("steep", step.node, values, d))
     if any(is_nonfinite(g) for _, g in trace.seeds):
         return Reason(asked, None, "the gradient that the walk began with is not finite")
     return Reason(asked, node, "every value and every gradient is finite")

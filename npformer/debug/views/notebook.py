@@ -114,7 +114,7 @@ def picture(value: Any, name: str, style: str = "") -> Markup:
     rows, columns = heat.grid.shape
     side = max(2, min(12, 220 // columns, 220 // rows))
     data = base64.b64encode(png(shade_by_opacity(heat.grid))).decode()
-    words = f"{facts.format_number(heat.low)} to {facts.format_number(heat.high)}"
+    words = f"{facts.four_digits(heat.low)} to {facts.four_digits(heat.high)}"
     image = element("img", src=f"data:image/png;base64,{data}", alt=f"{name}: {words}", style=(
         f"display:block;width:{columns * side}px;height:{rows * side}px;image-rendering:pixelated;"
         "border:1px solid rgba(128,128,128,.4);margin:0;max-width:none"))
@@ -167,8 +167,8 @@ def entry_cells(entry: Entry, longest: float) -> tuple:
     width = max(round(90 * size / longest), 1) if np.isfinite(size) else 90
     bar = element("span", style=f"display:inline-block;height:.7em;width:{width}px;"
                   f"background:{ORANGE}")
-    return (code(f"{entry.consumer}.{entry.argument}"), facts.format_number(size),
-            facts.format_number(facts.norm(entry.running)), entry.left, bar)
+    return (code(f"{entry.consumer}.{entry.argument}"), facts.four_digits(size),
+            facts.four_digits(facts.norm(entry.running)), entry.left, bar)
 
 
 @notebook_html.register(TraceStep)
@@ -241,7 +241,8 @@ def norms_html(trace):
     layers = pictures.layers(trace)
     layers = layers[::max(len(layers) // COLUMNS, 1)]
     return bars([layer.norm for layer in layers],
-                [f"{layer.where or 'top level'}: {facts.format_number(layer.norm)}" for layer in layers])
+                [f"{layer.where or 'top level'}: {facts.four_digits(layer.norm)}"
+                 for layer in layers])
 
 
 def frame_html(frame: Frame, left: list[int]) -> Markup:
@@ -252,7 +253,7 @@ def frame_html(frame: Frame, left: list[int]) -> Markup:
     if left[0] <= 0:
         return Markup("")
     left[0] -= 1
-    norm = facts.format_number(facts.norm(frame.trace[frame.first].upstream))
+    norm = facts.four_digits(facts.norm(frame.trace[frame.first].upstream))
     arrived = element("span", f"  |g| {norm}", style=f"color:{BLUE}")
     lone = frame.children[0] if frame.step is None and len(frame.children) == 1 else frame
     if lone.step is None:

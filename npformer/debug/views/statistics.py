@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import describe
-from ...core.facts import NOTHING, facts_of, format_number
+from ...core.facts import NOTHING, facts_of, four_digits
 from ...core.writes import memory_place
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def call(step: TraceStep) -> str:
 
 def option_text(value: Any) -> str:
     """The value of an option, floats in four digits."""
-    return format_number(value) if isinstance(value, float) else describe(value)
+    return four_digits(value) if isinstance(value, float) else describe(value)
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────
@@ -82,8 +82,9 @@ class Row(NamedTuple):
         """The row as text, one string for each of HEADERS."""
         odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
         zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
-        return [self.role, self.name, self.shape, self.dtype, format_number(self.norm), format_number(self.min),
-                format_number(self.max), zeros, " ".join(odd) or self.note]
+        return [self.role, self.name, self.shape, self.dtype, four_digits(self.norm),
+                four_digits(self.min),
+                four_digits(self.max), zeros, " ".join(odd) or self.note]
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:

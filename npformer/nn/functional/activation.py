@@ -164,7 +164,8 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     if not tau > 0:
         raise ValueRangeError(f"gumbel_softmax(logits, tau): tau must be > 0, got {tau}")
     exponential = random_numbers.default_generator.numpy.standard_exponential        # γ = −ln of it
-    draw = draw_array(exponential, logits.array.shape, logits.dtype, devices.device_of(logits.array))
+    draw = draw_array(exponential, logits.array.shape, logits.dtype,
+                      devices.device_of(logits.array))
     y = ops.softmax((logits - logits.wrap(np.log(draw))) / tau, dim=dim)
     if not hard:
         return y

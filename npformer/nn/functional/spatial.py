@@ -249,4 +249,5 @@ def pad_from_itself(x, dim, before, after, mode):
                 f"not by {(before, after)}")
         raise ShapeError(complaint(f"pad(input, mode={mode!r})", rule, {"input": x}))
     places = np.pad(np.arange(size), (before, after), NUMPY_MODES[mode])
-    return getitem(x, index=cut_along(dim, devices.move(places, devices.device_of(values(x))), x.ndim))
+    places = devices.move(places, devices.device_of(values(x)))
+    return getitem(x, index=cut_along(dim, places, x.ndim))

@@ -70,8 +70,9 @@ def gradient_through(node, arriving, target):
 def reduces_below(node, target):
     """Whether an operation between `node` and `target`, node among them, adds up dims of the only
     array that it takes."""
-    return any(isinstance(n.op, Operation) and len(n.parents) == 1 and n.op.line_up(n, 0).reduced
-               and not n.op.line_up(n, 0).mixed for n in tape.nodes_leading_to([node], {target: None}))
+    lined = [n.op.line_up(n, 0) for n in tape.nodes_leading_to([node], {target: None})
+             if isinstance(n.op, Operation) and len(n.parents) == 1]
+    return any(one.reduced and not one.mixed for one in lined)
 
 
 def edges(y, g, target):
