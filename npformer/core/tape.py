@@ -181,9 +181,8 @@ def walk(seeds, found=None, *, retain_graph, create_graph, stop=False):
                          "Leave no_grad() first.")
     # pending: {node: the sum of what arrived so far}; heap: its nodes, the latest on top
     pending, heap = {}, []
-    on_the_way = None
-    if found is not None:
-        on_the_way = nodes_leading_to([node for node, _ in seeds], found, stop)
+    ends = [node for node, _ in seeds]
+    on_the_way = None if found is None else nodes_leading_to(ends, found, stop)
     watch = None if state.watcher is None else state.watcher(seeds)
 
     def deliver(node, gradient):

@@ -2,6 +2,7 @@
 sample."""
 
 import json
+import math
 import pathlib
 import shutil
 import subprocess
@@ -154,7 +155,7 @@ def said_by_the_script(trace, folder):
     assert done.returncode == 0, done.stderr
     for k, i, y, x, table in json.loads(done.stdout):
         if table is not None:
-            table = np.array(list(table), int).astype(bool).reshape(np.prod(y), np.prod(x))
+            table = np.array(list(table), int).astype(bool).reshape(math.prod(y), math.prod(x))
         yield trace[k], i, y, x, table
 
 

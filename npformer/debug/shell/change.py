@@ -272,8 +272,8 @@ def describe_differences(session: Session) -> str:
     lines = [found.message]
     losses = [trace.nodes[trace.seeds[0][0]].value for trace in (before, after)]
     if all(isinstance(v, np.ndarray) and v.size == 1 for v in losses) and losses[0] != losses[1]:
-        before, after = (four_digits(loss.item(), 6) for loss in losses)
-        lines.append(f"loss {before} → {after}")
+        was, now = (four_digits(loss.item(), 6) for loss in losses)
+        lines.append(f"loss {was} → {now}")
     if changed:
         lines.append(f"{len(changed)} of {len(rows)} leaves get another gradient, most of all:")
         texts = []
