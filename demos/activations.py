@@ -1,4 +1,5 @@
-"""Every activation and its derivative: the derivative drawn is what backward gives, held against finite differences."""
+"""Every activation and its derivative: the derivative drawn is what backward gives, held against
+finite differences."""
 
 import numpy as np
 
@@ -6,13 +7,13 @@ import npformer as npf
 from npformer import plot
 from npformer.nn import functional as F
 
-NAMES = ("relu", "leaky_relu", "relu6", "hardtanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus",
-         "sigmoid", "logsigmoid", "tanh", "softsign", "tanhshrink")
+NAMES = ("relu", "leaky_relu", "relu6", "hardtanh", "gelu", "silu", "mish", "elu", "selu",
+         "celu", "softplus", "sigmoid", "logsigmoid", "tanh", "softsign", "tanhshrink")
 SHOWN = (-2.0, 0.0, 4.0)                           # three neurons' outputs, before the activation
 
 
 def derivative(function, points):
-    """dy/dx at each point, by backward: y[i] depends on x[i] alone, so an upstream of ones gives them all."""
+    """dy/dx at each point. y[i] depends on x[i] alone, so an upstream of ones gives them all."""
     x = npf.tensor(points, requires_grad=True)
     function(x).sum().backward()
     return x.grad.numpy()
@@ -20,14 +21,15 @@ def derivative(function, points):
 
 def finite_difference(function, points, h=1e-6):
     """(f(x + h) − f(x − h)) / 2h."""
-    above, below = function(npf.tensor(points + h)).numpy(), function(npf.tensor(points - h)).numpy()
-    return (above - below) / (2 * h)
+    above, below = function(npf.tensor(points + h)), function(npf.tensor(points - h))
+    return (above.numpy() - below.numpy()) / (2 * h)
 
 
-points = np.linspace(-5, 7, 402)                   # so that none of them is on a kink, at −1, 0, 1 or 6
+points = np.linspace(-5, 7, 402)  # so that none of them is on a kink, at −1, 0, 1 or 6
 picture = plot.figure(12, 10)
 worst = {}
-print(f"{'':12} " + "   ".join(f"f({x:g})".rjust(8) for x in SHOWN) + "   f' from    to         error")
+print(f"{'':12} " + "   ".join(f"f({x:g})".rjust(8) for x in SHOWN)
+      + "   f' from    to         error")
 for name, axes in zip(NAMES, picture.subplots(4, 4, sharex=True).flat):
     function = getattr(F, name)
     values, slope = function(npf.tensor(points)).numpy(), derivative(function, points)
@@ -41,7 +43,8 @@ for name, axes in zip(NAMES, picture.subplots(4, 4, sharex=True).flat):
     both = np.clip([values, slope], -3, 4)
     axes.set_ylim(both.min() - 0.3, both.max() + 0.3)
 picture.axes[0].legend(frameon=False)
-picture.suptitle("Activations (solid) and their derivatives (dashed). Where f' is 0, no gradient comes through",
+picture.suptitle("Activations (solid) and their derivatives (dashed). Where f' is 0, "
+                 "no gradient comes through",
                  fontsize=13)
 plot.save(picture, "runs/demos/activations.png")
 

@@ -1,7 +1,10 @@
-"""Where a model looks, what each look is worth, and what reaches the end: weights, weights ⊙ gradient, and rollout.
+"""Where a model looks, what each look is worth, and what reaches the end: weights, weights ⊙
+gradient, and rollout.
 
-The task has an answer that is known: say the letter that stood three places before. So attention has to look three back,
-and it can be seen to do so: in its map, in its mean distance, and in what the loss would lose without it.
+The task has an answer that is known: say the letter that stood three places before. So attention
+has to look three back,
+and it can be seen to do so: in its map, in its mean distance, and in what the loss would lose
+without it.
 """
 
 import sys
@@ -22,7 +25,7 @@ optimizer = optim.Adam(model.parameters(), 3e-3)
 
 
 def batch(size):
-    """Letters (size, LENGTH), and for each place from BACK on the letter BACK places before: (size, LENGTH − BACK)."""
+    """Letters (size, LENGTH), and for each place from BACK on, the letter BACK places before."""
     letters = npf.randint(0, LETTERS, (size, LENGTH))
     return letters, letters[:, :-BACK]
 
@@ -51,7 +54,8 @@ print(f"before training\n{before}\n\nafter {STEPS} steps, loss {loss.item():.4f}
 
 
 def on_the_third(array):
-    """The part of |array| (..., T, S) that lies BACK places before the query, over queries that have such a place."""
+    """The part of |array| (..., T, S) that lies BACK places before the query, over queries that
+    have such a place."""
     size = np.abs(array[..., BACK:, :])
     at = np.arange(LENGTH - BACK)
     return float(size[..., at, at].sum() / size.sum())
@@ -60,7 +64,8 @@ def on_the_third(array):
 rows = {}
 for name, found in (("before", before), ("after", maps)):
     rows[name] = {"rollout": on_the_third(found.rollout() - np.eye(LENGTH) * 0.25)}
-    rows[name] |= {f"{part} of {m.where}": on_the_third(m.part(part)) for m in found for part in ("weights", "product")}
+    rows[name] |= {f"{part} of {m.where}": on_the_third(m.part(part)) for m in found
+                   for part in ("weights", "product")}
 print(f"share that lies {BACK} places back      before    after")
 for name in rows["after"]:
     print(f"    {name:30} {rows['before'][name]:7.1%} {rows['after'][name]:8.1%}")
@@ -73,4 +78,5 @@ if best < 0.8 or rows["before"]["weights of blocks.0"] > 0.3:
     raise SystemExit(f"attention should have learned to look {BACK} back")
 if rows["after"]["rollout"] < 2 * rows["before"]["rollout"]:
     raise SystemExit("rollout should show it as well")
-print(f"Attention looks {BACK} back. Pictures: runs/demos/attention_weights{tail}.png, attention_products{tail}.png")
+print(f"Attention looks {BACK} back. Pictures: runs/demos/attention_weights{tail}.png, "
+      f"attention_products{tail}.png")

@@ -1,8 +1,10 @@
-"""Which deep stacks learn: post-LN, pre-LN, Admin, DeepNorm, none, at depths 1 to 48, before training and in it.
+"""Which deep stacks learn: post-LN, pre-LN, Admin, DeepNorm, none, at depths 1 to 48, before
+training and in it.
 
-Three numbers before training: the gradient of each layer; how much the output moves when every matrix is changed by 1 %
-(Liu et al. 2020: this, not a vanishing gradient, is what makes post-LN hard to train); how alike the positions have
-become (their mean cosine: at 1 each position says the same, and the model can only count characters).
+Three numbers before training: the gradient of each layer; how much the output moves when every
+matrix is changed by 1 % (Liu et al. 2020: this, not a vanishing gradient, is what makes post-LN
+hard to train); how alike the positions have become (their mean cosine: at 1 each position says the
+same, and the model can only count characters).
 """
 
 import sys
@@ -42,11 +44,12 @@ def loss_of(model, x, y):
 
 
 def look(depth, arrangement):
-    """Before training: the gradient norm of each block, how far the logits move, how alike positions are."""
+    """Before training: the blocks' gradient norms, the logits' movement, the positions' cosine."""
     model, batches = start(depth, arrangement)
     x, y = next(batches)
     states = []
-    hook = model.blocks[-1].register_forward_hook(lambda block, inputs, out: states.append(out.detach()))
+    hook = model.blocks[-1].register_forward_hook(
+        lambda block, inputs, out: states.append(out.detach()))
     loss_of(model, x, y).backward()
     hook.remove()
     norms = [sum(p.grad.square().sum().item() for p in block.parameters()) ** 0.5
@@ -77,17 +80,18 @@ def learn(depth, arrangement):
 
 began = time.time()
 seen = {(depth, a): look(depth, a) for depth in DEPTHS for a in ARRANGEMENTS}
-titles = ("‖gradient‖, first layer / last layer", "movement of the logits, every matrix changed by 1 %",
-          "mean cosine between positions")
-numbers = (lambda norms, moved, alike: f"{norms[0]:.2f} / {norms[-1]:.2f}", lambda norms, moved, alike: f"{moved:.1e}",
-           lambda norms, moved, alike: f"{alike:.3f}")
+titles = ("‖gradient‖, first layer / last layer",
+          "movement of the logits, every matrix changed by 1 %", "mean cosine between positions")
+numbers = (lambda norms, moved, alike: f"{norms[0]:.2f} / {norms[-1]:.2f}",
+           lambda norms, moved, alike: f"{moved:.1e}", lambda norms, moved, alike: f"{alike:.3f}")
 for title, number in zip(titles, numbers):
     print(f"{title}\n    depth   ", "".join(f"{a:>15}" for a in ARRANGEMENTS))
     for depth in DEPTHS:
         print(f"    {depth:5}   ", "".join(f"{number(*seen[depth, a]):>15}" for a in ARRANGEMENTS))
 
 losses, tail = {}, {}
-print(f"loss after {STEPS} steps, mean of the last fifth ({unigram:.3f} is counting characters)\n    depth   ",
+print(f"loss after {STEPS} steps, mean of the last fifth ({unigram:.3f} is counting characters)\n"
+      "    depth   ",
       "".join(f"{a:>15}" for a in ARRANGEMENTS))
 for depth in TRAINED:
     for a in ARRANGEMENTS:
@@ -112,16 +116,20 @@ for i, a in enumerate(ARRANGEMENTS):
 training.axhline(unigram, color="grey", linewidth=0.8)
 for axes, depth in zip(by_layer, DEPTHS):
     axes.set_yscale("log")
-    plot.style(axes, f"depth {depth}", "layer", "‖gradient‖ of the layer" if depth == DEPTHS[0] else "")
+    plot.style(axes, f"depth {depth}", "layer",
+               "‖gradient‖ of the layer" if depth == DEPTHS[0] else "")
 moves.set_yscale("log")
 for axes in (moves, likeness):
     axes.set_xscale("log", base=2)
     axes.set_xticks(DEPTHS, DEPTHS)
-plot.style(moves, "The logits move when each matrix changes by 1 %", "depth", "‖change‖² / variance")
+plot.style(moves, "The logits move when each matrix changes by 1 %", "depth",
+           "‖change‖² / variance")
 plot.style(likeness, "How alike the positions are", "depth", "mean cosine")
-plot.style(training, f"Training, depth {TRAINED[-1]} (grey: counting characters)", "step", "loss (nats per character)")
+plot.style(training, f"Training, depth {TRAINED[-1]} (grey: counting characters)", "step",
+           "loss (nats per character)")
 above.suptitle("Before training: the gradient of each layer", fontsize=12)
-above.legend(*by_layer[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ARRANGEMENTS), frameon=False)
+above.legend(*by_layer[0].get_legend_handles_labels(), loc="outside lower center",
+             ncols=len(ARRANGEMENTS), frameon=False)
 plot.save(picture, "runs/demos/depth_and_norm.png")
 
 for a in ("post", "none"):
@@ -130,6 +138,9 @@ for a in ("post", "none"):
 for a in ("pre", "deepnorm") + (("admin",) if SMALL else ()):
     if max(tail[depth, a] for depth in TRAINED) > unigram - 0.1:
         raise SystemExit(f"{a!r} should learn at every depth: {tail}")
-if seen[deepest, "post"][1] < 3 * seen[deepest, "pre"][1] or seen[deepest, "deepnorm"][1] > seen[deepest, "pre"][1]:
-    raise SystemExit("the output of post-LN should move more than pre-LN's, and that of DeepNorm less")
-print("Deep post-LN and no residual at all end at counting characters; pre-LN and DeepNorm learn at every depth.")
+moved = {a: seen[deepest, a][1] for a in ("post", "pre", "deepnorm")}
+if moved["post"] < 3 * moved["pre"] or moved["deepnorm"] > moved["pre"]:
+    raise SystemExit("the output of post-LN should move more than pre-LN's, "
+                     "and that of DeepNorm less")
+print("Deep post-LN and no residual at all end at counting characters; "
+      "pre-LN and DeepNorm learn at every depth.")

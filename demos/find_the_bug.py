@@ -1,6 +1,6 @@
-"""A layer with its own backward pass has a mistake in it. The model trains anyway; the debugger finds the line.
+"""A layer's own backward pass is wrong. The model trains anyway; the debugger finds the line.
 
-Step through it yourself: `npformer step demos/find_the_bug.py`; docs/debugger.md walks the way. `--fixed` is the right one.
+`npformer step demos/find_the_bug.py` steps through it, as docs/debugger.md does; `--fixed` works.
 """
 
 import sys
@@ -11,9 +11,9 @@ import npformer as npf
 from npformer import nn, optim, plot
 from npformer.nn import functional as F
 
-CONTEXT, WIDTH = 32, 32
-STEPS = 200 if "--small" in sys.argv else 600
-SUMS = "".join(f"{a}+{b}={a + b}\n" for k in range(10_000) for a, b in [divmod(7919 * k % 10_000, 100)])    # 7919 is prime
+CONTEXT, WIDTH, STEPS = 32, 32, 200 if "--small" in sys.argv else 600
+PAIRS = [divmod(7919 * k % 10_000, 100) for k in range(10_000)]    # each once: 7919 is prime
+SUMS = "".join(f"{a}+{b}={a + b}\n" for a, b in PAIRS)
 
 
 class RMSNormFunction(npf.autograd.Function):
@@ -87,7 +87,7 @@ class Model(nn.Module):
 
 
 def training(function):
-    """(model, a function that computes the loss of the next batch), the same for both from the first weight on."""
+    """(model, a function that computes the next batch's loss); the same weights at each call."""
     npf.manual_seed(0)
     tokenizer = npf.data.CharTokenizer.of(SUMS)
     batches = npf.data.Batches(tokenizer.encode(SUMS), batch=8, context=CONTEXT)
@@ -115,17 +115,20 @@ def train(function):
 
 
 def look(function):
-    """The names of the steps whose rule is wrong, and the rule's Jacobian d(y)/d(x) at one place of the first of its steps."""
+    """The names of the steps whose rule is wrong, and the rule's Jacobian d(y)/d(x) at one place of
+    the first of its steps."""
     trace = npf.debug.trace(training(function)[1])
     first = next(step for step in trace if step.op == function.__name__)
-    return [step.name for step in trace if not step.check()], first.jacobian("x", rows=(0, 0), columns=(0, 0))
+    jacobian = first.jacobian("x", rows=(0, 0), columns=(0, 0))
+    return [step.name for step in trace if not step.check()], jacobian
 
 
 def draw(wrong, right):
     """Both Jacobians side by side."""
     picture = plot.figure(8, 4)
     most = np.abs(right - np.diag(right.diagonal())).max()
-    for axes, title, jacobian in zip(picture.subplots(1, 2), ("the rule that was written", "the right one"), (wrong, right)):
+    titles = ("the rule that was written", "the right one")
+    for axes, title, jacobian in zip(picture.subplots(1, 2), titles, (wrong, right)):
         axes.imshow(jacobian, cmap="PuOr", vmin=-most, vmax=most)
         axes.set_title(f"d(y)/d(x): {title}", fontsize=9)
         axes.set_axis_off()
@@ -142,5 +145,6 @@ if __name__ == "__main__":
         raise SystemExit(f"not the steps that are wrong: {wrong}, {none}")
     if losses[0] < losses[-1]:
         raise SystemExit("the mistake did no harm")
-    print("It trains with the mistake, but worse; and each of the five steps that it is in was found.\n"
+    print("It trains with the mistake, but worse; and each of the five "
+          "steps that it is in was found.\n"
           "Picture: runs/demos/find_the_bug.png")

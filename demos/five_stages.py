@@ -1,4 +1,4 @@
-"""One training iteration of a GPT of 12 blocks in its five stages: initialise, forward, loss, backward, update."""
+"""One training step of a GPT of 12 blocks: initialise, forward, loss, backward, update."""
 
 import math
 import sys
@@ -18,13 +18,15 @@ npf.manual_seed(0)
 model = GPT(vocab_size=V, context=T, n_layer=12, n_head=4, d_model=C).double()
 adam = optim.Adam(model.parameters(), lr=LR)
 W = model.wte.weight
-print(f"    {sum(p.numel() for p in model.parameters()):,} numbers in 12 blocks; the table W of the tokens' vectors, "
+print(f"    {sum(p.numel() for p in model.parameters()):,} numbers in 12 blocks; "
+      "the table W of the tokens' vectors, "
       f"{tuple(W.shape)}: mean {W.mean().item():.4f}, std {W.std().item():.4f}")
 
 text = npf.randint(0, V, (B, T + 1))
 ids, target = text[:, :-1], text[:, 1:]            # for each token, the one after it
 
-print(f"2 FORWARD: numbers run through the blocks, {B} sequences of {T} tokens, each token {C} numbers")
+print(f"2 FORWARD: numbers run through the blocks, {B} sequences of {T} tokens, "
+      f"each token {C} numbers")
 places = npf.arange(T)
 x = model.wte(ids) + model.wpe(places)
 sizes = [x.norm().item()]
@@ -34,7 +36,7 @@ for n, block in enumerate(model.h):
     sizes.append(x.norm().item())
     print(f"    h.{n:<2}        {tuple(x.shape)}   norm {sizes[-1]:.4f}")
 x = model.ln_f(x)
-logits = model.logits(x)                           # y = W·x, one number for each token that could come next
+logits = model.logits(x)  # y = W·x, one number for each token that could come next
 print(f"    layer norm  {tuple(x.shape)}   norm {x.norm().item():.4f}")
 print(f"    W·x         {tuple(logits.shape)}   norm {logits.norm().item():.4f}")
 
@@ -47,7 +49,8 @@ print(f"    {loss.item():.4f}; that of a model that knows nothing is ln {V} = {m
 
 print("4 BACKWARD: dL/dw for every weight w, from the last operation to the first")
 loss.backward()
-gradients = [npf.cat([p.grad.flatten() for p in block.parameters()]).norm().item() for block in model.h]
+gradients = [npf.cat([p.grad.flatten() for p in block.parameters()]).norm().item()
+             for block in model.h]
 print("    ‖gradient‖ of h.0 to h.11:  " + " ".join(f"{g:.3f}" for g in gradients))
 before = [p.detach().clone() for p in model.parameters()]
 slopes = np.concatenate([p.grad.numpy().ravel() for p in model.parameters()])
@@ -71,11 +74,14 @@ def nudged(h):
 
 
 measured = (nudged(1e-5) - nudged(-1e-5)) / 2e-5
-print(f"    for one weight, W[{token}, 0]: {slope:.9f}; nudging it by ±0.00001 and looking: {measured:.9f}")
+print(f"    for one weight, W[{token}, 0]: {slope:.9f}; nudging it by ±0.00001 and looking: "
+      f"{measured:.9f}")
 
-print(f"5 UPDATE: every weight steps against its gradient; Adam's first step is of {LR:g}, be it small or large")
+print(f"5 UPDATE: every weight steps against its gradient; Adam's first step is of {LR:g}, "
+      "be it small or large")
 adam.step()
-steps = np.concatenate([(p - b).detach().numpy().ravel() for p, b in zip(model.parameters(), before)])
+steps = np.concatenate([(p - b).detach().numpy().ravel()
+                        for p, b in zip(model.parameters(), before)])
 print(f"    W[{token}, 0]: {old:.6f} -> {W[token, 0].item():.6f}")
 print(f"    the loss was {loss.item():.4f}; the slopes promise {loss.item() + slopes @ steps:.4f}; "
       f"it is {loss_now():.4f}")
@@ -96,7 +102,8 @@ left.set_ylim(0, 1.2 * max(sizes))
 plot.style(left, "2 forward: each block adds a little", "after how many blocks", "‖x‖")
 middle.plot(range(12), gradients, color=plot.COLOURS[1], marker="s")
 middle.set_ylim(0, 1.2 * max(gradients))
-plot.style(middle, "4 backward: each block gets its share", "block h.n", "‖gradient of its weights‖")
+plot.style(middle, "4 backward: each block gets its share", "block h.n",
+           "‖gradient of its weights‖")
 last.plot(curve, color=plot.COLOURS[2], linewidth=2)
 last.axhline(math.log(V), color="0.4", linestyle=":", label=f"ln {V}: knowing nothing")
 last.legend(frameon=False)

@@ -1,4 +1,5 @@
-"""A small GPT learns to write like the text that it reads, and writes on. A cache of keys and values only saves time.
+"""A small GPT learns to write like the text that it reads, and writes on. A cache of keys and
+values only saves time.
 
     python demos/gpt_text.py [FILE] [--small]
 """
@@ -24,7 +25,7 @@ V = len(tokenizer)
 
 
 def loss_by_counting(order):
-    """The held-out loss of a model that only counts which character follows which `order` characters."""
+    """The held-out loss of a model that counts which character follows which `order` characters."""
     def before_and_next(ids):
         return sum(V ** n * ids[n:len(ids) - order + n] for n in range(order)), ids[order:]
 
@@ -48,14 +49,16 @@ def held_out_loss():
 def sampled(length, use_cache):
     """(a text of that length, seconds it took)."""
     start = time.perf_counter()
-    ids = model.generate(prompt, length, temperature=0.8, top_k=20, generator=npf.Generator(1), use_cache=use_cache)
+    ids = model.generate(prompt, length, temperature=0.8, top_k=20, generator=npf.Generator(1),
+                         use_cache=use_cache)
     return tokenizer.decode(ids[0].numpy()), time.perf_counter() - start
 
 
 npf.manual_seed(0)
 model = GPT(vocab_size=V, context=CONTEXT, n_layer=4, n_head=4, d_model=96)
 adam = optim.AdamW(model.parameters(), lr=LR)
-schedule = optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / 50, 1) * (1 - 0.9 * step / STEPS))
+schedule = optim.lr_scheduler.LambdaLR(
+    adam, lambda step: min((step + 1) / 50, 1) * (1 - 0.9 * step / STEPS))
 bars = {"counting pairs": loss_by_counting(1), "counting triples": loss_by_counting(2)}
 for name, bar in bars.items():
     print(f"{name} of characters: held-out loss {bar:.3f} nats per character")
@@ -70,28 +73,32 @@ for step, (x, y) in zip(range(1, STEPS + 1), data.Batches(training, BATCH, CONTE
     losses.append(loss.item())
     if step % (STEPS // 10) == 0:
         seen.append((step, held_out_loss()))
-        print(f"    step {step:5}   loss {np.mean(losses[-50:]):.3f}   held-out {seen[-1][1]:.3f}", flush=True)
+        print(f"    step {step:5}   loss {np.mean(losses[-50:]):.3f}   held-out {seen[-1][1]:.3f}",
+              flush=True)
 
 prompt = npf.tensor(tokenizer.encode("\n"))[None]
 written, fast = sampled(CONTEXT - 1, use_cache=True)
 again, slow = sampled(CONTEXT - 1, use_cache=False)
 longer, _ = sampled(CONTEXT if SMALL else 400, use_cache=True)
 print("── it writes ──\n" + longer.strip("\n") + "\n───────────────")
-print(f"the first {CONTEXT - 1} characters: {fast:.2f} s with the cache of keys and values, {slow:.2f} s without it")
+print(f"the first {CONTEXT - 1} characters: {fast:.2f} s with the cache of keys and values, "
+      f"{slow:.2f} s without it")
 
 picture = plot.figure()
 axes = picture.add_subplot()
-axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[0], linewidth=2, label="training, mean of 30 steps")
+axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[0], linewidth=2,
+          label="training, mean of 30 steps")
 axes.plot(*zip(*seen), color=plot.COLOURS[2], marker="o", linestyle="--", label="held out")
 for (name, bar), style in zip(bars.items(), (":", "-.")):
     axes.axhline(bar, color="0.4", linestyle=style, label=f"{name} of characters, held out")
 axes.legend(frameon=False)
-plot.style(axes, f"A GPT of 4 blocks learns {'a text' if FILES else 'the help topics of Python'}", "step",
-           "loss (nats per character)")
+plot.style(axes, f"A GPT of 4 blocks learns {'a text' if FILES else 'the help topics of Python'}",
+           "step", "loss (nats per character)")
 plot.save(picture, "runs/demos/gpt_text.png")
 
 if written != again:
     raise SystemExit("the cache changes what is written")
 if not seen[-1][1] < (0.8 * np.log(V) if SMALL else bars["counting pairs"]):
     raise SystemExit(f"a held-out loss of {seen[-1][1]:.3f}: it learned too little")
-print("It learned more than pairs of characters, and the cache changes nothing but the time.   runs/demos/gpt_text.png")
+print("It learned more than pairs of characters, and the cache changes nothing but the time.   "
+      "runs/demos/gpt_text.png")

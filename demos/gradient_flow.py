@@ -1,7 +1,8 @@
-"""Watching a training: with the skip every layer of 12 blocks is taught; without it the first ones hear almost nothing.
+"""Watching a training: with the skip every layer of 12 blocks is taught; without it the first ones
+hear almost nothing.
 
-`gradient_flow` notes at each step, for each layer, the gradient, how far the step moved the weights, and which relu units
-are dead (0 for the whole batch).
+`gradient_flow` notes at each step, for each layer, the gradient, how far the step moved the
+weights, and which relu units are dead (0 for the whole batch).
 """
 
 import sys
@@ -50,7 +51,8 @@ def verdicts(flow):
 def dead(flow):
     """The share of dead units in the last steps."""
     last = flow.records[-5:]
-    return float(np.mean([layer.dead / layer.units for record in last for layer in record.values() if layer.units]))
+    return float(np.mean([layer.dead / layer.units for record in last
+                          for layer in record.values() if layer.units]))
 
 
 for label, flow in flows.items():
@@ -58,6 +60,8 @@ for label, flow in flows.items():
 vanishing = {label: verdicts(flow).get("vanishing", 0) for label, flow in flows.items()}
 if vanishing["without"] < 3 * vanishing["with"] or vanishing["without"] < 30:
     raise SystemExit("without the skip most layers' gradients should vanish")
-if flows["without"].verdict("blocks.0.value") != "vanishing" or flows["with"].verdict("blocks.0.value") != "ok":
+first = {label: flow.verdict("blocks.0.value") for label, flow in flows.items()}
+if first["without"] != "vanishing" or first["with"] != "ok":
     raise SystemExit("the first block's gradient should be lost without the skip, and only there")
-print("Without the skip the first blocks' gradients are below a thousandth of the last layer's; with it they are not.")
+print("Without the skip the first blocks' gradients are below a thousandth of the last layer's; "
+      "with it they are not.")

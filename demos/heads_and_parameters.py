@@ -1,4 +1,5 @@
-"""4·C² + 4·C: multi-head attention has as many parameters with one head as with many. Heads share out the width."""
+"""4·C² + 4·C: multi-head attention has as many parameters with one head as with many. Heads share
+out the width."""
 
 import npformer as npf
 from npformer import nn, plot
@@ -19,7 +20,8 @@ for heads in HEADS:
 picture = plot.figure(8, 4)
 axes = picture.add_subplot()
 at = range(len(HEADS))
-axes.plot(at, list(counts.values()), color=plot.COLOURS[0], marker="o", label="parameters: 4·C² + 4·C")
+axes.plot(at, list(counts.values()), color=plot.COLOURS[0], marker="o",
+          label="parameters: 4·C² + 4·C")
 axes.plot(at, list(weights.values()), color=plot.COLOURS[2], marker="s", linestyle="--",
           label="attention weights: H·T·T")
 axes.set_xticks(at, HEADS)
@@ -32,4 +34,5 @@ if set(counts.values()) != {4 * C * C + 4 * C}:
     raise SystemExit(f"the number of parameters depends on the heads: {counts}")
 if weights != {heads: heads * T * T for heads in HEADS}:
     raise SystemExit(f"each head should have T·T weights of its own: {weights}")
-print("Parameters do not depend on the number of heads. Only the attention weights, which are no parameters, grow.")
+print("Parameters do not depend on the number of heads. Only the attention weights, which are no "
+      "parameters, grow.")

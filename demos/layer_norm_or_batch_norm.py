@@ -1,4 +1,4 @@
-"""BatchNorm makes a word depend on who else is in the batch, and on the padding. LayerNorm looks at the word alone."""
+"""BatchNorm makes a word depend on the rest of the batch and on padding. LayerNorm does not."""
 
 import numpy as np
 
@@ -10,7 +10,8 @@ SIZES = (2, 4, 8, 16, 64, 256)
 
 npf.manual_seed(0)
 rng = np.random.default_rng(0)
-scale, shift = np.exp(rng.normal(size=C)), rng.normal(size=C)      # each feature has a spread and a mean of its own
+# each feature has a spread and a mean of its own
+scale, shift = np.exp(rng.normal(size=C)), rng.normal(size=C)
 
 
 def words(*shape):
@@ -34,12 +35,14 @@ for size in SIZES:
     for name, norm in (("LayerNorm", layer_norm), ("BatchNorm", batch_norm)):
         seen = np.array([normed(norm, batch)[0] for batch in batches])
         moves[name].append(np.sqrt(seen.var(axis=0).mean()))
-print("one sample's normalised entries: standard deviation over", DRAWS, "draws of the rest of the batch")
+print("one sample's normalised entries: standard deviation over", DRAWS,
+      "draws of the rest of the batch")
 print("    batch     ", "".join(f"{size:>10}" for size in SIZES))
 for name, values in moves.items():
     print(f"    {name:10}", "".join(f"{v:10.4f}" for v in values))
 
-# 2. Sequences of unequal length: a word's value when the batch is padded with zeros to a longer and longer length.
+# 2. Sequences of unequal length: a word's value when the batch is padded with zeros to a longer and
+# longer length.
 LENGTHS, PADDED = (9, 6, 3), (9, 12, 18, 36, 72)
 sentences = [words(n) for n in LENGTHS]
 padding = {"LayerNorm": [], "BatchNorm": []}
@@ -73,12 +76,15 @@ except ValueError as error:
 picture = plot.figure(11, 4)
 panels = picture.subplots(1, 2)
 for i, name in enumerate(moves):
-    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=name)
+    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i],
+                linestyle=plot.STYLES[i], label=name)
     panels[0].plot(SIZES, moves[name], **look)
     panels[1].plot(PADDED, padding[name], **look)
 panels[0].set_xscale("log", base=2)
-plot.style(panels[0], "One sample among others", "batch size", "standard deviation of its normalised value")
-plot.style(panels[1], f"Sentences of {LENGTHS} words, padded", "padded to a length of", "change of real words' values")
+plot.style(panels[0], "One sample among others", "batch size",
+           "standard deviation of its normalised value")
+plot.style(panels[1], f"Sentences of {LENGTHS} words, padded", "padded to a length of",
+           "change of real words' values")
 for axes in panels:
     axes.legend(frameon=False)
 plot.save(picture, "runs/demos/layer_norm_or_batch_norm.png")
@@ -86,7 +92,9 @@ plot.save(picture, "runs/demos/layer_norm_or_batch_norm.png")
 if max(moves["LayerNorm"]) > 1e-12 or max(padding["LayerNorm"]) > 0 or leaks["LayerNorm"] > 0:
     raise SystemExit("LayerNorm depends on the rest of the batch")
 if not (moves["BatchNorm"][0] > 0.5 > 0.2 > moves["BatchNorm"][-1] > 0):
-    raise SystemExit("BatchNorm should depend on the rest of the batch, the more so the smaller it is")
+    raise SystemExit("BatchNorm should depend on the rest of the batch, "
+                     "the more so the smaller it is")
 if min(padding["BatchNorm"][1:]) < 0.1 or leaks["BatchNorm"] < 1e-3 or alone:
     raise SystemExit("BatchNorm should see padding, and mix samples")
-print("LayerNorm: exactly nothing from outside the word. BatchNorm: noise in small batches, and padding as data.")
+print("LayerNorm: exactly nothing from outside the word. BatchNorm: noise in small batches, "
+      "and padding as data.")

@@ -1,4 +1,5 @@
-"""A learning rate that is too low, right, too high: on a parabola, where theory says which is which, and on a GPT."""
+"""A learning rate that is too low, right, too high: on a parabola, where theory says which is
+which, and on a GPT."""
 
 import sys
 
@@ -12,7 +13,7 @@ from npformer.nn import functional as F
 STEPS = 40 if "--small" in sys.argv else 300
 CURVATURE, START = 2.0, 3.0                        # L(w) = a/2 · w², so dL/dw = a·w
 KINDS = ("too low", "right", "too high")
-ON_PARABOLA = (0.01, 0.3, 1.05)                    # of SGD: w ← (1 − lr·a)·w, which shrinks if lr < 2/a = 1
+ON_PARABOLA = (0.01, 0.3, 1.05)  # of SGD: w ← (1 − lr·a)·w, which shrinks if lr < 2/a = 1
 ON_GPT = (1e-5, 3e-3, 3e-1)                        # of Adam
 
 
@@ -29,7 +30,7 @@ def descend(lr, steps=20):
 
 
 def train(lr):
-    """The losses of a small GPT on text, with weights and batches that are the same for every lr."""
+    """The losses of a small GPT on text. Weights and batches are the same for every lr."""
     text = data.default_text()
     tokenizer = data.CharTokenizer.of(text)
     batches = data.Batches(tokenizer.encode(text), batch=8, context=32, seed=0)
@@ -49,7 +50,8 @@ paths = [descend(lr) for lr in ON_PARABOLA]
 curves = [train(lr) for lr in ON_GPT]
 print(f"gradient descent on L(w) = w², from w = {START:g}; each step multiplies w by 1 − 2·lr")
 for kind, lr, path in zip(KINDS, ON_PARABOLA, paths):
-    print(f"    {kind:9} lr {lr:<6g} w: " + ", ".join(f"{w:.3g}" for w in path[:6]) + f" ... {path[-1]:.3g}")
+    print(f"    {kind:9} lr {lr:<6g} w: " + ", ".join(f"{w:.3g}" for w in path[:6])
+          + f" ... {path[-1]:.3g}")
 last = [curve[-10:].mean() for curve in curves]
 print(f"a GPT of 2 blocks on text, Adam, {STEPS} steps: loss at first, and the mean of the last 10")
 for kind, lr, curve, end in zip(KINDS, ON_GPT, curves, last):
@@ -61,10 +63,10 @@ w = np.linspace(-6, 6, 200)
 left.plot(w, CURVATURE / 2 * w * w, color="0.6", linewidth=1)
 for i, (kind, lr, path, curve) in enumerate(zip(KINDS, ON_PARABOLA, paths, curves)):
     path = path[np.abs(path) < 6]
-    left.plot(path, CURVATURE / 2 * path ** 2, color=plot.COLOURS[i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i],
-              label=f"{kind}: {lr:g}")
-    right.plot(plot.smooth(curve, max(1, STEPS // 60)), color=plot.COLOURS[i], linestyle=plot.STYLES[i], linewidth=2,
-               label=f"{kind}: {ON_GPT[i]:g}")
+    left.plot(path, CURVATURE / 2 * path ** 2, color=plot.COLOURS[i], marker=plot.MARKERS[i],
+              linestyle=plot.STYLES[i], label=f"{kind}: {lr:g}")
+    right.plot(plot.smooth(curve, max(1, STEPS // 60)), color=plot.COLOURS[i],
+               linestyle=plot.STYLES[i], linewidth=2, label=f"{kind}: {ON_GPT[i]:g}")
 right.set_ylim(0, 1.5 * curves[0][0])
 plot.style(left, "Gradient descent on a parabola, 20 steps", "w", "L(w) = w²")
 plot.style(right, "A GPT learning text", "step", "loss (nats per character)")
@@ -80,4 +82,5 @@ if not good < 1e-3 < slow < START < wild:
     raise SystemExit(f"20 steps end at {slow}, {good} and {wild}")
 if not (last[1] < 0.8 * last[0] and last[1] < last[2] - 0.2):
     raise SystemExit(f"the right learning rate is not the best one: {last}")
-print("Too low crawls, too high jumps about or away, right arrives.   runs/demos/learning_rates.png")
+print("Too low crawls, too high jumps about or away, right arrives.   "
+      "runs/demos/learning_rates.png")

@@ -1,4 +1,5 @@
-"""y = W·x + b, as a recipe for a drink: what the layer computes, and how it finds W and b from tastings alone."""
+"""y = W·x + b, as a recipe for a drink: what the layer computes, and how it finds W and b from
+tastings alone."""
 
 import numpy as np
 
@@ -6,7 +7,8 @@ import npformer as npf
 from npformer import nn, optim, plot
 from npformer.nn import functional as F
 
-# A spoon of sugar makes it 2 sweeter, a spoon of lemon 1 sourer; even without them it is 1 sweet and 1 sour.
+# A spoon of sugar makes it 2 sweeter, a spoon of lemon 1 sourer; even without them it is 1 sweet
+# and 1 sour.
 W, b = npf.tensor([[2.0, 0.0], [0.0, 1.0]]), npf.tensor([1.0, 1.0])
 spoons = npf.tensor([3.0, 2.0])
 taste = F.linear(spoons, W, b)
@@ -17,7 +19,8 @@ print("Linear(10, 5) makes of (3, 10):", tuple(nn.Linear(10, 5)(npf.randn(3, 10)
 
 layer = nn.Linear(2, 2).double()
 sgd = optim.SGD(layer.parameters(), lr=0.05)
-print("start:    W", np.round(layer.weight.tolist(), 4).tolist(), " b", np.round(layer.bias.tolist(), 4).tolist())
+print("start:    W", np.round(layer.weight.tolist(), 4).tolist(), " b",
+      np.round(layer.bias.tolist(), 4).tolist())
 way = []
 for _ in range(1000):                               # 16 drinks a time, tasted
     x = npf.rand(16, 2, dtype=npf.float64) * 4
@@ -31,9 +34,11 @@ print("learned:  W", np.round(found_W, 4).tolist(), " b", np.round(found_b, 4).t
 
 picture = plot.figure()
 axes = picture.add_subplot()
-names = ("sugar to sweet", "lemon to sweet", "sugar to sour", "lemon to sour", "sweet without any", "sour without any")
+names = ("sugar to sweet", "lemon to sweet", "sugar to sour", "lemon to sour", "sweet without any",
+         "sour without any")
 for i, (name, line) in enumerate(zip(names, np.transpose(way))):
-    axes.plot(line, color=plot.COLOURS[i], linestyle=plot.STYLES[i % len(plot.STYLES)], linewidth=2, label=name)
+    axes.plot(line, color=plot.COLOURS[i], linestyle=plot.STYLES[i % len(plot.STYLES)],
+              linewidth=2, label=name)
 axes.legend(frameon=False, ncols=3, loc="upper right")
 axes.set_ylim(top=2.9)
 plot.style(axes, "W and b find the recipe: 2, 0, 0, 1 and 1, 1", "step", "weight")

@@ -1,7 +1,9 @@
-"""A residual net is an ensemble of shallow ones: of 2^24 ways through 24 branches, the gradient comes by the short ones.
+"""A residual net is an ensemble of shallow ones: of 2^24 ways through 24 branches, the gradient
+comes by the short ones.
 
-Each x + F(x) is a factor (1 + dF) of the chain rule. Multiplied out, the gradient at the start is a sum over all ways
-through the model, and `path_lengths` sorts it exactly by how many branches they lead through (Veit et al. 2016). Where the
+Each x + F(x) is a factor (1 + dF) of the chain rule. Multiplied out, the gradient at the start is a
+sum over all ways through the model, and `path_lengths` sorts it exactly by how many branches they
+lead through (Veit et al. 2016). Where the
 norm stands decides how long they are: after the sum, it shrinks what the skip carries each time.
 """
 
@@ -16,7 +18,8 @@ from npformer.nn import functional as F
 
 SMALL = "--small" in sys.argv
 DEPTH, STEPS = (4, 20) if SMALL else (12, 150)
-ARRANGEMENTS = {"pre": "pre-LN: x + F(norm(x))", "post": "post-LN: norm(x + F(x))", "deepnorm": "DeepNorm: norm(α·x + F(x))"}
+ARRANGEMENTS = {"pre": "pre-LN: x + F(norm(x))", "post": "post-LN: norm(x + F(x))",
+                "deepnorm": "DeepNorm: norm(α·x + F(x))"}
 
 text = npf.data.default_text()
 tokenizer = npf.data.CharTokenizer.of(text)
@@ -61,9 +64,11 @@ panels = picture.subplots(1, 2, sharey=True)
 for axes, when, title in zip(panels, (0, 1), ("Before training", f"After {STEPS} steps")):
     for i, (label, pair) in enumerate(found.items()):
         share = 100 * pair[when].norms / pair[when].norms.sum()
-        axes.plot(share, color=plot.COLOURS[i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=label)
+        axes.plot(share, color=plot.COLOURS[i], marker=plot.MARKERS[i],
+                  linestyle=plot.STYLES[i], label=label)
     ways = np.array(pair[0].paths) / sum(pair[0].paths)
-    axes.fill_between(np.arange(len(ways)), 100 * ways, color="grey", alpha=0.25, label="all ways through the model")
+    axes.fill_between(np.arange(len(ways)), 100 * ways, color="grey", alpha=0.25,
+                      label="all ways through the model")
     plot.style(axes, title, "branches on the way, k", "|g_k| / Σ|g_k| (%)" if when == 0 else "")
 panels[1].legend(frameon=False)
 path = f"runs/demos/path_lengths{'_small' if SMALL else ''}.png"
@@ -76,4 +81,5 @@ if max(pre) > DEPTH * 0.6:
     raise SystemExit("in pre-LN the gradient should come by short ways")
 if min(post) < 1.5 * max(pre) or deep[0] > pre[0]:
     raise SystemExit("post-LN's ways should be the longest, DeepNorm's the shortest")
-print(f"The parts add up to the gradient. Under pre-LN and DeepNorm it comes by short ways. Picture: {path}")
+print("The parts add up to the gradient. Under pre-LN and DeepNorm it comes by short ways. "
+      f"Picture: {path}")

@@ -1,4 +1,4 @@
-"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, and what depth does without the skip."""
+"""dL/dx = dL/dy · (1 + dF/dx): what the skip passes on, what the branch adds, in deep stacks."""
 
 import npformer as npf
 from npformer import nn
@@ -26,7 +26,8 @@ norms = {}
 for skip in (True, False):
     d, = npf.autograd.grad(loss_of(x, skip), x)
     norms[skip] = d.norm().item()
-print(f"|dL/dx| below {DEPTH} layers: with the skip {norms[True]:.2g}, without it {norms[False]:.2g}")
+print(f"|dL/dx| below {DEPTH} layers: with the skip {norms[True]:.2g}, "
+      f"without it {norms[False]:.2g}")
 
 if len(records) != DEPTH or max(r.error for r in records) > 1e-12:
     raise SystemExit("the identity does not hold")

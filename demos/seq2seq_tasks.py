@@ -1,4 +1,5 @@
-"""One encoder-decoder learns to copy, to reverse and to add, from examples alone. Its attention shows how it does it."""
+"""One encoder-decoder learns to copy, to reverse and to add, from examples alone. Its attention
+shows how it does it."""
 
 import sys
 
@@ -29,13 +30,15 @@ def reversing(rng):
 
 
 def adding(rng):
-    """Every sum of two numbers of two digits, in random order; a + b beside b + a, so that both are held out or none."""
+    """Every sum of two numbers of two digits, in random order; a + b beside b + a, so that both are
+    held out or none."""
     pairs = rng.permutation([(a, b) for a in range(10, 100) for b in range(a + 1, 100)]).tolist()
     sums = [both for a, b in pairs for both in ((a, b), (b, a))] + [(a, a) for a in range(10, 100)]
     return [(f"{a}+{b}", str(a + b)) for a, b in sums]
 
 
-TASKS = {"copy": (copying, 800), "reverse": (reversing, 1300), "add": (adding, 1600)}      # and training steps
+# and training steps
+TASKS = {"copy": (copying, 800), "reverse": (reversing, 1300), "add": (adding, 1600)}
 
 
 def numbers(words):
@@ -53,7 +56,8 @@ def text(row):
 def answers(model, sources):
     """What the model writes for each source, word by word."""
     src = numbers(sources)
-    return [text(row) for row in greedy_decode(model, src, padding_mask(src), 13, START, END, PAD).tolist()]
+    written = greedy_decode(model, src, padding_mask(src), 13, START, END, PAD)
+    return [text(row) for row in written.tolist()]
 
 
 def exact(model, examples):
@@ -63,17 +67,20 @@ def exact(model, examples):
 
 
 def learn(task):
-    """Train on the task. Returns the model, what was held out, and (step, share exact on it) now and then."""
+    """Train on the task. Returns the model, what was held out, and (step, share exact on it) now
+    and then."""
     make, steps = TASKS[task]
     steps = 400 if SMALL else steps
     rng = np.random.default_rng(0)
-    examples = list(dict.fromkeys(map(tuple, make(rng))))                # each once: what is held out is never seen
+    # each once: what is held out is never seen
+    examples = list(dict.fromkeys(map(tuple, make(rng))))
     held = min(1000, len(examples) // 8)
     test, train = examples[:held], examples[held:]
     npf.manual_seed(0)
     model = make_model(len(SYMBOLS), len(SYMBOLS), **MODEL, dropout=0.0)
     optimizer = optim.Adam(model.parameters(), lr=2e-3, betas=(0.9, 0.98), eps=1e-9)
-    schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 5, steps)       # to 0 in the end: no last-minute slips
+    # to 0 in the end: no last-minute slips
+    schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 5, steps)
     smoothed = LabelSmoothing(len(SYMBOLS), PAD, smoothing=0.1)
     curve = []
     for step in range(1, steps + 1):
@@ -88,13 +95,14 @@ def learn(task):
         schedule.step()
         if step % (steps // 10) == 0:
             curve.append((step, exact(model, test if step == steps else test[:200])))
-            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   exactly right on held-out "
-                  f"{curve[-1][1]:.1%}", flush=True)
+            print(f"    {task:8} step {step:5}   loss {loss.item():.4f}   "
+                  f"exactly right on held-out {curve[-1][1]:.1%}", flush=True)
     return model, test, curve
 
 
 def cross_attention(model, source, target):
-    """The last layer's weights, mean over heads: from which source symbol each target symbol was written.   (T, S)"""
+    """From which source symbol each target symbol was written: the last layer's weights, (T, S),
+    mean over heads."""
     src, given = numbers([source]), numbers([target])[:, :-1]
     with npf.no_grad():
         model(src, given, padding_mask(src), target_mask(given))
@@ -108,15 +116,19 @@ def draw(results, path):
     for column, (task, (model, test, curve)) in enumerate(results.items()):
         steps, shares = zip(*curve)
         axes = grid[0, column]
-        axes.plot(steps, [100 * share for share in shares], color=plot.COLOURS[column], marker=plot.MARKERS[column])
+        axes.plot(steps, [100 * share for share in shares], color=plot.COLOURS[column],
+                  marker=plot.MARKERS[column])
         axes.set_ylim(-3, 105)
-        plot.style(axes, f"{task}: held-out answers", "training step", "exactly right (%)" if column == 0 else "")
+        plot.style(axes, f"{task}: held-out answers", "training step",
+                   "exactly right (%)" if column == 0 else "")
         source, target = max(test, key=lambda example: len(example[0]))
         axes = grid[1, column]
-        axes.imshow(cross_attention(model, source, target), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(cross_attention(model, source, target), cmap="viridis", vmin=0, vmax=1,
+                    aspect="auto")
         axes.set_xticks(range(len(source) + 2), ["<", *source, ">"])
         axes.set_yticks(range(len(target) + 1), [*target, ">"])
-        plot.style(axes, f"{task}: what each symbol is read from", "source", "written" if column == 0 else "")
+        plot.style(axes, f"{task}: what each symbol is read from", "source",
+                   "written" if column == 0 else "")
         axes.grid(False)
     plot.save(picture, path)
 
@@ -124,13 +136,17 @@ def draw(results, path):
 results = {}
 for task in ["copy"] if SMALL else TASKS:
     results[task] = model, test, curve = learn(task)
-    for (source, target), answer in zip(test[:3], answers(model, [source for source, _ in test[:3]])):
-        print(f"        {source:>10} -> {answer:10} {'right' if answer == target else 'wrong: ' + target}")
+    for (source, target), answer in zip(test[:3],
+                                        answers(model, [source for source, _ in test[:3]])):
+        print(f"        {source:>10} -> {answer:10} "
+              f"{'right' if answer == target else 'wrong: ' + target}")
 name = "seq2seq_tasks_small" if SMALL else "seq2seq_tasks"
 draw(results, f"runs/demos/{name}.png")
-print(f"runs/demos/{name}.png: below, copying is one diagonal, reversing the other; adding reads two places at once")
+print(f"runs/demos/{name}.png: below, copying is one diagonal, reversing the other; "
+      "adding reads two places at once")
 
 shares = {task: curve[-1][1] for task, (_, _, curve) in results.items()}
 if min(shares.values()) < 0.99:
     raise SystemExit(f"not learned: {shares}")
-print("Exactly right on examples never trained on: " + ", ".join(f"{t} {s:.1%}" for t, s in shares.items()))
+print("Exactly right on examples never trained on: "
+      + ", ".join(f"{t} {s:.1%}" for t, s in shares.items()))

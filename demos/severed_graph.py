@@ -1,4 +1,4 @@
-"""Delete the line `x = x + output` after attention, and no gradient reaches attention any more: it never learns."""
+"""Delete `x = x + output` after attention: no gradient reaches attention, and it never learns."""
 
 import npformer as npf
 from npformer import plot
@@ -15,7 +15,8 @@ for form in (True, False, "deleted"):
     F.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward()
     print(f"residual={form!r}")
     results.append({"label": f"residual={form!r}", "grad_norms": {
-        name: None if p.grad is None else p.grad.norm().item() for name, p in model.named_parameters()}})
+        name: None if p.grad is None else p.grad.norm().item()
+        for name, p in model.named_parameters()}})
     for name, p in model.named_parameters():
         if name.endswith("weight"):
             norm = "no gradient" if p.grad is None else f"{p.grad.norm().item():.6f}"
@@ -25,5 +26,6 @@ for form in (True, False, "deleted"):
 plot.plot_grad_norms(results, "runs/demos/severed_graph.png")
 if without != {True: set(), False: set(), "deleted": CUT}:
     raise SystemExit(f"not the layers that should be cut off: {without}")
-print("Only the deleted line severs the graph, and it cuts off exactly query, key, value and out_proj.\n"
+print("Only the deleted line severs the graph, and it cuts off exactly query, key, "
+      "value and out_proj.\n"
       "Picture: runs/demos/severed_graph.png")

@@ -22,16 +22,19 @@ def loss_of(W, b):
 by_hand = {}
 for step in npf.backprop(loss_of(W, b)):
     print(f"{step.op}, made at line {step.source[1]}:   {step.formula}")
-    print(f"    came: dL/d(output), shape {step.upstream.shape}, norm {np.linalg.norm(step.upstream):.4f}")
+    print(f"    came: dL/d(output), shape {step.upstream.shape}, "
+          f"norm {np.linalg.norm(step.upstream):.4f}")
     for name, d in step.gradients.items():
         print(f"    sends d{name}, shape {d.shape}, norm {np.linalg.norm(d):.4f}")
         by_hand[step.op, name] = d
 
-# The same on paper: p = softmax(x·Wᵀ + b); dlogits = (p − one-hot)/3; dW = dlogitsᵀ·x; db = Σ dlogits.
+# The same on paper: p = softmax(x·Wᵀ + b); dlogits = (p − one-hot)/3; dW = dlogitsᵀ·x; db = Σ
+# dlogits.
 p = np.exp(x.numpy() @ W.detach().numpy().T)
 p /= p.sum(axis=1, keepdims=True)
 dlogits = (p - np.eye(5)[target.numpy()]) / 3
-for name, found, true in [("dW", W.grad, dlogits.T @ x.numpy()), ("db", b.grad, dlogits.sum(axis=0))]:
+for name, found, true in [("dW", W.grad, dlogits.T @ x.numpy()),
+                          ("db", b.grad, dlogits.sum(axis=0))]:
     error = np.abs(found.numpy() - true).max()
     print(f"{name}: backward and paper differ by {error:.0e}")
     if error > 1e-14:

@@ -1,4 +1,5 @@
-"""A Vision Transformer reads scanned digits, and shows where it looked and which of those looks spoke for its answer.
+"""A Vision Transformer reads scanned digits, and shows where it looked and which of those looks
+spoke for its answer.
 
 Needs scikit-learn, for its 1,797 real images of 8 x 8 pixels: pip install 'npformer[demos]'
 """
@@ -19,7 +20,7 @@ EPOCHS, TO_REACH = (10, 0.75) if SMALL else (60, 0.97)
 
 
 def shifted(images, rng):
-    """Images moved by up to one pixel, more than half of them, so that the model learns shapes and not places."""
+    """Images, most of them moved by a pixel, so that the model learns shapes and not places."""
     moves = rng.integers(-1, 2, (len(images), 2)) * (rng.random((len(images), 1)) < 0.6)
     return np.stack([np.roll(image, move, (0, 1)) for image, move in zip(images, moves)])
 
@@ -45,8 +46,8 @@ images, labels = digits.images[order] / 6 - 0.8, digits.target[order]    # of me
 test_x, test_y, train_x, train_y = images[:360], labels[:360], images[360:], labels[360:]
 
 npf.manual_seed(0)
-model = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48, depth=3, num_heads=4,
-                          mlp_ratio=2.0)
+model = VisionTransformer(img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=48,
+                          depth=3, num_heads=4, mlp_ratio=2.0)
 optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
 steps = EPOCHS * (len(train_x) // 64)
 schedule = optim.lr_scheduler.WarmupLR(optimizer, steps // 10, steps, decay="cosine")
@@ -67,7 +68,8 @@ for epoch in range(1, EPOCHS + 1):
 
 
 def looked_at(images):
-    """What the model answers, what its class token attends to in the last block, and each patch's relevance for the
+    """What the model answers, what its class token attends to in the last block, and each patch's
+    relevance for the
     answer.   images (B, 8, 8) -> (B,), (B, 16), (B, 16)"""
     logits = model(batch(images), register_hook=True)
     logits.amax(dim=-1).sum().backward()           # each image's answer is differentiated
@@ -78,7 +80,8 @@ def looked_at(images):
 def erased(images, scores, count=3):
     """Images with the `count` patches of the highest scores made blank."""
     patches = images.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 2, 2).copy()
-    np.put_along_axis(patches, np.argsort(-scores, axis=1)[:, :count, None, None], images.min(), axis=1)
+    np.put_along_axis(patches, np.argsort(-scores, axis=1)[:, :count, None, None],
+                      images.min(), axis=1)
     return patches.reshape(-1, 4, 4, 2, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
 
 
@@ -87,7 +90,8 @@ answers, attended, relevant = looked_at(test_x)
 left = {"nothing": accuracy(model, test_x, test_y)}
 for name, scores in (("the most relevant", relevant), ("random ones", rng.random(relevant.shape))):
     left[name] = accuracy(model, erased(test_x, scores), test_y)
-print("read right with 3 of 16 patches erased: " + ", ".join(f"{name} {share:.1%}" for name, share in left.items()))
+print("read right with 3 of 16 patches erased: "
+      + ", ".join(f"{name} {share:.1%}" for name, share in left.items()))
 
 shown = [int(np.flatnonzero(test_y == digit)[0]) for digit in (0, 2, 3, 4, 6, 7)]
 picture = plot.figure(1.6 * len(shown) + 0.6, 5.2)
@@ -98,11 +102,13 @@ for column, i in enumerate(shown):
     for axes, values in ((grid[1, column], attended[i]), (grid[2, column], relevant[i])):
         map_of = axes.imshow(values.reshape(4, 4) / values.max(), cmap="cividis", vmin=0, vmax=1,
                              extent=(-0.5, 7.5, 7.5, -0.5))
-        axes.contour(test_x[i], levels=[test_x[i].max() / 2], colors="white", linewidths=1)      # where the digit is
+        # where the digit is
+        axes.contour(test_x[i], levels=[test_x[i].max() / 2], colors="white", linewidths=1)
     for axes in grid[:, column]:
         axes.set(xticks=[], yticks=[])
 picture.colorbar(map_of, ax=grid[1:, :], label="share of the largest patch", fraction=0.02)
-for axes, title in zip(grid[:, 0], ("image", "attention,\nlast block", "attention × gradient,\nall blocks")):
+for axes, title in zip(grid[:, 0],
+                       ("image", "attention,\nlast block", "attention × gradient,\nall blocks")):
     axes.set_ylabel(title)
 path = f"runs/demos/vit_digits{'_small' if SMALL else ''}.png"
 plot.save(picture, path)
@@ -110,7 +116,9 @@ print(f"{path}: bright patches were looked at (middle row), and spoke for the an
       "the white line is the digit")
 
 if curve[-1] < TO_REACH:
-    raise SystemExit(f"only {curve[-1]:.1%} of the held-out images are read right, not {TO_REACH:.0%}")
+    raise SystemExit(f"only {curve[-1]:.1%} of the held-out images are read right, "
+                     f"not {TO_REACH:.0%}")
 if left["the most relevant"] > left["random ones"]:
     raise SystemExit("the patches called relevant matter less than random ones")
-print(f"{curve[-1]:.1%} of 360 images never trained on are read right, and the relevant patches are those that matter.")
+print(f"{curve[-1]:.1%} of 360 images never trained on are read right, and the relevant patches "
+      "are those that matter.")

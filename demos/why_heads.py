@@ -1,8 +1,11 @@
-"""Why several heads: one head gives one average of what it looks at; two places at once need two to be kept apart.
+"""Why several heads: one head gives one average of what it looks at; two places at once need two to
+be kept apart.
 
-Keys are places and values are tokens, so a head averages tokens with weights that do not depend on them. With ½ and ½
-swapping the two tokens changes nothing: both are named right in 1/6 + 5/6·½ = 58 % at best. With other weights one
-token drowns out the other, and no linear layer above can name the fainter one every time; a guess is right in 17 %.
+Keys are places and values are tokens, so a head averages tokens with weights that do not depend on
+them. With ½ and ½
+swapping the two tokens changes nothing: both are named right in 1/6 + 5/6·½ = 58 % at best. With
+other weights one token drowns out the other, and no linear layer above can name the fainter one
+every time; a guess is right in 17 %.
 """
 
 import sys
@@ -17,7 +20,7 @@ STARTS, STEPS = (3, 250) if "--small" in sys.argv else (5, 500)
 
 
 class Recall(nn.Module):
-    """Say which token stands at place FIRST and which at SECOND, from one look of attention: (B, T) -> (B, 2, V)."""
+    """Say which tokens stand at FIRST and SECOND, from one attention: (B, T) -> (B, 2, V)."""
 
     def __init__(self, heads):
         super().__init__()
@@ -29,7 +32,8 @@ class Recall(nn.Module):
     def forward(self, tokens):
         query = self.query.expand(len(tokens), 1, C)
         places = self.places(npf.arange(T)).expand(len(tokens), T, C)
-        y, self.seen = self.attention(query, places, self.tokens(tokens), average_attn_weights=False)
+        y, self.seen = self.attention(query, places, self.tokens(tokens),
+                                      average_attn_weights=False)
         return self.head(y).view(-1, 2, V)
 
 
@@ -40,7 +44,7 @@ def drawn(count):
 
 
 def learn(heads, seed):
-    """(share of new sequences in which both tokens are right, losses, where each head looks (H, T))."""
+    """(share of new sequences with both tokens right, losses, where each head looks (H, T))."""
     npf.manual_seed(seed)
     model = Recall(heads)
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
@@ -62,7 +66,8 @@ for heads in HEADS:
     runs = [learn(heads, seed) for seed in range(STARTS)]
     best[heads] = max(runs, key=lambda run: run[0])
     count = sum(p.numel() for p in Recall(heads).parameters())
-    print(f"H = {heads}: {count:,} parameters; both tokens right in", " ".join(f"{run[0]:.0%}" for run in runs),
+    print(f"H = {heads}: {count:,} parameters; both tokens right in",
+          " ".join(f"{run[0]:.0%}" for run in runs),
           f"({STARTS} starts); the best one's heads look at")
     for row in best[heads][2]:
         print("   ", " ".join(f"{a:.2f}" for a in row))
@@ -78,9 +83,11 @@ for i, (heads, (right, losses, seen)) in enumerate(best.items()):
     maps[i].grid(False)
 loss_axes.set_ylim(0, 2.8)
 loss_axes.legend(frameon=False)
-plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}, best start", "step", "loss (nats per token)")
+plot.style(loss_axes, f"Recall places {FIRST} and {SECOND}, best start", "step",
+           "loss (nats per token)")
 plot.save(picture, "runs/demos/why_heads.png")
 
 if best[1][0] > 0.8 or min(best[heads][0] for heads in HEADS[1:]) < 0.98:
     raise SystemExit("one head should mix the two tokens up, and two should not")
-print("Same parameters: one head cannot say which token stood where, from any start. Two can, if they start apart.")
+print("Same parameters: one head cannot say which token stood where, from any start. "
+      "Two can, if they start apart.")

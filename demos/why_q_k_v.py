@@ -1,7 +1,9 @@
-"""Why Q, K and V are three: what I look for is not what I am. With Q = K the scores are symmetric: s(t, s) = s(s, t).
+"""Why Q, K and V are three: what I look for is not what I am. With Q = K the scores are symmetric:
+s(t, s) = s(s, t).
 
-Places stand in rings of three; 0 must look at 2, 1 at 0, 2 at 1. That asks for s(0, 2) > s(0, 1), s(1, 0) > s(1, 2) and
-s(2, 1) > s(2, 0). Symmetric scores would be larger than themselves, so in each ring at least one place must go wrong.
+Places stand in rings of three; 0 must look at 2, 1 at 0, 2 at 1. That asks for s(0, 2) > s(0, 1),
+s(1, 0) > s(1, 2) and s(2, 1) > s(2, 0). Symmetric scores would be larger than themselves, so in
+each ring at least one place must go wrong.
 """
 
 import sys
@@ -15,11 +17,12 @@ from npformer.nn import functional as F
 V, T, C = 10, 12, 32
 BEFORE = [t - 1 if t % 3 else t + 2 for t in range(T)]
 STEPS = 400 if "--small" in sys.argv else 1000
-FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "qqq", "x itself": None}
+FORMS = {"Q, K, V": "qkv", "Q = K, V": "qqv", "Q, K = V": "qkk", "Q = K = V": "qqq",
+         "x itself": None}
 
 
 class Previous(nn.Module):
-    """Say which token stands before each place in its ring, from one look of attention: (B, T) -> (B, T, V)."""
+    """Say which token stands before each place in its ring: (B, T) -> (B, T, V)."""
 
     def __init__(self, use):
         super().__init__()
@@ -58,13 +61,15 @@ for name, use in FORMS.items():
     right = (model(tokens).argmax(dim=-1) == tokens[:, BEFORE]).numpy().mean()
     results[name] = losses, right, model.weights.detach().numpy().mean(axis=0)
     count = sum(p.numel() for p in model.project.parameters())
-    print(f"    {name:10} {count:6,} parameters in the projections, loss {np.mean(losses[-50:]):.3f}, "
+    print(f"    {name:10} {count:6,} parameters in the projections, "
+          f"loss {np.mean(losses[-50:]):.3f}, "
           f"right {right:.1%}")
 
 picture = plot.figure(11, 7)
 loss_axes, *maps = picture.subplots(2, 3).ravel()
 for i, (name, (losses, right, seen)) in enumerate(results.items()):
-    loss_axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[i], linestyle=plot.STYLES[i % 4], label=name)
+    loss_axes.plot(plot.smooth(losses, 30), color=plot.COLOURS[i],
+                   linestyle=plot.STYLES[i % 4], label=name)
     maps[i].imshow(seen, cmap="cividis", vmin=0, vmax=1)
     plot.style(maps[i], f"{name}: {right:.0%} right", "key", "query")
     maps[i].grid(False)
@@ -76,4 +81,5 @@ if results["Q, K, V"][1] < 0.98:
     raise SystemExit("with three projections this should be learned")
 if max(results[name][1] for name in ("Q = K, V", "Q = K = V", "x itself")) > 0.75:
     raise SystemExit("with one projection for query and key this should not be learned")
-print("Query and key must differ, or no score can say who comes before whom. Here V may be K: the room is wide enough.")
+print("Query and key must differ, or no score can say who comes before whom. Here V may be K: "
+      "the room is wide enough.")

@@ -1,6 +1,8 @@
-"""Why residuals: with the skip six blocks learn. Without it all positions become alike, and there is nothing to learn.
+"""Why residuals: with the skip six blocks learn. Without it all positions become alike, and there
+is nothing to learn.
 
-The gradient does not even begin small (norms rescale it). What is lost first is what the positions had to say.
+The gradient does not even begin small (norms rescale it). What is lost first is what the positions
+had to say.
 """
 
 import sys
@@ -20,10 +22,12 @@ results, alike, norms, additions = {}, {}, {}, []
 print("                    positions' mean cosine       ‖gradient‖ of block 0's value         loss")
 print("                     after block 0 ... 5        before training  after training")
 for residual, label in LABELS.items():
-    config = train.Config(steps=STEPS, batch=8, context=32, d_model=32, d_ff=64, depth=DEPTH, residual=residual)
+    config = train.Config(steps=STEPS, batch=8, context=32, d_model=32, d_ff=64, depth=DEPTH,
+                          residual=residual)
     run, states = train.Run(config, text), []
     x, y = next(run.batches)
-    hooks = [block.register_forward_hook(lambda block, inputs, out, states=states: states.append(out.detach()))
+    hooks = [block.register_forward_hook(
+        lambda block, inputs, out, states=states: states.append(out.detach()))
              for block in run.model.blocks]
     loss = run.loss(x, y)
     for hook in hooks:
@@ -36,12 +40,14 @@ for residual, label in LABELS.items():
     run.model.zero_grad()
     losses = [run.advance()["loss"] for _ in range(STEPS)]
     norms[label].append(train.grad_norms(run.model))
-    results[label] = dict(label=label, depth=DEPTH, losses=losses, tail=np.mean(losses[-STEPS // 5:]))
+    results[label] = dict(label=label, depth=DEPTH, losses=losses,
+                          tail=np.mean(losses[-STEPS // 5:]))
     print(f"{label:14} ", " ".join(f"{c:.2f}" for c in alike[label]),
           f"   {norms[label][0][WEIGHT]:15.1e} {norms[label][1][WEIGHT]:15.1e}    ",
           f"{losses[0]:.2f} -> {results[label]['tail']:.2f}")
 worst = max(r.error for r in additions)
-print(f"at the {len(additions)} additions dL/dx = dL/dy·(1 + dF/dx) holds to {worst:.0e} in float32")
+print(f"at the {len(additions)} additions dL/dx = dL/dy·(1 + dF/dx) holds to "
+      f"{worst:.0e} in float32")
 
 picture = plot.figure(11, 4)
 loss_axes, alike_axes = picture.subplots(1, 2)

@@ -1,4 +1,5 @@
-"""Why divide by √d_k: q·k has variance d_k. Unscaled, wide heads saturate the softmax, and its gradient vanishes."""
+"""Why divide by √d_k: q·k has variance d_k. Unscaled, wide heads saturate the softmax, and its
+gradient vanishes."""
 
 import numpy as np
 
@@ -25,14 +26,17 @@ print("           variance     largest weight        |d softmax| reaching the sc
 print("    d_k      of q·k   unscaled   scaled       unscaled     scaled")
 for d_k, row in zip(WIDTHS, rows):
     (top, grad), (top_scaled, grad_scaled) = row["unscaled"], row["scaled"]
-    print(f"    {d_k:4} {row['variance']:10.1f} {top:10.3f} {top_scaled:8.3f} {grad:14.1e} {grad_scaled:10.1e}")
+    print(f"    {d_k:4} {row['variance']:10.1f} {top:10.3f} {top_scaled:8.3f} {grad:14.1e} "
+          f"{grad_scaled:10.1e}")
 
 picture = plot.figure(13, 4)
 panels = picture.subplots(1, 3)
-panels[0].plot(WIDTHS, [row["variance"] for row in rows], color=plot.COLOURS[0], marker="o", label="measured")
+panels[0].plot(WIDTHS, [row["variance"] for row in rows], color=plot.COLOURS[0], marker="o",
+               label="measured")
 panels[0].plot(WIDTHS, WIDTHS, color="grey", linestyle=":", label="d_k")
 for i, name in enumerate(("scaled", "unscaled")):
-    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i], linestyle=plot.STYLES[i], label=name)
+    look = dict(color=plot.COLOURS[2 * i], marker=plot.MARKERS[i],
+                linestyle=plot.STYLES[i], label=name)
     panels[1].plot(WIDTHS, [row[name][0] for row in rows], **look)
     panels[2].plot(WIDTHS, [row[name][1] for row in rows], **look)
 titles = ("Variance of q·k", "Largest attention weight", "Gradient that passes the softmax")
@@ -51,4 +55,5 @@ if max(scaled) > 2 * min(scaled) or rows[-1]["scaled"][0] > 0.5:
     raise SystemExit("with the scale, width should not matter")
 if rows[-1]["unscaled"][0] < 0.9 or rows[-1]["unscaled"][1] > 1e-2 * scaled[-1]:
     raise SystemExit("without the scale, the softmax should saturate and the gradient vanish")
-print("With 1/√d_k all widths behave alike; without it, the widest head attends to one key and cannot learn otherwise.")
+print("With 1/√d_k all widths behave alike; without it, the widest head attends to one key and "
+      "cannot learn otherwise.")

@@ -1,4 +1,4 @@
-"""Write docs/operations.md, the page of all operations, from the registry. Run: python docs/operations.py"""
+"""Write docs/operations.md, the page of all operations, from the registry."""
 
 from importlib import import_module
 from pathlib import Path
@@ -13,15 +13,18 @@ from npformer.core.samples import draw
 
 HEAD = """# Every operation and its gradient
 
-Written by `python docs/operations.py` from the docstrings in `npformer/ops/`; a test holds the two together, and
-another holds each docstring to the rules that its operation has. `g` is the gradient that arrives, `y` the output.
+Written by `python docs/operations.py` from the docstrings in `npformer/ops/`; a test holds the two
+together, and another holds each docstring to the rules that its operation has. `g` is the gradient
+that arrives, `y` the output.
 
-Primitives have a rule of their own that works on arrays and on Tensors alike. Fused operations are their definition in
-primitives, with a fast forward and a hand-derived backward. Everything else in npformer is made of these.
+Primitives have a rule of their own that works on arrays and on Tensors alike. Fused operations are
+their definition in primitives, with a fast forward and a hand-derived backward. Everything else in
+npformer is made of these.
 
-`dims` says in letters, as einsum writes them, which dims of the arguments line up with which of the output; `...` are
-leading dims, lined up as in broadcasting, and `...` alone is an operation of each entry by itself. A letter that the
-output has not is reduced, or mixed; in [brackets], an index decides (`npformer/core/dims.py` has the whole notation).
+`dims` says in letters, as einsum writes them, which dims of the arguments line up with which of the
+output; `...` are leading dims, lined up as in broadcasting, and `...` alone is an operation of each
+entry by itself. A letter that the output does not have is reduced, or mixed; in [brackets], an
+index decides (`npformer/core/dims.py` has the whole notation).
 """
 
 
@@ -36,8 +39,8 @@ def table():
             kind = "fused" if isinstance(op, Fused) else "primitive"
             arguments = f"*{op.variadic}" if op.variadic else ", ".join(op.names)
             options = "".join(f", {name}" for name in op.options)
-            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text", *clean(op.__doc__),
-                      "", f"dims: {dims(op)}", "```", ""]
+            lines += [f"**{op.name}**({arguments}{options}), {kind}", "", "```text",
+                      *clean(op.__doc__), "", f"dims: {dims(op)}", "```", ""]
     return "\n".join(lines)
 
 
@@ -47,7 +50,8 @@ def dims(op):
         return op.dims
     args, options = draw(op.examples[0], np.random.default_rng(0))
     node = SimpleNamespace(shapes=[getattr(a, "shape", ()) for a in args], options=options)
-    given = ", ".join([str(shape) for shape in node.shapes] + [f"{name}={value}" for name, value in options.items()])
+    given = ", ".join([str(shape) for shape in node.shapes]
+                      + [f"{name}={value}" for name, value in options.items()])
     return f"{op.dims_of(node)}    for {given}"
 
 
