@@ -17,7 +17,7 @@ settings.load_profile("npformer")
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """The module that npformer gets as CuPy: CuPy itself with NPFORMER_TEST_GPU=1, else the stand-in."""
+    """What npformer gets as CuPy: the stand-in, or with NPFORMER_TEST_GPU=1 CuPy itself."""
     module = importlib.import_module("cupy" if REAL_GPU else "cupy_standin")
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module

@@ -1,4 +1,4 @@
-"""The encoder-decoder and the Vision Transformer in PyTorch, as brief as can be: what ours are held to."""
+"""The encoder-decoder and the Vision Transformer in PyTorch, kept short, to compare with."""
 
 import math
 
@@ -13,7 +13,8 @@ class Heads(nn.Module):
         self.h, self.linears = h, nn.ModuleList([nn.Linear(c, c) for _ in range(4)])
 
     def forward(self, q, k, v, mask):
-        q, k, v = (f(x).unflatten(-1, (self.h, -1)).movedim(-2, 1) for f, x in zip(self.linears, (q, k, v)))
+        q, k, v = (f(x).unflatten(-1, (self.h, -1)).movedim(-2, 1)
+                   for f, x in zip(self.linears, (q, k, v)))
         scores = torch.einsum("bhtk,bhsk->bhts", q, k) / math.sqrt(q.shape[-1])
         self.attn = torch.softmax(scores + torch.where(mask[:, None], 0.0, -1e9), -1)
         y = torch.einsum("bhts,bhsk->bthk", self.attn, v)
@@ -27,7 +28,8 @@ class Norm(nn.Module):
 
     def forward(self, x):
         d = x - x.mean(-1, keepdim=True)
-        return self.a_2 * d / (torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1)) + 1e-6) + self.b_2
+        std = torch.sqrt((d * d).sum(-1, keepdim=True) / (x.shape[-1] - 1))
+        return self.a_2 * d / (std + 1e-6) + self.b_2
 
 
 class Connected(nn.Module):
@@ -116,7 +118,7 @@ class Seq2Seq(nn.Module):
         return self.decoder(self.tgt_embed(tgt), tgt_mask, memory, src_mask)
 
 
-# ── the Vision Transformer ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the Vision Transformer ────────────────────────────────────────────────────────────────────────
 
 
 class ViTAttention(nn.Module):
@@ -125,7 +127,8 @@ class ViTAttention(nn.Module):
         self.h, self.qkv, self.proj = h, nn.Linear(c, 3 * c), nn.Linear(c, c)
 
     def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.h, -1)).movedim(-2, 1) for part in self.qkv(x).chunk(3, -1))
+        q, k, v = (part.unflatten(-1, (self.h, -1)).movedim(-2, 1)
+                   for part in self.qkv(x).chunk(3, -1))
         self.map = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1)
         if self.map.requires_grad:
             self.map.retain_grad()
@@ -173,3 +176,12 @@ class ViT(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x)[:, 0])
+
+
+def give_equal_weights(ours, theirs):
+    """Both models, ours with their weights, of which none stays a fresh norm's ones and zeros."""
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs

@@ -1,6 +1,7 @@
 """How a case of tests/verify/test_strangers.py and test_strange_losses.py is written, and judged.
 
-A case is a forward and a backward in plain NumPy; the backward takes `slip`, and where that is true it makes one mistake.
+A case is a forward and a backward in plain NumPy; the backward takes `slip`, and where that is true
+it makes one mistake.
 """
 
 from functools import partial
@@ -14,7 +15,8 @@ class Cases(dict):
     """Cases by name: (forward, backward, kinds, draws)."""
 
     def stranger(self, *kinds, **draws):
-        """Note a case: `make()` gives (forward, backward); kinds are what its slip may be called, the best first."""
+        """Note a case: `make()` gives (forward, backward); kinds are what its slip may be called,
+        the best first."""
         def note(make):
             self[make.__name__] = (*make(), kinds, draws)
         return note
@@ -24,7 +26,8 @@ class Cases(dict):
         forward, backward, _, draws = self[name]
         rng = np.random.default_rng(seed)
         inputs = [draw(rng) for draw in draws.values()]
-        return npf.verify.check_vjp(forward, partial(backward, slip=slip), inputs, names=list(draws), raises=False)
+        return npf.verify.check_vjp(forward, partial(backward, slip=slip), inputs,
+                                    names=list(draws), raises=False)
 
     def check_right(self, name):
         """The right backward passes, at several points."""

@@ -10,7 +10,7 @@ from npformer.core.samples import draw
 
 EVERY_OPERATION = pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=lambda op: op.name)
 
-# ── accumulation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── accumulation ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_gradients_add_up_at_fan_out():
@@ -21,7 +21,7 @@ def test_gradients_add_up_at_fan_out():
     np.testing.assert_allclose(x.grad.array, 2 + 2 * x.array + 2)
 
 
-def no_two_share(named):
+def assert_no_two_share(named):
     for i, (one, a) in enumerate(named):
         for two, b in named[i + 1:]:
             assert not np.shares_memory(a, b), f"{one} and {two} are the same memory"
@@ -29,14 +29,15 @@ def no_two_share(named):
 
 @EVERY_OPERATION
 def test_gradients_alias_nothing_and_change_nothing(op):
-    """Every .grad is an array of its own: not the upstream, not data, not another's. And nothing was written into."""
+    """Every .grad is an array of its own, not the upstream, data or another's; none was changed."""
     for k in range(len(op.examples)):
         args, options = draw(op.examples[k], np.random.default_rng(k))
-        xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float64 and op.differentiable(i) else a
+        xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float64
+              and op.differentiable(i) else a
               for i, a in enumerate(args)]
         leaves = [(op.name_of(i), x) for i, x in enumerate(xs) if isinstance(x, npf.Tensor)]
         y = op(*xs, **options)
-        middle = y * 1.0                           # passes its gradient on, and keeps one of its own
+        middle = y * 1.0  # passes its gradient on, and keeps one of its own
         middle.retain_grad(), y.retain_grad()
         upstream = np.random.default_rng(k).standard_normal(y.shape)
         before = [x.array.copy() for _, x in leaves] + [upstream.copy(), y.array.copy()]
@@ -44,8 +45,9 @@ def test_gradients_alias_nothing_and_change_nothing(op):
         after = [x.array for _, x in leaves] + [upstream, y.array]
         for a, b in zip(before, after):
             np.testing.assert_array_equal(a, b)
-        grads = [(f"d{n}", x.grad.array) for n, x in leaves] + [("dy", y.grad.array), ("dmiddle", middle.grad.array)]
-        no_two_share([*grads, ("upstream", upstream)])
+        grads = [(f"d{n}", x.grad.array) for n, x in leaves] + [("dy", y.grad.array),
+                                                                ("dmiddle", middle.grad.array)]
+        assert_no_two_share([*grads, ("upstream", upstream)])
         for name, g in grads:
             for n, x in leaves:
                 assert not np.shares_memory(g, x.array), f"{name} is {n}'s memory"
@@ -56,33 +58,37 @@ def test_both_operands_of_an_addition_get_arrays_of_their_own():
     a, b = leaf(3), leaf(3)
     upstream = npf.tensor(rng.standard_normal(3))
     (a + b).backward(upstream)
-    no_two_share([("da", a.grad.array), ("db", b.grad.array), ("upstream", upstream.array)])
+    assert_no_two_share([("da", a.grad.array), ("db", b.grad.array), ("upstream", upstream.array)])
     with npf.no_grad():
         a.grad.zero_()
     np.testing.assert_array_equal(b.grad.array, upstream.array)
 
 
-@pytest.mark.parametrize("condition", [npf.tensor(True), np.bool_(True), np.array(True), npf.tensor(2.0) > 1],
+@pytest.mark.parametrize("condition",
+                         [npf.tensor(True), np.bool_(True), np.array(True), npf.tensor(2.0) > 1],
                          ids=["tensor", "np.bool_", "array", "comparison"])
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_condition_without_dims_chooses_one_side(condition, turned):
     a, b = leaf(), leaf()
     npf.where(~condition if turned else condition, a, b).backward()
     assert (a.grad.item(), b.grad.item()) == ((0.0, 1.0) if turned else (1.0, 0.0))
-    with pytest.raises(npf.DTypeError, match=r"where\(condition, input, other\): the mask must hold bools"):
+    with pytest.raises(npf.DTypeError,
+                       match=r"where\(condition, input, other\): the mask must hold bools"):
         npf.where(True, a, b)
 
 
-# ── dtypes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dtypes ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("number", [2, 2.5, True, np.float64(2.5), np.float32(2.5), np.int64(2), np.array(2.5)],
+@pytest.mark.parametrize("number", [2, 2.5, True, np.float64(2.5), np.float32(2.5), np.int64(2),
+                                    np.array(2.5)],
                          ids=lambda n: f"{type(n).__name__}")
 def test_numbers_never_promote(dtype, number):
     x = leaf(3, dtype=dtype)
-    for y in (x + number, number + x, x - number, number - x, x * number, number * x, x / number, number / (x * x + 1),
-              (x * x + 1) ** number, npf.maximum(x, number), npf.where(x > 0, x, number), x.clamp(max=float(number))):
+    for y in (x + number, number + x, x - number, number - x, x * number, number * x, x / number,
+              number / (x * x + 1), (x * x + 1) ** number, npf.maximum(x, number),
+              npf.where(x > 0, x, number), x.clamp(max=float(number))):
         assert isinstance(y, npf.Tensor) and y.dtype == dtype
         x.grad = None
         y.sum().backward()
@@ -95,7 +101,8 @@ def test_float32_stays_float32_in_value_and_gradient(op):
         return
     for k in range(len(op.examples)):
         args, options = draw(op.examples[k], np.random.default_rng(k), np.float32)
-        xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float32 and op.differentiable(i) else a
+        xs = [npf.tensor(a).requires_grad_() if getattr(a, "dtype", None) == np.float32
+              and op.differentiable(i) else a
               for i, a in enumerate(args)]
         y = op(*xs, **options)
         assert y.dtype == np.float32

@@ -1,4 +1,4 @@
-"""grad, jacobian, hessian, the recording switches and users' own Functions, held against PyTorch."""
+"""grad, jacobian, hessian, the recording switches and users' own Functions, against PyTorch."""
 
 import threading
 
@@ -8,7 +8,8 @@ import pytest
 import npformer as npf
 import npformer.nn.functional as F
 
-torch = pytest.importorskip("torch", reason="these tests compare with PyTorch, which is not installed")
+torch = pytest.importorskip("torch",
+                            reason="these tests compare with PyTorch, which is not installed")
 
 
 def pair(*shape, seed=0, positive=False):
@@ -19,10 +20,11 @@ def pair(*shape, seed=0, positive=False):
 
 
 def same(ours, theirs, rtol=1e-10):
-    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(),
+                               rtol=rtol, atol=1e-12)
 
 
-# ── grad ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── grad ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_grad_touches_no_leaf_and_agrees_with_pytorch():
@@ -54,7 +56,8 @@ def test_grad_with_respect_to_a_result_inside_the_graph():
 def test_unused_inputs():
     x, _ = pair(3)
     other = npf.zeros(2, requires_grad=True)
-    with pytest.raises(npf.GraphError, match=r"no path leads from the outputs to input 1 \(2,\)") as error:
+    with pytest.raises(npf.GraphError,
+                       match=r"no path leads from the outputs to input 1 \(2,\)") as error:
         npf.autograd.grad((x * x).sum(), [x, other])
     assert "allow_unused=True" in str(error.value)
     found = npf.autograd.grad((x * x).sum(), [x, other], allow_unused=True)
@@ -75,21 +78,22 @@ def test_only_what_lies_on_the_way_is_walked():
     np.testing.assert_allclose(found.numpy(), 2 * x.detach().numpy())
 
 
-def written_out(x, shape, weight, bias):
-    """Layer norm in single operations: the third derivative of PyTorch's own layer_norm is not that of its formula."""
+def layer_norm_by_hand(x, shape, weight, bias):
+    """Layer norm in single operations: PyTorch's own layer_norm has a wrong third derivative."""
     centred = x - x.mean(-1, keepdim=True)
     return centred / ((centred * centred).mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 
 
 def layer_norm_of(m, x):
-    return (m.layer_norm if m is F else written_out)(x, (5,), x[0] + 1.5, x[1])
+    return (m.layer_norm if m is F else layer_norm_by_hand)(x, (5,), x[0] + 1.5, x[1])
 
 
 def attention_of(m, x):
     q, k, v = x[None, None], 1.3 * x[None, None], x[None, None] ** 2
     if m is F:
         return m.scaled_dot_product_attention(q, k, v)
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):     # the others have no second derivative
+    # the others have no second derivative
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         return m.scaled_dot_product_attention(q, k, v)
 
 
@@ -134,7 +138,8 @@ def test_create_graph_leaves_a_differentiable_grad():
     (lambda x: npf.autograd.grad(x.sum(), 4), "grad(outputs, inputs): it takes Tensors, got 4"),
     (lambda x: npf.autograd.grad(3.0, x), "backprop(output): it takes Tensors, got 3.0"),
     (lambda x: list(npf.backprop([x.sum(), None])), "backprop(output): it takes Tensors, got None"),
-    (lambda x: npf.autograd.jacobian(npf.exp, [x, "x"]), "jacobian(func, inputs): it takes Tensors, got 'x'"),
+    (lambda x: npf.autograd.jacobian(npf.exp, [x, "x"]),
+     "jacobian(func, inputs): it takes Tensors, got 'x'"),
 ])
 def test_what_is_no_tensor(ask, words):
     with pytest.raises(npf.DTypeError) as caught:
@@ -149,7 +154,7 @@ def test_create_graph_needs_recording():
         npf.autograd.grad(y, x, create_graph=True)
 
 
-# ── jacobian and hessian ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── jacobian and hessian ──────────────────────────────────────────────────────────────────────────
 
 
 def test_jacobian_agrees_with_pytorch():
@@ -174,7 +179,8 @@ def test_hessian_agrees_with_pytorch():
     ours = npf.autograd.hessian(lambda a: (a.softmax(-1) * a ** 2).sum(), x)
     same(ours, torch.autograd.functional.hessian(lambda a: (a.softmax(-1) * a ** 2).sum(), tx))
     found = npf.autograd.hessian(lambda a, b: (a.exp()[:2] @ b).sum() ** 2, (x, y))
-    expected = torch.autograd.functional.hessian(lambda a, b: (a.exp()[:2] @ b).sum() ** 2, (tx, ty))
+    expected = torch.autograd.functional.hessian(lambda a, b: (a.exp()[:2] @ b).sum() ** 2,
+                                                 (tx, ty))
     for row, other in zip(found, expected):
         for ours, theirs in zip(row, other):
             same(ours, theirs)
@@ -182,7 +188,7 @@ def test_hessian_agrees_with_pytorch():
         npf.autograd.hessian(lambda a: a * a, x)
 
 
-# ── recording on and off ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── recording on and off ──────────────────────────────────────────────────────────────────────────
 
 
 def test_switches_nest_and_are_decorators():
@@ -203,7 +209,8 @@ def test_switches_nest_and_are_decorators():
     def bare(t):
         return t * 2
 
-    assert not quiet(x).requires_grad and not bare(x).requires_grad and quiet.__doc__ == "its docstring"
+    assert not quiet(x).requires_grad and not bare(x).requires_grad
+    assert quiet.__doc__ == "its docstring"
     with npf.set_grad_enabled(False):
         assert not (x * 2).requires_grad
     assert (x * 2).requires_grad
@@ -221,7 +228,7 @@ def test_grad_mode_is_per_thread():
     assert seen == [True]
 
 
-# ── Function ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Function ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def make_functions(module):
@@ -275,14 +282,15 @@ def make_functions(module):
 
 def test_functions_of_users_agree_with_pytorch_to_second_order():
     results = []
-    for module, (x, y) in ((npf, (pair(3)[0], pair(3, seed=9)[0])), (torch, (pair(3)[1], pair(3, seed=9)[1]))):
+    for module, (x, y) in ((npf, (pair(3)[0], pair(3, seed=9)[0])),
+                           (torch, (pair(3)[1], pair(3, seed=9)[1]))):
         Cube, Exponential, SumAndProduct = make_functions(module)
         s, p = SumAndProduct.apply(Cube.apply(x), Exponential.apply(y), 0.7)
         loss = (s * p).sum()
         first = module.autograd.grad(loss, [x, y], create_graph=True)
         second = module.autograd.grad((first[0] * first[1]).sum(), [x, y])
         results.append([loss, *first, *second])
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         same(ours, theirs)
 
 
@@ -304,10 +312,12 @@ def test_mistakes_in_a_function_are_worded():
             return g
 
     x, y = pair(3)[0], pair(3, seed=1)[0]
-    with pytest.raises(npf.GraphError, match="Wrong.backward returned 1 gradients for 2 inputs of forward"):
+    with pytest.raises(npf.GraphError,
+                       match="Wrong.backward returned 1 gradients for 2 inputs of forward"):
         Wrong.apply(x, y).sum().backward()
     Wrong.backward = staticmethod(lambda ctx, g: (g, g.sum()))
-    with pytest.raises(npf.ShapeError, match=r"gradient 1 has shape \(\), but input 1 has shape \(3,\)"):
+    with pytest.raises(npf.ShapeError,
+                       match=r"gradient 1 has shape \(\), but input 1 has shape \(3,\)"):
         Wrong.apply(x, y).sum().backward()
     Wrong.backward = staticmethod(lambda ctx, g: (g, 1.0))
     with pytest.raises(npf.GraphError, match="gradient 1 is a float, not a Tensor"):

@@ -1,7 +1,8 @@
-"""CuPy's arrays under everything: the registry, the functions, the layers and a training run give NumPy's numbers.
+"""CuPy's arrays under everything: the registry, the functions, the layers and a training run give
+NumPy's numbers.
 
-Without a GPU a stand-in plays CuPy (tests/cupy_standin): it refuses what CuPy refuses. With NPFORMER_TEST_GPU=1 the
-same tests run on CuPy itself.
+Without a GPU a stand-in plays CuPy (tests/cupy_standin): it refuses what CuPy refuses. With
+NPFORMER_TEST_GPU=1 the same tests run on CuPy itself.
 """
 
 import copy
@@ -22,27 +23,27 @@ SAMPLES = [pytest.param(op, k, id=f"{op.name}-{k}")
            for op in operation.REGISTRY.values() for k in range(len(op.examples))]
 
 
-def moved(value, cupy):
+def to_gpu(value, cupy):
     """`value` with every NumPy array in it on the GPU, also inside tuples, lists and dicts."""
     if isinstance(value, np.ndarray):
         return cupy.asarray(value)
     if isinstance(value, dict):
-        return {k: moved(v, cupy) for k, v in value.items()}
-    return type(value)(moved(v, cupy) for v in value) if type(value) in (tuple, list) else value
+        return {k: to_gpu(v, cupy) for k, v in value.items()}
+    return type(value)(to_gpu(v, cupy) for v in value) if type(value) in (tuple, list) else value
 
 
-def flat(value):
-    """The arrays in a result: of Tensors, arrays, and tuples, lists and dicts of them; other things as they are."""
+def arrays_in(value):
+    """The arrays in a result of Tensors, arrays, and tuples, lists and dicts of them."""
     if isinstance(value, (tuple, list)):
-        return [a for v in value for a in flat(v)]
+        return [a for v in value for a in arrays_in(v)]
     if isinstance(value, dict):
-        return flat(list(value.values()))
+        return arrays_in(list(value.values()))
     return [] if value is None else [value.array if isinstance(value, npf.Tensor) else value]
 
 
 def agree(on_gpu, on_cpu, what, rtol=1e-10):
     """The same numbers on the GPU: same dtype, same shape, equal to rounding."""
-    for found, expected in zip(*map(flat, (on_gpu, on_cpu)), strict=True):
+    for found, expected in zip(*map(arrays_in, (on_gpu, on_cpu)), strict=True):
         if not hasattr(expected, "dtype"):
             assert found == expected, what
             continue
@@ -51,15 +52,17 @@ def agree(on_gpu, on_cpu, what, rtol=1e-10):
         assert found.dtype == expected.dtype and found.shape == expected.shape, what
         finite = expected[np.isfinite(expected)]
         scale = max(1.0, float(np.abs(finite).max(initial=0)))
-        np.testing.assert_allclose(found.get(), expected, rtol=rtol, atol=rtol * scale, err_msg=what)
+        np.testing.assert_allclose(found.get(), expected, rtol=rtol,
+                                   atol=rtol * scale, err_msg=what)
 
 
-# ── every operation ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── every operation ───────────────────────────────────────────────────────────────────────────────
 
 
-def everything(op, args, options, upstream, us):
-    """The value, the gradients, and the gradients of Σ u·gradient: so every rule and every definition has run."""
-    which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype") and a.dtype.kind == "f"]
+def values_and_derivatives(op, args, options, upstream, us):
+    """The value, the gradients, and the gradients of Σ u·gradient, so that every rule runs."""
+    which = [i for i, a in enumerate(args) if op.differentiable(i) and hasattr(a, "dtype")
+             and a.dtype.kind == "f"]
     xs = [npf.Tensor.wrap(a).requires_grad_() if i in which else a for i, a in enumerate(args)]
     inputs = [xs[i] for i in which]
     g = npf.Tensor.wrap(upstream).requires_grad_()
@@ -68,7 +71,8 @@ def everything(op, args, options, upstream, us):
     first = tape.collect(y, g.array, inputs)
     graph = tape.collect(y, g, inputs, create_graph=True)
     total = sum((npf.Tensor.wrap(us[i]) * d).sum() for i, d in zip(which, graph))
-    second = tape.collect(total, None, [*inputs, g]) if getattr(total, "node", None) is not None else []
+    recorded = getattr(total, "node", None) is not None
+    second = tape.collect(total, None, [*inputs, g]) if recorded else []
     return [y, *first, *graph, *second]
 
 
@@ -80,8 +84,8 @@ def test_registry(cupy, op, k):
     args, options = draw(op.examples[k], rng)
     upstream = rng.standard_normal(np.shape(op(*args, **options)))
     us = [rng.standard_normal(np.shape(a)) for a in args]
-    on_cpu = everything(op, args, options, upstream, us)
-    on_gpu = everything(op, *moved([args, options, upstream, us], cupy))
+    on_cpu = values_and_derivatives(op, args, options, upstream, us)
+    on_gpu = values_and_derivatives(op, *to_gpu([args, options, upstream, us], cupy))
     agree(on_gpu, on_cpu, op.name)
 
 
@@ -91,11 +95,11 @@ def test_registry_in_float32(cupy, op, k):
     args, options = draw(op.examples[k], np.random.default_rng(k), np.float32)
     if op.name in ("cast", "move"):                # their sample says where the result goes
         return
-    y = op(*moved(args, cupy), **moved(options, cupy))
+    y = op(*to_gpu(args, cupy), **to_gpu(options, cupy))
     assert y.dtype == op(*args, **options).dtype and devices.device_of(y) == "cuda"
 
 
-# ── functions and layers ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── functions and layers ──────────────────────────────────────────────────────────────────────────
 
 
 def value_and_gradients(call, tensor):
@@ -104,7 +108,8 @@ def value_and_gradients(call, tensor):
     t = Tensors(tensor)
     results = call(t)
     parts = [r for r in (results if isinstance(results, tuple) else (results,))]
-    loss = sum((part.double() ** 2).sum() for r in parts for part in (r if isinstance(r, (tuple, list)) else [r])
+    loss = sum((part.double() ** 2).sum() for r in parts
+               for part in (r if isinstance(r, (tuple, list)) else [r])
                if isinstance(part, npf.Tensor) and part.requires_grad)
     if isinstance(loss, npf.Tensor):
         loss.backward()
@@ -125,22 +130,29 @@ def test_functions(cupy, name, call):
 
 
 MODULES = {
-    "Linear": (lambda: nn.Linear(4, 3), (2, 5, 4)), "Embedding": (lambda: nn.Embedding(6, 3, padding_idx=1), None),
-    "LayerNorm": (lambda: nn.LayerNorm(4), (2, 5, 4)), "RMSNorm": (lambda: nn.RMSNorm(4), (2, 5, 4)),
-    "BatchNorm1d": (lambda: nn.BatchNorm1d(4), (5, 4)), "Dropout": (lambda: nn.Dropout(0.4), (5, 4)),
-    "Sequential": (lambda: nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.2), nn.Linear(8, 2)), (3, 4)),
+    "Linear": (lambda: nn.Linear(4, 3), (2, 5, 4)),
+    "Embedding": (lambda: nn.Embedding(6, 3, padding_idx=1), None),
+    "LayerNorm": (lambda: nn.LayerNorm(4), (2, 5, 4)),
+    "RMSNorm": (lambda: nn.RMSNorm(4), (2, 5, 4)),
+    "BatchNorm1d": (lambda: nn.BatchNorm1d(4), (5, 4)),
+    "Dropout": (lambda: nn.Dropout(0.4), (5, 4)),
+    "Sequential": (lambda: nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.2),
+                                         nn.Linear(8, 2)), (3, 4)),
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_layers(cupy, name):
     make, shape = MODULES[name]
-    data = np.array([[1, 5, 1], [0, 2, 2]]) if shape is None else np.random.default_rng(1).standard_normal(shape)
+    data = np.array([[1, 5, 1], [0, 2, 2]])
+    if shape is not None:
+        data = np.random.default_rng(1).standard_normal(shape)
     cpu = make().double()
     results = []
     for model in (cpu, copy.deepcopy(cpu).cuda()):
         npf.manual_seed(2)
-        x = npf.tensor(data, device=next(iter([*model.parameters(), *model.buffers()]), x_like(model is cpu)).device)
+        x = npf.tensor(data, device=next(iter([*model.parameters(), *model.buffers()]),
+                                         tensor_on(model is cpu)).device)
         x.requires_grad_(shape is not None)
         y = model(x)
         (y ** 2).sum().backward()
@@ -148,16 +160,16 @@ def test_layers(cupy, name):
     agree(results[1], results[0], name)
 
 
-def x_like(on_cpu):
+def tensor_on(on_cpu):
     """A tensor that says where a model without parameters is."""
     return npf.zeros(1, device="cpu" if on_cpu else "cuda")
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def steps_of_training(device, optimizer, count=6):
-    """The losses and the weights of a TinyTransformer that is trained for a few steps on `device`."""
+    """The losses and the weights of a TinyTransformer trained for a few steps on `device`."""
     npf.manual_seed(0)
     model = TinyTransformer(11, 8, 12, 2, 16, 2).double().to(device)
     opt = optimizer(model.parameters())
@@ -165,7 +177,8 @@ def steps_of_training(device, optimizer, count=6):
     losses = []
     for _ in range(count):
         ids = npf.tensor(rng.integers(0, 11, (3, 9)), device=device)
-        loss = F.cross_entropy(model(ids[:, :-1]).reshape(-1, 11), ids[:, 1:].reshape(-1), label_smoothing=0.1)
+        loss = F.cross_entropy(model(ids[:, :-1]).reshape(-1, 11), ids[:, 1:].reshape(-1),
+                               label_smoothing=0.1)
         opt.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -189,7 +202,8 @@ def test_training_gives_the_same_weights(cupy, optimizer):
 def test_a_run_of_npformer_train(cupy, tmp_path):
     from npformer import train
     text = "the quick brown fox jumps over the lazy dog. " * 40
-    config = train.Config(steps=3, batch=2, context=8, d_model=8, n_heads=2, d_ff=8, dtype="float64", report_every=2)
+    config = train.Config(steps=3, batch=2, context=8, d_model=8, n_heads=2, d_ff=8,
+                          dtype="float64", report_every=2)
 
     def losses(device):
         with npf.backend(device):

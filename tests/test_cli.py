@@ -1,4 +1,5 @@
-"""The command line: what it prints and writes, and that bad input gets one message, exit code 2 and no traceback."""
+"""The command line: what it prints and writes, and that bad input gets one message, exit code 2 and
+no traceback."""
 
 import json
 import os
@@ -38,15 +39,17 @@ def refused(capsys, *arguments):
     return seen.err
 
 
-# ── what works ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what works ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_train_reports_logs_and_draws(text, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["train", text, *TINY, "12", "--out", str(out), "--residual", "deleted", "--depth", "2"]) == 0
+    assert main(["train", text, *TINY, "12", "--out", str(out), "--residual", "deleted",
+                 "--depth", "2"]) == 0
     seen = capsys.readouterr()
     assert seen.err == "" and "\x1b" not in seen.out
-    assert re.search(r"^step 12, loss: \d\.\d{4}, validation loss: \d\.\d{4}$", seen.out, flags=re.M)
+    assert re.search(r"^step 12, loss: \d\.\d{4}, validation loss: \d\.\d{4}$",
+                     seen.out, flags=re.M)
     assert re.search(r"^ *blocks\.0\.ff1 +0\.\d{6} +0\.\d{6} *$", seen.out, flags=re.M)
     assert re.search(r"^ *blocks\.1\.query +no gradient +no gradient *$", seen.out, flags=re.M)
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
@@ -59,9 +62,11 @@ def test_residual_compares_the_forms_at_each_depth(text, tmp_path, capsys):
     out = tmp_path / "residual"
     assert main(["residual", text, *TINY, "6", "--depth", "1", "2", "--out", str(out)]) == 0
     seen = capsys.readouterr().out
-    assert seen.count("no gradient") == 4 + 8      # query, key, value and out_proj, at depth 1 and in two blocks
+    # query, key, value and out_proj, at depth 1 and in two blocks
+    assert seen.count("no gradient") == 4 + 8
     results = json.loads((out / "residual.json").read_text())
-    assert [(r["depth"], r["residual"]) for r in results] == [(d, f) for d in (1, 2) for f in (True, False, "deleted")]
+    assert [(r["depth"], r["residual"])
+            for r in results] == [(d, f) for d in (1, 2) for f in (True, False, "deleted")]
     assert all(len(r["losses"]) == 6 for r in results)
     assert {"residual.png", "grad_norms_1.png", "grad_norms_2.png"} <= set(os.listdir(out))
 
@@ -86,11 +91,12 @@ def test_info_and_version(capsys):
 
 
 def test_python_m_npformer_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "npformer", "--version"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "npformer", "--version"],
+                          capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("npformer ")
 
 
-# ── what cannot be used ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── what cannot be used ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("content, words", [
@@ -127,8 +133,10 @@ def test_options_that_cannot_be_used(text, tmp_path, capsys, arguments, words):
 
 def test_each_depth_is_looked_at_before_the_first_is_trained(text, tmp_path, capsys):
     out = tmp_path / "out"
-    assert "depth must be an integer >= 1" in refused(capsys, "residual", text, "--depth", "1", "0", "--out", str(out))
-    assert "count must be an integer >= 1" in refused(capsys, "demo", "--threads", "0", "--out", str(out))
+    assert "depth must be an integer >= 1" in refused(capsys, "residual", text, "--depth", "1", "0",
+                                                      "--out", str(out))
+    assert "count must be an integer >= 1" in refused(capsys, "demo", "--threads", "0",
+                                                      "--out", str(out))
     assert not out.exists()
 
 
@@ -147,15 +155,18 @@ def test_checkpoints_that_cannot_be_used(text, tmp_path, capsys):
     assert main(["train", text, *TINY, "3", "--out", str(out)]) == 0
     capsys.readouterr()
     assert "holds a run already" in refused(capsys, "train", text, "--out", str(out))
-    assert "of another run: its depth is 1" in refused(capsys, "train", "--resume", "--out", str(out), "--depth", "2")
+    assert "of another run: its depth is 1" in refused(capsys, "train", "--resume", "--out",
+                                                       str(out), "--depth", "2")
     path = out / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
     assert "is truncated" in refused(capsys, "train", "--resume", "--out", str(out))
 
 
 def test_a_loss_that_is_no_number(text, tmp_path, capsys):
-    message = refused(capsys, "train", text, *TINY, "40", "--lr", "1e30", "--out", str(tmp_path / "run"))
-    assert "lr 1e+30" in message and "Try a smaller --lr" in message and "last good checkpoint" in message
+    message = refused(capsys, "train", text, *TINY, "40", "--lr", "1e30", "--out",
+                      str(tmp_path / "run"))
+    assert "lr 1e+30" in message and "Try a smaller --lr" in message
+    assert "last good checkpoint" in message
 
 
 def test_no_command_and_unknown_command(capsys):
@@ -169,16 +180,17 @@ def test_a_package_that_is_missing_is_named(text, tmp_path, capsys, monkeypatch)
     assert "needs matplotlib" in message and "pip install 'npformer[cli]'" in message
 
 
-# ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Ctrl-C ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "npformer", "train", text, *TINY]
-    process = subprocess.Popen([*command, "100000", "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
+    process = subprocess.Popen([*command, "100000", "--out", str(out)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 60
-    while time.time() < deadline and not ((out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size):
+    log = out / "log.jsonl"
+    while time.time() < deadline and not (log.exists() and log.stat().st_size):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -186,8 +198,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     step = int(re.search(r"Stopped at step (\d+) of 100000; all is saved", err)[1])
     assert "npformer train --resume --out" in err
     assert len((out / "log.jsonl").read_text().splitlines()) == step
-    done = subprocess.run([sys.executable, "-m", "npformer", "train", "--resume", "--out", str(out), "--steps",
-                           str(step + 2)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "npformer", "train", "--resume", "--out",
+                           str(out), "--steps", str(step + 2)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len((out / "log.jsonl").read_text().splitlines()) == step + 2
 
@@ -205,7 +217,7 @@ def test_a_closed_pipe_leaves_no_traceback():
 def test_a_backend_that_cannot_be_had_gets_one_message():
     surroundings = {**os.environ, "NPFORMER_BACKEND": "abacus"}
     for command, code, stream in (["demo"], 2, "stderr"), (["info"], 0, "stdout"):
-        done = subprocess.run([sys.executable, "-m", "npformer", *command], env=surroundings, capture_output=True,
-                              text=True)
+        done = subprocess.run([sys.executable, "-m", "npformer", *command], env=surroundings,
+                              capture_output=True, text=True)
         assert done.returncode == code and "Traceback" not in done.stderr
         assert "device 'abacus' is not known" in getattr(done, stream)

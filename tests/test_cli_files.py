@@ -25,8 +25,8 @@ def declared_by(module):
 
 def test_every_file_is_a_command_or_lies_among_the_helpers():
     assert set(FILES) == set(cli.COMMANDS), (
-        f"{sorted(set(FILES) ^ set(cli.COMMANDS))}: a file in npformer/cli is a command, gathered in "
-        "cli/__init__.py; what helps commands belongs into npformer/cli/helpers")
+        f"{sorted(set(FILES) ^ set(cli.COMMANDS))}: a file in npformer/cli is a command, "
+        "gathered in cli/__init__.py; what helps commands belongs into npformer/cli/helpers")
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -43,7 +43,9 @@ def test_a_command_has_the_shape_of_all_commands(name):
 
 
 def test_helpers_declare_nothing():
-    for path in (HOME / "helpers").glob("*.py"):
+    helpers = list((HOME / "helpers").glob("*.py"))
+    assert helpers
+    for path in helpers:
         assert "def declare(" not in path.read_text(), (
             f"{path.name} declares a command: move it up into npformer/cli")
 

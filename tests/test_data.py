@@ -20,7 +20,7 @@ def test_default_text_is_real_english_and_the_same_each_time():
     assert digest(text) == digest(default_text())
 
 
-# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_read_text_takes_utf8_with_and_without_a_byte_order_mark(tmp_path):
@@ -59,7 +59,7 @@ def test_read_text_says_missing_folder_and_unreadable(tmp_path):
             read_text(path)
 
 
-# ── characters ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── characters ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_tokenizer_goes_there_and_back_and_through_json():
@@ -76,13 +76,15 @@ def test_tokenizer_goes_there_and_back_and_through_json():
 
 
 def test_tokenizer_names_the_unknown_character():
-    with pytest.raises(InputError, match=r"the character 'x' \(place 2\) is not in the vocabulary.\n  unknown: 'xyz'"):
+    with pytest.raises(InputError,
+                       match=r"the character 'x' \(place 2\) is not in the vocabulary.\n"
+                             r"  unknown: 'xyz'"):
         CharTokenizer("ab").encode("abxyzx")
     with pytest.raises(InputError, match="stands there twice"):
         CharTokenizer("aba")
 
 
-# ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── batches ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_split_loses_nothing():

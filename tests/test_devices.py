@@ -1,4 +1,4 @@
-"""Asking for the GPU: it works, or fails at once and says why; CPU users notice nothing; the kinds do not mix."""
+"""Asking for the GPU: it works, or fails at once and says why; CPU and GPU do not mix."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from npformer import nn
 from npformer.core import devices
 from npformer.core.errors import DeviceError
 
-# ── asking in vain ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── asking in vain ────────────────────────────────────────────────────────────────────────────────
 
 
 def fake(count):
@@ -23,20 +23,25 @@ def fake(count):
 
 
 def no_driver():
-    raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+    raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for "
+                       "CUDA runtime version")
 
 
 FAILURES = {
-    "not installed": (None, "CuPy was asked for and is not installed", "pip install 'npformer[cuda]'"),
-    "a folder of that name": (types.ModuleType("cupy"), "is not installed (module 'cupy' has no attribute 'cuda')",
+    "not installed": (None, "CuPy was asked for and is not installed",
+                      "pip install 'npformer[cuda]'"),
+    "a folder of that name": (types.ModuleType("cupy"),
+                              "is not installed (module 'cupy' has no attribute 'cuda')",
                               "pip install 'npformer[cuda]'"),
-    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver", "update the driver"),
-    "no device": (fake(lambda: 0), "the machine shows no CUDA device", "nvidia-smi and CUDA_VISIBLE_DEVICES"),
+    "no driver": (fake(no_driver), "finds no working NVIDIA driver: cudaErrorInsufficientDriver",
+                  "update the driver"),
+    "no device": (fake(lambda: 0), "the machine shows no CUDA device",
+                  "nvidia-smi and CUDA_VISIBLE_DEVICES"),
 }
 ASKING = {
-    "backend": lambda: npf.backend("cupy").__enter__(), "set_backend": lambda: npf.set_backend("cuda"),
-    "to": lambda: npf.ones(2).to("cuda"), "cuda": lambda: npf.ones(2).cuda(),
-    "device=": lambda: npf.zeros(2, device="cuda"),
+    "backend": lambda: npf.backend("cupy").__enter__(),
+    "set_backend": lambda: npf.set_backend("cuda"), "to": lambda: npf.ones(2).to("cuda"),
+    "cuda": lambda: npf.ones(2).cuda(), "device=": lambda: npf.zeros(2, device="cuda"),
     "tensor": lambda: npf.tensor([1.0], device="cuda:0"), "module": lambda: nn.Linear(2, 2).cuda(),
     "rand": lambda: npf.rand(2, device="cuda"),
 }
@@ -44,7 +49,7 @@ ASKING = {
 
 @pytest.mark.parametrize("why", FAILURES)
 @pytest.mark.parametrize("how", ASKING)
-def test_asking_in_vain_fails_at_once_and_says_why(monkeypatch, why, how):
+def test_a_missing_gpu_is_an_error_at_once_that_says_why(monkeypatch, why, how):
     module, reason, remedy = FAILURES[why]
     monkeypatch.setitem(sys.modules, "cupy", module)
     with pytest.raises(DeviceError) as caught:
@@ -56,13 +61,14 @@ def test_asking_in_vain_fails_at_once_and_says_why(monkeypatch, why, how):
 
 @pytest.mark.parametrize("name", ["cuda:1", "tpu", "CUDA", "cpu:1", "gpu0", ""])
 def test_unknown_devices(name):
-    for ask in (lambda: npf.zeros(2, device=name), lambda: npf.device(name), lambda: npf.set_backend(name)):
+    for ask in (lambda: npf.zeros(2, device=name), lambda: npf.device(name),
+                lambda: npf.set_backend(name)):
         with pytest.raises(DeviceError, match=f"device {name!r} is not known.\n  Use 'cpu'"):
             ask()
 
 
 def python(script, **environment):
-    """Run a script in an interpreter of its own, where cupy cannot be imported unless it is given."""
+    """Run a script in an interpreter of its own, which has no cupy unless it is given one."""
     import os
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           env={**os.environ, **environment})
@@ -72,7 +78,8 @@ def test_the_environment_asks_at_import(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ImportError('libcuda is missing')")
     done = python("import npformer", NPFORMER_BACKEND="cupy", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    assert "DeviceError: CuPy was asked for and is not installed (libcuda is missing)." in done.stderr
+    words = "DeviceError: CuPy was asked for and is not installed (libcuda is missing)."
+    assert words in done.stderr
     done = python("import npformer", NPFORMER_BACKEND="abacus")
     assert done.returncode == 1 and "device 'abacus' is not known" in done.stderr
     done = python("import npformer as npf; print(npf.get_backend())", NPFORMER_BACKEND="numpy")
@@ -91,18 +98,22 @@ def test_without_asking_nothing_imports_cupy(tmp_path):
     (tmp_path / "cupy.py").write_text("raise SystemExit('cupy was imported')")
     done = python("import numpy as np, npformer as npf\n"
                   "from npformer import nn, optim\n"
-                  "model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4), nn.Linear(4, 1))\n"
+                  "model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4), "
+                  "nn.Linear(4, 1))\n"
                   "opt = optim.Adam(model.parameters())\n"
                   "x = npf.randn(5, 3)\n"
                   "for _ in range(3):\n"
-                  "    loss = (model(x) ** 2).mean(); opt.zero_grad(); loss.backward(); opt.step()\n"
-                  "npf.gradcheck(lambda x: x.tanh(), npf.randn(3, dtype=npf.float64, requires_grad=True))\n"
-                  "x.cpu(), x.to('cpu'), np.asarray(x), x[x > 0], repr(x), npf.models.TinyTransformer\n"
+                  "    loss = (model(x) ** 2).mean(); opt.zero_grad(); "
+                  "loss.backward(); opt.step()\n"
+                  "npf.gradcheck(lambda x: x.tanh(), npf.randn(3, dtype=npf.float64, "
+                  "requires_grad=True))\n"
+                  "x.cpu(), x.to('cpu'), np.asarray(x), x[x > 0], repr(x), "
+                  "npf.models.TinyTransformer\n"
                   "print('fine')", PYTHONPATH=str(tmp_path))
     assert done.stdout.strip() == "fine", done.stderr
 
 
-# ── going there and back ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── going there and back ──────────────────────────────────────────────────────────────────────────
 
 
 def test_moving(cupy):
@@ -110,7 +121,8 @@ def test_moving(cupy):
     assert x.device == "cpu" and not x.is_cuda and x.to("cpu") is x and x.cpu() is x
     there = npf.ones(1, dtype=npf.float64, device="cuda")
     for y in (x.to("cuda"), x.cuda(), x.to(npf.device("cuda:0")), x.to(device="cuda"), x.to(there)):
-        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray) and y.dtype == x.dtype
+        assert y.device == "cuda" and y.is_cuda and isinstance(y.array, cupy.ndarray)
+        assert y.dtype == x.dtype
         np.testing.assert_array_equal(y.cpu().detach().numpy(), x.detach().numpy())
     back = (x.cuda() * 2).cpu()
     (back * npf.tensor(np.ones((2, 3)))).sum().backward()
@@ -121,14 +133,14 @@ def test_moving(cupy):
 
 
 def test_backend_is_where_new_tensors_live(cupy):
-    made = {"zeros": lambda: npf.zeros(2), "tensor": lambda: npf.tensor([1.0, 2.0]), "arange": lambda: npf.arange(3),
-            "rand": lambda: npf.rand(2), "eye": lambda: npf.eye(2), "full": lambda: npf.full((2,), 1.5),
-            "linspace": lambda: npf.linspace(0, 1, 3), "randint": lambda: npf.randint(0, 5, (2,)),
-            "empty": lambda: npf.empty(2),
+    made = {"zeros": lambda: npf.zeros(2), "tensor": lambda: npf.tensor([1.0, 2.0]),
+            "arange": lambda: npf.arange(3), "rand": lambda: npf.rand(2), "eye": lambda: npf.eye(2),
+            "full": lambda: npf.full((2,), 1.5), "linspace": lambda: npf.linspace(0, 1, 3),
+            "randint": lambda: npf.randint(0, 5, (2,)), "empty": lambda: npf.empty(2),
             "randperm": lambda: npf.randperm(4), "normal": lambda: npf.normal(0.0, 1.0, (2,)),
-            "ones": lambda: npf.ones(2),
-            "Tensor": lambda: npf.Tensor([1.0]), "layer": lambda: nn.Linear(2, 2).weight, "multinomial":
-            lambda: npf.multinomial(npf.ones(4), 2)}
+            "ones": lambda: npf.ones(2), "Tensor": lambda: npf.Tensor([1.0]),
+            "layer": lambda: nn.Linear(2, 2).weight,
+            "multinomial": lambda: npf.multinomial(npf.ones(4), 2)}
     for name, make in made.items():
         with npf.backend("cupy"):
             assert npf.get_backend() == "cupy" and make().device == "cuda", name
@@ -142,15 +154,17 @@ def test_backend_is_where_new_tensors_live(cupy):
     for make in (npf.zeros, npf.ones, npf.rand, npf.randn, npf.empty):
         assert make(2, device="cuda").device == "cuda" and make(2).device == "cpu"
     x = npf.ones(2, device="cuda")
-    assert npf.zeros_like(x).device == "cuda" and x.new_zeros(3).device == "cuda" and npf.tensor(x).device == "cuda"
+    assert npf.zeros_like(x).device == "cuda" and x.new_zeros(3).device == "cuda"
+    assert npf.tensor(x).device == "cuda"
 
 
 def test_one_seed_means_the_same_on_both(cupy):
     def draws(device):
         npf.manual_seed(3)
         x = npf.ones(50, device=device) / 3
-        return [npf.rand(5, device=device), npf.randn(4, device=device), npf.randint(0, 9, (6,), device=device),
-                npf.randperm(7, device=device), npf.bernoulli(x), F.dropout(x, 0.5), npf.multinomial(x, 4),
+        return [npf.rand(5, device=device), npf.randn(4, device=device),
+                npf.randint(0, 9, (6,), device=device), npf.randperm(7, device=device),
+                npf.bernoulli(x), F.dropout(x, 0.5), npf.multinomial(x, 4),
                 nn.init.normal_(npf.empty(3, device=device))]
 
     for a, b in zip(draws("cpu"), draws("cuda"), strict=True):
@@ -203,7 +217,7 @@ def test_state_moves_with_the_module(cupy):
     assert {p.device.type for p in model.cpu().parameters()} == {"cpu"}
 
 
-# ── the kinds do not mix ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── the kinds do not mix ──────────────────────────────────────────────────────────────────────────
 
 
 MIXTURES = {
@@ -211,15 +225,19 @@ MIXTURES = {
     "cat": lambda c, g: npf.cat([c, g]),
     "where": lambda c, g: npf.where(c > 0, g, g), "linear": lambda c, g: F.linear(c, g),
     "maximum": lambda c, g: npf.maximum(g, c),
-    "einsum": lambda c, g: npf.einsum("ij,jk->ik", c, g), "layer_norm": lambda c, g: F.layer_norm(g, (3,), c[0], c[1]),
+    "einsum": lambda c, g: npf.einsum("ij,jk->ik", c, g),
+    "layer_norm": lambda c, g: F.layer_norm(g, (3,), c[0], c[1]),
     "attention": lambda c, g: F.scaled_dot_product_attention(g, g, c),
     "mask": lambda c, g: npf.masked_fill(g, c > 0, 0.0),
-    "embedding": lambda c, g: F.embedding(c.long(), g), "gather": lambda c, g: npf.gather(g, 0, c.long()),
-    "cross_entropy": lambda c, g: F.cross_entropy(g, c[0].long()), "index": lambda c, g: g[c[0].long()],
-    "index of the CPU": lambda c, g: c[g[0].long()], "mask index": lambda c, g: g[c > 0],
-    "in place": lambda c, g: g.add_(c),
-    "assignment": lambda c, g: g.__setitem__(0, c[0]), "NumPy array": lambda c, g: g * c.detach().numpy(),
-    "array on the left": lambda c, g: c.detach().numpy() * g, "numpy index": lambda c, g: g[np.array([0, 1])],
+    "embedding": lambda c, g: F.embedding(c.long(), g),
+    "gather": lambda c, g: npf.gather(g, 0, c.long()),
+    "cross_entropy": lambda c, g: F.cross_entropy(g, c[0].long()),
+    "index": lambda c, g: g[c[0].long()], "index of the CPU": lambda c, g: c[g[0].long()],
+    "mask index": lambda c, g: g[c > 0], "in place": lambda c, g: g.add_(c),
+    "assignment": lambda c, g: g.__setitem__(0, c[0]),
+    "NumPy array": lambda c, g: g * c.detach().numpy(),
+    "array on the left": lambda c, g: c.detach().numpy() * g,
+    "numpy index": lambda c, g: g[np.array([0, 1])],
     "upstream": lambda c, g: (g.clone().requires_grad_() * 2).backward(c),
     "0-d": lambda c, g: g * c.sum(), "0-d on the left": lambda c, g: c.sum() + g,
     "index_select": lambda c, g: npf.index_select(g, 0, c[0].long()),
@@ -228,9 +246,10 @@ MIXTURES = {
 
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("graph", [False, True], ids=["plain", "recorded"])
-def test_mixing_both_kinds_names_both(cupy, name, graph):
+def test_mixing_cpu_and_gpu_names_both(cupy, name, graph):
     c, g = npf.ones(3, 3), npf.ones(3, 3, device="cuda")
-    if graph and name not in ("in place", "assignment"):           # those are refused in a graph whatever they mix
+    # those are refused in a graph whatever they mix
+    if graph and name not in ("in place", "assignment"):
         c, g = c.requires_grad_() * 1, g.requires_grad_() * 1
     with pytest.raises(DeviceError) as caught:
         MIXTURES[name](c, g)
@@ -248,8 +267,9 @@ def test_an_index_outside_is_an_error_there_too(cupy):
     """CuPy wraps around where NumPy raises: unnoticed, that would be a wrong number."""
     g = npf.ones(3, 3, device="cuda")
     far = npf.tensor([0, 3], device="cuda")
-    for read in (lambda: g[far], lambda: g[:, far], lambda: npf.gather(g, 0, far[None]), lambda: F.embedding(far, g),
-                 lambda: npf.index_select(g, 1, far), lambda: g[-4], lambda: g[far, far], lambda: g[[0, 3]]):
+    for read in (lambda: g[far], lambda: g[:, far], lambda: npf.gather(g, 0, far[None]),
+                 lambda: F.embedding(far, g), lambda: npf.index_select(g, 1, far), lambda: g[-4],
+                 lambda: g[far, far], lambda: g[[0, 3]]):
         with pytest.raises(IndexError):
             read()
 

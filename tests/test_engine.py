@@ -1,4 +1,4 @@
-"""What the engine promises, whatever runs on it: deep chains, memory, and the one walk, step by step."""
+"""What the engine promises for every program: deep chains, memory, and the walk, step by step."""
 
 import gc
 import threading
@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
-from nets import attention_net, leaf, net_inputs, rng
+from nets import attention_net, chain, leaf, net_inputs, rng
 
 import npformer as npf
 import npformer.nn.functional as F
@@ -22,16 +22,16 @@ def no_gc():
     gc.enable()
 
 
-def alive():
+def count_nodes():
     """How many nodes there are."""
     return sum(1 for thing in gc.get_objects() if type(thing) is tape.Node)
 
 
-# ── deep chains ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── deep chains ───────────────────────────────────────────────────────────────────────────────────
 
 
-def in_small_thread(work):
-    """Run `work` where a recursion of any depth would overflow the stack. Returns what it returns."""
+def run_in_small_thread(work):
+    """Run `work` where a deep recursion would overflow the stack. Returns what it returns."""
     found, before = [], threading.stack_size(256 * 1024)
     try:
         thread = threading.Thread(target=lambda: found.append(work()))
@@ -42,12 +42,6 @@ def in_small_thread(work):
     return found[0]
 
 
-def chain(x, length=100_000):
-    for _ in range(length):
-        x = x * 1.00001
-    return x
-
-
 def test_chain_of_100000_operations():
     def work():
         x = npf.tensor(1.5, dtype=npf.float64, requires_grad=True)
@@ -55,20 +49,20 @@ def test_chain_of_100000_operations():
         y.backward()
         return x.grad.item(), y.item()
 
-    slope, value = in_small_thread(work)
+    slope, value = run_in_small_thread(work)
     assert slope == pytest.approx(1.00001 ** 100_000, rel=1e-9)
     assert value == pytest.approx(1.5 * slope, rel=1e-9)
 
 
 def test_chain_of_100000_is_freed_without_a_backward(no_gc):
-    before = alive()
+    before = count_nodes()
 
     def work():
         y = chain(npf.tensor(1.5, requires_grad=True))
-        return alive() - before, y.item() > 0
+        return count_nodes() - before, y.item() > 0
 
-    assert in_small_thread(work) == (100_001, True)
-    assert alive() == before
+    assert run_in_small_thread(work) == (100_001, True)
+    assert count_nodes() == before
 
 
 def test_chain_that_fans_out_at_each_link():
@@ -87,57 +81,59 @@ def test_chain_under_create_graph():
     assert h.item() == pytest.approx(1.00001 ** 3000)
 
 
-# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── memory ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_graph_is_freed_by_reference_count_alone(no_gc):
-    before = alive()
+    before = count_nodes()
     inputs = net_inputs()
     y = attention_net(*inputs)
-    leaves = alive() - before - len(inputs)
+    leaves = count_nodes() - before - len(inputs)
     assert leaves > 0
-    arrays = [weakref.ref(a) for a in (y.array, y.node.saved["xhat"], y.node.parents[0].kept[0]) if a is not None]
+    arrays = [weakref.ref(a) for a in (y.array, y.node.saved["xhat"], y.node.parents[0].kept[0])
+              if a is not None]
     node = weakref.ref(y.node)
     del y
     assert node() is None and all(a() is None for a in arrays)
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
     del inputs
-    assert alive() == before
+    assert count_nodes() == before
 
 
 def test_backward_lets_go_of_the_graph(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     y = attention_net(*inputs)
     arrays = [weakref.ref(y.array), *(weakref.ref(y.node.saved[n]) for n in ("xhat", "r"))]
     loss = (y * y).sum()
     del y
     loss.backward()
-    assert [a() for a in arrays] == [None] * 3     # though the loss, and the bare nodes behind it, are still held
+    # though the loss, and the bare nodes behind it, are still held
+    assert [a() for a in arrays] == [None] * 3
     del loss
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
 def test_graph_of_a_gradient_is_freed_by_reference_count_alone(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     loss = (attention_net(*inputs) ** 2).sum()
     grads = npf.autograd.grad(loss, inputs, create_graph=True)
     penalty = sum((g * g).sum() for g in grads)
     seconds = npf.autograd.grad(penalty, inputs)
     assert all(np.isfinite(s.array).all() for s in seconds)
     del loss, grads, penalty, seconds
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
 def test_result_without_grad_holds_no_graph(no_gc):
-    before, inputs = alive(), net_inputs()
+    before, inputs = count_nodes(), net_inputs()
     with npf.no_grad():
         y = attention_net(*inputs)
     z = attention_net(*inputs).detach()
     assert not y.requires_grad and not z.requires_grad
-    assert alive() == before + len(inputs)
+    assert count_nodes() == before + len(inputs)
 
 
-# ── one walk, step by step ───────────────────────────────────────────────────────────────────────────────────────────
+# ── one walk, step by step ────────────────────────────────────────────────────────────────────────
 
 
 def test_second_backward_says_what_to_do():
@@ -146,7 +142,8 @@ def test_second_backward_says_what_to_do():
     y.backward()
     with pytest.raises(GraphError) as caught:
         y.backward()
-    assert "sum: this graph was freed by an earlier backward pass (recorded at " in str(caught.value)
+    words = "sum: this graph was freed by an earlier backward pass (recorded at "
+    assert words in str(caught.value)
     assert f"{__file__}:" in str(caught.value) and "retain_graph=True" in str(caught.value)
 
 
@@ -205,7 +202,8 @@ def test_steps_of_an_attention_net():
     assert norm.formula.startswith("y = x̂·weight + bias") and norm.options == {"eps": 1e-5}
     assert set(norm.saved) == {"xhat", "r", "weight", "bias"} and norm.source[0].endswith("nets.py")
     assert list(norm.gradients) == ["x", "weight", "bias"] == list(norm.inputs)
-    assert set(add.gradients) == {"a", "b"} and add.inputs == {"a": None, "b": None}    # add reads no values
+    # add reads no values
+    assert set(add.gradients) == {"a", "b"} and add.inputs == {"a": None, "b": None}
     np.testing.assert_array_equal(add.upstream, norm.gradients["x"])
     np.testing.assert_array_equal(attention.upstream, add.gradients["b"])
     assert set(attention.gradients) == {"q", "k", "v"} and attention.saved["a"].shape == (2, 5, 5)
@@ -221,7 +219,8 @@ def test_local_jacobian_of_a_step():
     assert jacobian.shape == (2, 3, 2, 3)
     y = step.saved["y"]
     for row in range(2):
-        np.testing.assert_allclose(jacobian[row, :, row], np.diag(y[row]) - np.outer(y[row], y[row]), atol=1e-12)
+        np.testing.assert_allclose(jacobian[row, :, row],
+                                   np.diag(y[row]) - np.outer(y[row], y[row]), atol=1e-12)
         np.testing.assert_array_equal(jacobian[row, :, 1 - row], 0)
     np.testing.assert_array_equal(step.jacobian(0), jacobian)
 

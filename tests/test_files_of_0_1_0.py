@@ -1,4 +1,5 @@
-"""Traces and checkpoints that version 0.1.0 wrote still load, and say what they said. tests/files holds three of them."""
+"""Traces and checkpoints that version 0.1.0 wrote still load, and say what they said. tests/files
+holds three of them."""
 
 import pathlib
 
@@ -62,4 +63,5 @@ def test_a_checkpoint_goes_on():
         losses.append(float(loss.item()))
         loss.backward()
         optimizer.step()
-    assert losses == pytest.approx([1.1575475931167603, 1.092377781867981], rel=1e-6)     # as 0.1.0 went on
+    # as 0.1.0 went on
+    assert losses == pytest.approx([1.1575475931167603, 1.092377781867981], rel=1e-6)

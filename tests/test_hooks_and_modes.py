@@ -10,7 +10,7 @@ from nets import attention_net, leaf, net_inputs
 import npformer as npf
 from npformer.core.errors import GraphError, ShapeError
 
-# ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── hooks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_hook_sees_the_whole_gradient_and_replaces_it():
@@ -55,7 +55,8 @@ def test_hook_that_returns_none_only_looks():
 
 
 def test_hook_cannot_write_into_a_gradient_that_others_share():
-    """The gradient of a + b is one array for both; a hook that doubles it in place would double the other's, too."""
+    """The gradient of a + b is one array for both; a hook that doubles it in place would double the
+    other's, too."""
     a, b = leaf(3), leaf(3)
     x, y = a * 2, b * 3
     handle = x.register_hook(lambda g: g.mul_(2))
@@ -71,7 +72,9 @@ def test_hook_cannot_write_into_a_gradient_that_others_share():
 def test_hook_of_the_wrong_shape_is_refused():
     x = leaf(3)
     x.register_hook(lambda g: npf.ones(2, dtype=npf.float64))
-    with pytest.raises(ShapeError, match="a tensor's hook: must return None or a Tensor of the gradient's shape"):
+    with pytest.raises(ShapeError,
+                       match="a tensor's hook: must return None or a Tensor of the "
+                             "gradient's shape"):
         x.sum().backward()
 
 
@@ -97,7 +100,7 @@ def test_retain_grad():
         npf.ones(3).retain_grad()
 
 
-# ── grad mode ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── grad mode ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_grad_mode_nests_and_is_put_back():
@@ -138,7 +141,7 @@ def test_grad_mode_is_per_thread():
     assert found == [True, False]
 
 
-def test_threads_walk_at_once():
+def test_threads_run_backward_passes_at_once():
     def work(found):
         inputs = net_inputs()
         loss = (attention_net(*inputs) ** 2).sum()

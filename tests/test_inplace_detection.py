@@ -1,4 +1,5 @@
-"""An array that backward needs and that was changed meanwhile: always an error that says so, never a wrong number.
+"""An array that backward needs and that was changed meanwhile: always an error that says so, never
+a wrong number.
 
 And no false alarm: reading is free, and so is writing into what no rule reads.
 """
@@ -15,7 +16,7 @@ rng = np.random.default_rng(6)
 
 
 class Way:
-    """One way to write into a tensor's memory. `before` runs before the forward pass, `after` after it."""
+    """One way to write into a tensor's memory: `before` the forward pass, and `after` it."""
 
     def __init__(self, name, after, before=lambda x: None, make=None):
         self.name, self.before, self.after = name, before, after
@@ -45,7 +46,7 @@ def from_numpy(values):
     return npf.from_numpy(source), source
 
 
-def poke(array):
+def write_first(array):
     array[0, 0] += 1
 
 
@@ -59,21 +60,23 @@ WAYS = [
     Way("detach", lambda x, held: x.detach().mul_(2)),
     Way("view", lambda x, held: x.detach()[:1, :2].mul_(2)),
     Way("view-of-view", lambda x, held: x.detach().T[1:].view(-1, 3)[0].T[:2].add_(1)),
-    Way("numpy-before", lambda x, held: poke(held), before=lambda x: x.detach().numpy()),
-    Way("numpy-after", lambda x, held: poke(x.detach().numpy())),
-    Way("numpy-view-after", lambda x, held: poke(x.detach().numpy()[:, ::-1].T)),
-    Way("asarray-after", lambda x, held: poke(np.asarray(x.detach()))),
-    Way("from_numpy", lambda x, held: poke(held), make=from_numpy),
+    Way("numpy-before", lambda x, held: write_first(held), before=lambda x: x.detach().numpy()),
+    Way("numpy-after", lambda x, held: write_first(x.detach().numpy())),
+    Way("numpy-view-after", lambda x, held: write_first(x.detach().numpy()[:, ::-1].T)),
+    Way("asarray-after", lambda x, held: write_first(np.asarray(x.detach()))),
+    Way("from_numpy", lambda x, held: write_first(held), make=from_numpy),
     Way("dlpack-out", write_torch),
     Way("dlpack-in", lambda x, held: held.add_(1), make=torch_memory),
 ]
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name)
 
-READERS = {                                        # what reads x's values, and what may be said to need it
-    "mul": lambda x: x * leaf(), "matmul": lambda x: x @ leaf(), "matmul-right": lambda x: leaf() @ x,
-    "pow": lambda x: x ** 2, "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
+READERS = {  # what reads x's values, and what may be said to need it
+    "mul": lambda x: x * leaf(), "matmul": lambda x: x @ leaf(),
+    "matmul-right": lambda x: leaf() @ x, "pow": lambda x: x ** 2,
+    "log": lambda x: (x * x + 1).log() + x * x, "linear": lambda x: F.linear(leaf(), x),
     "layer_norm": lambda x: F.layer_norm(leaf(), (3,), x[0]),
-    "attention": lambda x: F.scaled_dot_product_attention(leaf(), x, leaf()), "cat": lambda x: npf.cat([x * leaf(), x]),
+    "attention": lambda x: F.scaled_dot_product_attention(leaf(), x, leaf()),
+    "cat": lambda x: npf.cat([x * leaf(), x]),
     "einsum": lambda x: npf.einsum("ij,jk->ik", x, leaf()), "view": lambda x: x.T @ leaf(),
 }
 
@@ -108,12 +111,15 @@ def test_every_reader_notices(reader):
 
 
 OUTPUTS = {"exp": lambda x: x.exp(), "sqrt": lambda x: x.sqrt(), "tanh": lambda x: x.tanh(),
-           "sigmoid": lambda x: x.sigmoid(), "relu": lambda x: x.relu(), "softmax": lambda x: F.softmax(x, dim=-1),
-           "log_softmax": lambda x: F.log_softmax(x, dim=-1), "amax": lambda x: x.amax(1), "silu": lambda x: F.silu(x),
-           "layer_norm": lambda x: F.layer_norm(x, (3,)), "logsumexp": lambda x: x.logsumexp(1),
-           "gelu": lambda x: F.gelu(x), "rms_norm": lambda x: F.rms_norm(x, (3,)), "norm": lambda x: x.norm(dim=1),
-           "dropout": lambda x: F.dropout(x, 0.5), "prod": lambda x: x.prod(1), "cumsum": lambda x: x.cumsum(1),
-           "linear": lambda x: F.linear(x, leaf()), "attention": lambda x: F.scaled_dot_product_attention(x, x, x)}
+           "sigmoid": lambda x: x.sigmoid(), "relu": lambda x: x.relu(),
+           "softmax": lambda x: F.softmax(x, dim=-1),
+           "log_softmax": lambda x: F.log_softmax(x, dim=-1), "amax": lambda x: x.amax(1),
+           "silu": lambda x: F.silu(x), "layer_norm": lambda x: F.layer_norm(x, (3,)),
+           "logsumexp": lambda x: x.logsumexp(1), "gelu": lambda x: F.gelu(x),
+           "rms_norm": lambda x: F.rms_norm(x, (3,)), "norm": lambda x: x.norm(dim=1),
+           "dropout": lambda x: F.dropout(x, 0.5), "prod": lambda x: x.prod(1),
+           "cumsum": lambda x: x.cumsum(1), "linear": lambda x: F.linear(x, leaf()),
+           "attention": lambda x: F.scaled_dot_product_attention(x, x, x)}
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -168,8 +174,10 @@ def test_a_change_before_a_second_walk_is_noticed():
         y.backward()
 
 
-@pytest.mark.parametrize("optimizer", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
-                                       lambda p: optim.Adam(p), lambda p: optim.AdamW(p, amsgrad=True)])
+@pytest.mark.parametrize("optimizer", [lambda p: optim.SGD(p, lr=0.1),
+                                       lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+                                       lambda p: optim.Adam(p),
+                                       lambda p: optim.AdamW(p, amsgrad=True)])
 def test_an_optimizers_step_between_two_walks(optimizer):
     w = leaf()
     opt = optimizer([w])
@@ -217,15 +225,11 @@ def test_a_mask_and_an_index():
     expected = np.zeros((3, 3))
     np.add.at(expected, [0, 1, 1], 1.0)
     picks[0] = 2
-    try:
-        z.sum().backward()
-    except GraphError as error:
-        assert "was changed in place meanwhile" in str(error)
-    else:
-        np.testing.assert_array_equal(x.grad.array, expected)      # the index was copied: as good
+    z.sum().backward()                             # the graph has a copy of the index
+    np.testing.assert_array_equal(x.grad.array, expected)
 
 
-# ── no false alarm ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── no false alarm ────────────────────────────────────────────────────────────────────────────────
 
 
 @every_way
@@ -241,10 +245,11 @@ def test_writing_into_what_no_rule_reads_is_free(way):
 
 def test_reading_is_free():
     x = leaf()
-    before = x.detach().numpy()
+    values, view = x.tolist(), x.detach().numpy()
     y = (x * x).sum()
-    assert np.isfinite(before.sum() + x.detach().numpy().sum() + np.asarray(x.detach()).sum())
-    assert x.tolist() and x[0, 0].item() and repr(x) and (x.detach() == x.detach()).all()
+    for read in (x.tolist(), view.tolist(), x.numpy(force=True).tolist()):
+        assert read == values
+    assert x[0, 0].item() == values[0][0] and repr(x) and (x.detach() == view).all()
     y.backward()
     np.testing.assert_allclose(x.grad.array, 2 * x.array)
 

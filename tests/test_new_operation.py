@@ -1,4 +1,5 @@
-"""An operation that is added while the program runs touches one block; the page, why_zero, the judge and the docs read it.
+"""An operation that is added while the program runs touches one block; the page, why_zero, the
+judge and the docs read it.
 
 The blocks below are what CONTRIBUTING asks for, and nothing else knows these operations.
 """
@@ -24,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
-def added():
+def new_operations():
     """The two operations, in the registry for one test."""
     before = dict(operation.REGISTRY)
 
@@ -37,7 +38,8 @@ def added():
     cumsum = operation.REGISTRY["cumsum"]
     reverse_cumsum.vjps(x=lambda g, dim: cumsum(g, dim=dim))
     reverse_cumsum.mistake("permuted", "it runs from the end, as the forward pass does",
-                           x=lambda g, dim: flip(cumsum(flip(g, dims=(dim,)), dim=dim), dims=(dim,)))
+                           x=lambda g, dim: flip(cumsum(flip(g, dims=(dim,)), dim=dim),
+                                                 dims=(dim,)))
     reverse_cumsum.samples((3, 5), dim=1)
     reverse_cumsum.samples((4, 2, 3), dim=-2)
 
@@ -47,7 +49,8 @@ def added():
         return np.where(np.abs(x) > width, x, 0)
 
     hard_shrink.vjps(x=lambda g, x, width: keep(g, np.abs(getattr(x, "array", x)) > width))
-    hard_shrink.flat("{count} of {size} inputs lie within the width, where it is flat", x=lambda x, width: np.abs(x) <= width)
+    hard_shrink.flat("{count} of {size} inputs lie within the width, where it is flat",
+                     x=lambda x, width: np.abs(x) <= width)
     hard_shrink.samples(distinct(3, 4))
     yield {"reverse_cumsum": reverse_cumsum, "hard_shrink": hard_shrink}
     operation.REGISTRY.clear()
@@ -61,59 +64,66 @@ def trace_of(op, k=0):
     return npf.debug.trace(lambda: op(x, **options), g)
 
 
-def test_the_page_is_right_about_it(added):
-    for op in added.values():
+def test_the_page_is_right_about_it(new_operations):
+    for op in new_operations.values():
         for k in range(len(op.examples)):
             step, = trace_of(op, k)
             truth = step.jacobian(0).reshape(step.value.size, -1) != 0
-            assert np.array_equal(relation(step, 0).table(step.node.shape, step.node.shapes[0]), truth)
+            assert np.array_equal(relation(step, 0).table(step.node.shape, step.node.shapes[0]),
+                                  truth)
     assert not np.array_equal(truth, np.ones_like(truth)) and truth.any()
 
 
-def test_an_operation_drawn_entry_by_entry_would_be_a_wrong_picture(added):
+def test_an_operation_drawn_entry_by_entry_would_be_a_wrong_picture(new_operations):
     """What a default would have shown: the test above can fail."""
-    step, = trace_of(added["reverse_cumsum"])
+    step, = trace_of(new_operations["reverse_cumsum"])
     truth = step.jacobian(0).reshape(step.value.size, -1) != 0
-    step.node.op = operation.primitive(added["reverse_cumsum"].function, dims="...")
+    step.node.op = operation.primitive(new_operations["reverse_cumsum"].function, dims="...")
     step.node.op.vjps(x=lambda g: g)
     assert not np.array_equal(relation(step, 0).table(step.node.shape, step.node.shapes[0]), truth)
 
 
-def test_why_zero_says_what_its_block_says(added):
+def test_why_zero_says_what_its_block_says(new_operations):
     x = npf.tensor([0.1, -0.2, 0.3], requires_grad=True)
-    trace = npf.debug.trace(lambda: added["hard_shrink"](x, width=0.5).sum())
-    assert "hard_shrink stops it: 3 of 3 inputs lie within the width, where it is flat" in str(trace.why_zero("x"))
+    trace = npf.debug.trace(lambda: new_operations["hard_shrink"](x, width=0.5).sum())
+    words = "hard_shrink stops it: 3 of 3 inputs lie within the width, where it is flat"
+    assert words in str(trace.why_zero("x"))
 
 
-def test_the_judge_passes_it_and_tries_its_own_mistake(added):
-    op = added["reverse_cumsum"]
+def test_the_judge_passes_it_and_tries_its_own_mistake(new_operations):
+    op = new_operations["reverse_cumsum"]
     x = npf.randn(3, 5, dtype=npf.float64, requires_grad=True)
     assert npf.gradcheck(lambda x: op(x, dim=1), [x])
-    step = Step(*next(npf.core.tape.walk([(op(x, dim=1).node, np.ones((3, 5)))], retain_graph=True, create_graph=False)))
+    starts = [(op(x, dim=1).node, np.ones((3, 5)))]
+    step = Step(*next(npf.core.tape.walk(starts, retain_graph=True, create_graph=False)))
     (kind, words, sent), = wrong_rules(step, 0)
     assert (kind, words) == ("permuted", "it runs from the end, as the forward pass does")
     np.testing.assert_allclose(sent, np.tile(np.arange(5.0, 0, -1), (3, 1)))
 
 
-def test_the_docs_have_its_line(added):
-    spec = importlib.util.spec_from_file_location("operations_page", ROOT / "docs" / "operations.py")
+def test_the_docs_have_its_line(new_operations):
+    spec = importlib.util.spec_from_file_location("operations_page",
+                                                  ROOT / "docs" / "operations.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    assert page.dims(added["reverse_cumsum"]) == "ab -> aB; b >= B    for (3, 5), dim=1"
-    assert page.dims(added["hard_shrink"]) == "..."
+    assert page.dims(new_operations["reverse_cumsum"]) == "ab -> aB; b >= B    for (3, 5), dim=1"
+    assert page.dims(new_operations["hard_shrink"]) == "..."
 
 
 def test_saying_nothing_of_the_dims_is_an_error_at_import(tmp_path):
     file = tmp_path / "silent.py"
-    file.write_text("import npformer\nfrom npformer.core.operation import primitive\n\n\n@primitive\ndef rolled(x):\n"
+    file.write_text("import npformer\nfrom npformer.core.operation import primitive\n\n\n"
+                    "@primitive\ndef rolled(x):\n"
                     '    """x rolled.    dx = g rolled back"""\n    return x\n')
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert "GraphError: rolled: which dims of its arguments line up with which of its output?" in done.stderr
+    words = "GraphError: rolled: which dims of its arguments line up with which of its output?"
+    assert words in done.stderr
 
 
 @pytest.mark.parametrize("dims, words", [
-    ("ab -> a", "2 letters for an array of 3 dims"), ("abc -> aBc; b ~ B", "'b ~ B' is no condition")])
+    ("ab -> a", "2 letters for an array of 3 dims"),
+    ("abc -> aBc; b ~ B", "'b ~ B' is no condition")])
 def test_dims_that_do_not_fit_are_refused_in_words(dims, words):
     from npformer.core.dims import line_up
     with pytest.raises(npf.GraphError, match=words):

@@ -27,8 +27,8 @@ def test_a_public_function_stands_in_all_of_its_topic(topic):
             returned = ast.unparse(node.returns)
             if returned in ("Tensor", "Chosen", "Any", "bool", "tuple[Tensor, ...]"):
                 assert node.name in topic.__all__, (
-                    f"{topic.__name__}: {node.name} is annotated as a public function; write its name "
-                    "into __all__")
+                    f"{topic.__name__}: {node.name} is annotated as a public function; "
+                    "write its name into __all__")
 
 
 def test_every_public_name_is_npformers_once():
@@ -53,15 +53,20 @@ def test_what_pytorch_has_as_a_method_is_one_here():
 
 
 def test_a_method_is_the_function_of_its_name():
-    for name in set(functions.__all__) & set(vars(npf.Tensor) | vars(npf.Tensor.__base__)):
+    both = set(functions.__all__) & set(vars(npf.Tensor) | vars(npf.Tensor.__base__))
+    assert len(both) > 100
+    for name in both:
         method, function = getattr(npf.Tensor, name), getattr(functions, name)
         assert (method is function) == (name not in OTHER_METHOD), f"Tensor.{name} is {method}"
 
 
 def test_a_method_with_an_underscore_is_that_function_in_place():
-    """`exp_` is made of `exp`: after a slip in the list it would write another function's result."""
-    for name, method in vars(npf.Tensor.__base__).items():
-        if name.endswith("_") and not name.startswith("__"):
-            known = getattr(functions, name[:-1], None)
-            wanted = {name, known.__name__ + "_"} if known else {name}     # clip_ is clamp_
-            assert method.__name__ in wanted, f"Tensor.{name} is {method.__name__}"
+    """`exp_` is made of `exp`: after a slip in the list it would write another function's
+    result."""
+    in_place = {name: method for name, method in vars(npf.Tensor.__base__).items()
+                if name.endswith("_") and not name.startswith("__")}
+    assert len(in_place) > 20
+    for name, method in in_place.items():
+        known = getattr(functions, name[:-1], None)
+        wanted = {name, known.__name__ + "_"} if known else {name}     # clip_ is clamp_
+        assert method.__name__ in wanted, f"Tensor.{name} is {method.__name__}"

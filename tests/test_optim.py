@@ -49,8 +49,8 @@ def test_zero_grad():
 
 def test_repr():
     assert repr(optim.SGD([nn.Parameter(npf.ones(2))], lr=0.1)) == (
-        "SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.1\n    maximize: False\n    momentum: 0\n"
-        "    nesterov: False\n    weight_decay: 0\n)")
+        "SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.1\n    maximize: False\n"
+        "    momentum: 0\n    nesterov: False\n    weight_decay: 0\n)")
 
 
 def leaf():
@@ -61,21 +61,29 @@ def leaf():
     (lambda: optim.SGD([]), npf.ValueRangeError, "SGD: it got an empty list of parameters"),
     (lambda: optim.SGD(leaf()), npf.DTypeError, "give it a list, or model.parameters()"),
     (lambda: optim.SGD([3]), npf.DTypeError, "SGD: it optimises Tensors, got 3"),
-    (lambda: optim.SGD([leaf() * 2]), npf.GraphError, "it optimises leaves, not the result of an operation"),
+    (lambda: optim.SGD([leaf() * 2]), npf.GraphError,
+     "it optimises leaves, not the result of an operation"),
     (lambda: optim.SGD([leaf()] * 2), npf.ValueRangeError, "SGD: a parameter comes twice"),
     (lambda: optim.SGD([leaf()], lr=-1), npf.ValueRangeError, "SGD: lr must be >= 0, got -1"),
-    (lambda: optim.SGD([leaf()], momentum=-0.5), npf.ValueRangeError, "SGD: momentum must be >= 0, got -0.5"),
-    (lambda: optim.SGD([leaf()], nesterov=True), npf.ValueRangeError, "nesterov=True needs momentum > 0"),
+    (lambda: optim.SGD([leaf()], momentum=-0.5), npf.ValueRangeError,
+     "SGD: momentum must be >= 0, got -0.5"),
+    (lambda: optim.SGD([leaf()], nesterov=True), npf.ValueRangeError,
+     "nesterov=True needs momentum > 0"),
     (lambda: optim.Adam([leaf()], betas=(1.0, 0.9)), npf.ValueRangeError,
      "Adam: betas must be two numbers, 0 <= beta < 1"),
-    (lambda: optim.AdamW([leaf()], eps=math.nan), npf.ValueRangeError, "AdamW: eps must be >= 0, got nan"),
-    (lambda: optim.Adam([leaf()]).add_param_group([leaf()]), npf.DTypeError, "a group is a dict with the key 'params'"),
-    (lambda: optim.Adam([leaf()]).load_state_dict(optim.Adam([leaf(), leaf()]).state_dict()), npf.ShapeError,
-     "the groups have [1] parameters, the state_dict's [2]"),
-    (lambda: optim.SGD([leaf()], lr="fast"), npf.ValueRangeError, "SGD: lr must be >= 0, got 'fast'"),
-    (lambda: optim.Adam(npf.nn.Linear(2, 2)), npf.DTypeError, "give it a list, or model.parameters()"),
+    (lambda: optim.AdamW([leaf()], eps=math.nan), npf.ValueRangeError,
+     "AdamW: eps must be >= 0, got nan"),
+    (lambda: optim.Adam([leaf()]).add_param_group([leaf()]), npf.DTypeError,
+     "a group is a dict with the key 'params'"),
+    (lambda: optim.Adam([leaf()]).load_state_dict(optim.Adam([leaf(), leaf()]).state_dict()),
+     npf.ShapeError, "the groups have [1] parameters, the state_dict's [2]"),
+    (lambda: optim.SGD([leaf()], lr="fast"), npf.ValueRangeError,
+     "SGD: lr must be >= 0, got 'fast'"),
+    (lambda: optim.Adam(npf.nn.Linear(2, 2)), npf.DTypeError,
+     "give it a list, or model.parameters()"),
     (lambda: optim.Optimizer([leaf()], {}).step(), NotImplementedError, "Optimizer has no update"),
-    (lambda: optim.lr_scheduler.StepLR(3, 1), npf.DTypeError, "StepLR(optimizer): got 3, which is not an Optimizer"),
+    (lambda: optim.lr_scheduler.StepLR(3, 1), npf.DTypeError,
+     "StepLR(optimizer): got 3, which is not an Optimizer"),
 ])
 def test_mistakes(make, kind, words):
     with pytest.raises(kind) as caught:
@@ -92,7 +100,7 @@ def test_a_state_of_other_shapes_is_refused():
         optim.Adam([nn.Parameter(npf.ones(3))]).load_state_dict(optimizer.state_dict())
 
 
-# ── schedules ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def two_groups():
@@ -112,8 +120,9 @@ def test_the_papers_schedule():
 
 
 @pytest.mark.parametrize("make", [
-    lambda s, o: s.LinearLR(o, start_factor=0), lambda s, o: s.NoamLR(o, 0), lambda s, o: s.WarmupLR(o, 4, 3),
-    lambda s, o: s.WarmupLR(o, 4, 8, "square"), lambda s, o: s.LambdaLR(o, [lambda t: t]),
+    lambda s, o: s.LinearLR(o, start_factor=0), lambda s, o: s.NoamLR(o, 0),
+    lambda s, o: s.WarmupLR(o, 4, 3), lambda s, o: s.WarmupLR(o, 4, 8, "square"),
+    lambda s, o: s.LambdaLR(o, [lambda t: t]),
     lambda s, o: s.SequentialLR(o, [s.StepLR(o, 1)], [3]),
     lambda s, o: s.SequentialLR(two_groups(), [s.StepLR(o, 1)], []),
     lambda s, o: s.StepLR(o, 3, last_epoch=4)])

@@ -23,7 +23,7 @@ def public_classes(module, base):
                   and issubclass(value, base) and value is not base and not name.startswith("_"))
 
 
-# ── optimisers ───────────────────────────────────────────────────────────────────────────────────
+# ── optimisers ────────────────────────────────────────────────────────────────────────────────────
 
 # Options by class. Each set is tried with two groups, the second of which has an lr of its own.
 OPTIMIZERS = {
@@ -156,7 +156,7 @@ def test_a_loaded_state_is_a_copy(name, options):
             assert npf.equal(value, before[i][key]) if key != "step" else value == before[i][key]
 
 
-# ── schedules ────────────────────────────────────────────────────────────────────────────────────
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def chain(schedules, optimizer):

@@ -22,7 +22,8 @@ def in_root(*command):
 
 
 def test_the_sdist_holds_every_file_that_git_tracks(tmp_path):
-    """setuptools writes the list of an sdist's files without building it: the truth, in a second."""
+    """setuptools writes the list of an sdist's files without building it: the truth, in a
+    second."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("there is no git here to say which files there are")
     if importlib.util.find_spec("setuptools") is None:

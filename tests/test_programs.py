@@ -1,8 +1,8 @@
-"""Programs written for PyTorch run here with only their imports changed, and give PyTorch's numbers.
+"""Programs in PyTorch's ways that run here unchanged but for the imports, from PyTorch's weights.
 
-Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it and returns what came
-out, by name. It is run twice: as it stands, and with `npformer` for `torch` in its lines of import, from the weights
-that PyTorch drew.
+Each file in tests/programs is a PyTorch program: `build()` makes its model, `run(model)` uses it
+and returns what came out, by name. It is run twice: as it stands, and with `npformer` for `torch`
+in its lines of import, from the weights that PyTorch drew.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ every_program = pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.
 
 
 def with_imports_changed(source):
-    """The program with `import npformer as torch` for `import torch`, and npformer for torch in the other imports."""
+    """The program with npformer for torch in its lines of import, and in no others."""
     source = re.sub(r"^import torch$", "import npformer as torch", source, flags=re.M)
     return re.sub(r"^(import|from) torch\b", r"\1 npformer", source, flags=re.M)
 
@@ -35,13 +35,13 @@ def load(source, name, folder):
     path.write_text(source)
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    with known(module):
+    with registered_module(module):
         spec.loader.exec_module(module)
     return module
 
 
 @contextlib.contextmanager
-def known(module):
+def registered_module(module):
     """As if the program had been imported: dataclasses look their module up."""
     sys.modules[module.__name__] = module
     try:
@@ -54,7 +54,8 @@ def known(module):
 def floats(dtype):
     """Programs in this float dtype, in both libraries, on one thread."""
     before, threads = torch.get_default_dtype(), torch.get_num_threads()
-    npf.set_default_dtype(dtype), torch.set_default_dtype(getattr(torch, dtype)), torch.set_num_threads(1)
+    npf.set_default_dtype(dtype)
+    torch.set_default_dtype(getattr(torch, dtype)), torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -67,7 +68,8 @@ def both_ways(path, folder, dtype):
     with floats(dtype):
         mine = load(with_imports_changed(source), f"{path.stem}_in_npformer", folder)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")        # what PyTorch warns of is PyTorch's; ours must warn of nothing
+            # what PyTorch warns of is PyTorch's; ours must warn of nothing
+            warnings.simplefilter("ignore")
             theirs = load(source, f"{path.stem}_in_torch", folder)
             torch.manual_seed(0)
             model = theirs.build()
@@ -84,16 +86,20 @@ def compare(mine, theirs, rtol, name):
         for key in theirs:
             compare(mine[key], theirs[key], rtol, f"{name}.{key}")
     elif isinstance(theirs, (list, tuple)):
-        assert len(mine) == len(theirs), f"{name}: {len(mine)} entries here, {len(theirs)} in PyTorch"
+        sizes = f"{name}: {len(mine)} entries here, {len(theirs)} in PyTorch"
+        assert len(mine) == len(theirs), sizes
         for i, (a, b) in enumerate(zip(mine, theirs)):
             compare(a, b, rtol, f"{name}[{i}]")
     elif isinstance(theirs, torch.Tensor):
-        assert isinstance(mine, npf.Tensor), f"{name}: {type(mine).__name__} here, a Tensor in PyTorch"
-        assert mine.requires_grad == theirs.requires_grad, f"{name}: requires_grad {mine.requires_grad} here"
+        kind = type(mine).__name__
+        assert isinstance(mine, npf.Tensor), f"{name}: {kind} here, a Tensor in PyTorch"
+        needs = mine.requires_grad
+        assert needs == theirs.requires_grad, f"{name}: requires_grad {needs} here"
         compare(mine.detach().numpy(), theirs.detach().numpy(), rtol, name)
     elif isinstance(theirs, (float, np.ndarray)):
         a, b = np.asarray(mine), np.asarray(theirs)
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{name}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there"
+        kinds = f"{name}: {a.dtype} {a.shape} here, {b.dtype} {b.shape} there"
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), kinds
         scale = np.abs(b[np.isfinite(b)]).max(initial=0)
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(scale, 1e-3), err_msg=name)
     else:
@@ -101,7 +107,7 @@ def compare(mine, theirs, rtol, name):
 
 
 def tolerance(name, dtype):
-    """1e-9; 1e-6 for what comes out of several steps of training, which multiply the rounding of the first."""
+    """1e-9; 1e-6 after several steps of training, which multiply the rounding of the first."""
     exact, trained = (1e-9, 1e-6) if dtype == "float64" else (2e-3, 2e-2)
     return trained if "after" in name else exact
 
@@ -125,7 +131,7 @@ def test_the_switch_reaches_nothing_but_imports(path):
     assert not any(re.match(r"\s*(import|from) torch\b(?! as)", new) for _, new in pairs)
 
 
-# ── docs/pytorch.md ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── docs/pytorch.md ───────────────────────────────────────────────────────────────────────────────
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
 

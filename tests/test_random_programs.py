@@ -1,7 +1,9 @@
-"""Programs of 5 to 30 operations, drawn by hypothesis over a pool of tensors, give PyTorch's values and gradients.
+"""Programs of 5 to 30 operations, drawn by hypothesis over a pool of tensors, give PyTorch's values
+and gradients.
 
-Each operation takes tensors from the pool and puts its result back, so results are used several times, or never, and
-shapes broadcast as they come. Values are kept near 1 so that long chains neither overflow nor die out.
+Each operation takes tensors from the pool and puts its result back, so results are used several
+times, or never, and shapes broadcast as they come. Values are kept near 1 so that long chains
+neither overflow nor die out.
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ import npformer as npf
 SHAPES = [(3, 4), (4,), (2, 3, 4), (3, 1), (2, 1, 4), (1,), ()]
 
 
-def tamed(x):
+def squash(x):
     """Into (-2, 2), smoothly."""
     return 2 * (x / 2).tanh()
 
@@ -58,7 +60,8 @@ UNARY = {
     "slice": lambda lib, x, k: x[..., ::2] if x.ndim else x,
     "pick": lambda lib, x, k: x[k % x.shape[0]] if x.ndim else x,
     "rows": lambda lib, x, k: x[[0, k % x.shape[0], 0]] if x.ndim else x,
-    "select": lambda lib, x, k: x.index_select(-1, lib.tensor([0, k % x.shape[-1], 0])) if x.ndim else x,
+    "select": lambda lib, x, k: (
+        x.index_select(-1, lib.tensor([0, k % x.shape[-1], 0])) if x.ndim else x),
     "parts": lambda lib, x, k: sum(x.split(2, -1)[:1]) if x.ndim else x,
     "narrow": lambda lib, x, k: x.narrow(0, 0, max(x.shape[0] - 1, 1)) if x.ndim else x,
     "sort": lambda lib, x, k: x.sort(-1, descending=k % 2 == 0).values if x.ndim else x,
@@ -79,7 +82,7 @@ BINARY = {
     "minimum": lambda lib, x, y: lib.minimum(x - 0.01, y),
     "lerp": lambda lib, x, y: lib.lerp(x, y, 0.3),
     "choose": lambda lib, x, y: lib.where(x > y + 0.013, x, y * 0.5),
-    "residual": lambda lib, x, y: x + tamed(x * y),
+    "residual": lambda lib, x, y: x + squash(x * y),
     "logaddexp": lambda lib, x, y: lib.logaddexp(x, y) * 0.5,
 }
 PAIRED = {
@@ -134,7 +137,7 @@ def run(lib, program, leaves):
         else:
             y = x * 1.5
         results.append(y)
-        pool.append(tamed(y))
+        pool.append(squash(y))
     return results
 
 
@@ -150,7 +153,8 @@ def test_a_random_program_is_pytorchs(program, seed):
     for k, (y, z) in enumerate(pairs):
         same(y, z, 1e-9, f"result {k} ({program[k][0]})")
         upstream = rng.standard_normal(tuple(z.shape))
-        loss, total = loss + (y * npf.tensor(upstream)).sum(), total + (z * torch.tensor(upstream)).sum()
+        loss = loss + (y * npf.tensor(upstream)).sum()
+        total = total + (z * torch.tensor(upstream)).sum()
     loss.backward(), total.backward()
     for x, z in zip(mine, theirs):
         assert (x.grad is None) == (z.grad is None)
@@ -159,7 +163,7 @@ def test_a_random_program_is_pytorchs(program, seed):
 
 
 @pytest.mark.parametrize("name", [*UNARY, *BINARY, *PAIRED])
-def test_every_operation_of_the_draw_is_differentiated_twice(name):
+def test_every_operation_that_is_drawn_is_differentiated_twice(name):
     """A program of one operation: second derivatives, by create_graph, against PyTorch's."""
     shapes = {"matmul": ((3, 4), (4, 2)), "outer": ((3,), (4,))}.get(name, ((3, 4), (3, 4)))
     rng = np.random.default_rng(7)
@@ -168,8 +172,10 @@ def test_every_operation_of_the_draw_is_differentiated_twice(name):
     found = []
     for lib, grad in ((npf, npf.autograd.grad), (torch, torch.autograd.grad)):
         xs = [lib.tensor(a, requires_grad=True) for a in arrays]
-        y = UNARY[name](lib, xs[0], 1) if name in UNARY else (BINARY.get(name) or PAIRED[name])(lib, *xs)
-        used = xs[:1] if name in UNARY else xs
+        if name in UNARY:
+            used, y = xs[:1], UNARY[name](lib, xs[0], 1)
+        else:
+            used, y = xs, (BINARY | PAIRED)[name](lib, *xs)
         first = grad((y ** 2).sum(), used, create_graph=True)
         found.append(grad(sum((g * lib.tensor(u)).sum() for g, u in zip(first, upstream)), used))
     for a, b in zip(*found):

@@ -1,4 +1,4 @@
-"""Tensor: indexing, writing in place, the graph's rules, the world outside, printing, and the words of its errors."""
+"""Tensor: indexing, writing in place, the graph's rules, other libraries, printing, its errors."""
 
 import copy
 import gc
@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from against_torch import agree, pair, same, torch
+from against_torch import agree, pair, real, same, torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,20 +16,16 @@ from npformer import inplace
 from npformer.core import operation
 from npformer.core.samples import draw as draw_sample
 
-
-def real(seed, *shape):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
-
-
-# ── indexing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── indexing ──────────────────────────────────────────────────────────────────────────────────────
 
 INDICES = [
-    0, -1, (1, 2), (1, 2, 3), slice(1, None), slice(None, None, 2), (slice(None), 1), (Ellipsis, 0), (None, 1), ...,
-    (0, Ellipsis, None, 1), (slice(None), None, slice(0, 2), 1), [0, 1, 1], ([0, 1, 1], [2, 0, 0]),
-    (slice(None), [2, 2, 0]), (slice(None), slice(None), [3, 0, 3]), ([1, 0], slice(None), [2, 2]),
-    (0, slice(None), [1, 1]), ([0, 1, 0], slice(None), 2), (slice(None), 1, [0, 3, 3]), (Ellipsis, [0, 0]),
-    (None, [1, 1], None), (1, [0, 2], None),
-    ([[0, 1], [1, 1]],), (slice(None), [[0, 2], [2, 1]], slice(1, 3)), (0, [1, 0], [2, 3]), (slice(None), []),
+    0, -1, (1, 2), (1, 2, 3), slice(1, None), slice(None, None, 2), (slice(None), 1), (Ellipsis, 0),
+    (None, 1), ..., (0, Ellipsis, None, 1), (slice(None), None, slice(0, 2), 1), [0, 1, 1],
+    ([0, 1, 1], [2, 0, 0]), (slice(None), [2, 2, 0]), (slice(None), slice(None), [3, 0, 3]),
+    ([1, 0], slice(None), [2, 2]), (0, slice(None), [1, 1]), ([0, 1, 0], slice(None), 2),
+    (slice(None), 1, [0, 3, 3]), (Ellipsis, [0, 0]), (None, [1, 1], None), (1, [0, 2], None),
+    ([[0, 1], [1, 1]],), (slice(None), [[0, 2], [2, 1]], slice(1, 3)), (0, [1, 0], [2, 3]),
+    (slice(None), []),
 ]
 
 
@@ -41,29 +37,37 @@ def test_index_reads_as_in_pytorch(index):
         return lib.tensor(part, dtype=lib.int64) if isinstance(part, list) else part
 
     def with_tensors(lib, x):
-        return x[tuple(boxed(lib, p) for p in index) if isinstance(index, tuple) else boxed(lib, index)]
+        if isinstance(index, tuple):
+            return x[tuple(boxed(lib, part) for part in index)]
+        return x[boxed(lib, index)]
     agree(with_tensors, real(0, 2, 3, 4))
 
 
 @pytest.mark.parametrize("program", [
-    lambda lib, x: (x[x > 0], x[x[:, :, 0] > 0], x[:, x[0, :, 0] > -9], x[(x > 0).any(-1), 1], x[0, x[0, :, 1] > 0]),
-    lambda lib, x: (x[lib.tensor(1)], x[lib.tensor(1), :, lib.tensor([0, 2])], x[True], x[None, ..., -1]),
+    lambda lib, x: (x[x > 0], x[x[:, :, 0] > 0], x[:, x[0, :, 0] > -9], x[(x > 0).any(-1), 1],
+                    x[0, x[0, :, 1] > 0]),
+    lambda lib, x: (x[lib.tensor(1)], x[lib.tensor(1), :, lib.tensor([0, 2])], x[True],
+                    x[None, ..., -1]),
     lambda lib, x: (x.gather(1, lib.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]])),
                     lib.gather(x[0], 0, lib.tensor([[2], [2]]))),
-    lambda lib, x: (x.index_select(1, lib.tensor([2, 0, 2])), x.select(1, -1), x.select(-1, 0), x.narrow(2, 1, 2)),
+    lambda lib, x: (x.index_select(1, lib.tensor([2, 0, 2])), x.select(1, -1), x.select(-1, 0),
+                    x.narrow(2, 1, 2)),
     lambda lib, x: (lib.index_add(x, 1, lib.tensor([0, 2, 0]), x * 2),
                     x.index_add(2, lib.tensor([1]), x[..., :1], alpha=3)),
     lambda lib, x: (x.scatter_add(1, lib.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]]), x[:, :1] * 3),
                     x[0].scatter(0, lib.tensor([[2, 0, 1, 1]]), x[1, :1]),
                     x[0].scatter(1, lib.tensor([[2], [0]]), 7.0)),
-    lambda lib, x: (lib.masked_select(x, x > 0), x.masked_select(x[0] > 0), lib.nonzero(x > 0), lib.where(x > 0)),
-    lambda lib, x: (lib.take_along_dim(x, x.argsort(1), 1), x.take_along_dim(lib.tensor([5, 5, 0]))),
+    lambda lib, x: (lib.masked_select(x, x > 0), x.masked_select(x[0] > 0), lib.nonzero(x > 0),
+                    lib.where(x > 0)),
+    lambda lib, x: (lib.take_along_dim(x, x.argsort(1), 1),
+                    x.take_along_dim(lib.tensor([5, 5, 0]))),
     lambda lib, x: (*x.topk(2), *x.topk(3, 1, largest=False), *lib.topk(x, 1, 0), *x.sort()),
     lambda lib, x: (x.argsort(), x.argsort(0, descending=True), *lib.sort(x, stable=True, dim=0)),
     lambda lib, x: (*x.sort(1, descending=True), *x.nonzero(as_tuple=True)),
-    lambda lib, x: (*lib.unique((x * 2).int(), return_inverse=True, return_counts=True), lib.unique(x.long())),
+    lambda lib, x: (*lib.unique((x * 2).int(), return_inverse=True, return_counts=True),
+                    lib.unique(x.long())),
 ], ids=lambda p: str(p.__code__.co_firstlineno))
-def test_picking_programs(program):
+def test_programs_that_pick_entries(program):
     def outputs(lib, x):
         found = program(lib, x)
         return [p for y in found for p in (y if type(y) is tuple else [y])]
@@ -81,8 +85,10 @@ def test_gathering_and_scattering_drawn(data):
     index, rows = rng.integers(0, size, inner), rng.integers(0, size, data.draw(st.integers(1, 5)))
     x, source = real(seed, *shape), real(seed + 1, *inner)
     parts = real(seed + 2, *shape[:dim % n], rows.size, *shape[dim % n + 1:])
-    agree(lambda lib, x, s: (x.gather(dim, lib.tensor(index)), x.scatter_add(dim, lib.tensor(index), s)), x, source)
-    agree(lambda lib, x, p: (x.index_select(dim, lib.tensor(rows)), x.index_add(dim, lib.tensor(rows), p)), x, parts)
+    agree(lambda lib, x, s: (x.gather(dim, lib.tensor(index)),
+                             x.scatter_add(dim, lib.tensor(index), s)), x, source)
+    agree(lambda lib, x, p: (x.index_select(dim, lib.tensor(rows)),
+                             x.index_add(dim, lib.tensor(rows), p)), x, parts)
     k, descending = data.draw(st.integers(0, size)), data.draw(st.booleans())
     agree(lambda lib, x: (*x.topk(k, dim, descending), *x.sort(dim, descending)), x)
 
@@ -114,7 +120,8 @@ def test_indices_are_kept_as_they_were():
     y = x[index] + x.gather(0, index) + x.index_select(0, index)
     y.sum().backward()
     array, mask = np.array([1, 1, 3]), x.detach() < 9
-    programs = [x[index], x[array], x.index_select(0, index), npf.zeros(4).double().index_add(0, index, x[:3])[index]]
+    programs = [x[index], x[array], x.index_select(0, index),
+                npf.zeros(4).double().index_add(0, index, x[:3])[index]]
     before, x.grad = x.grad.tolist(), None
     again, picked = sum(y.sum() for y in programs[:3]), x.masked_select(mask).sum() + x[mask].sum()
     index.fill_(0)
@@ -127,9 +134,10 @@ def test_indices_are_kept_as_they_were():
 
 
 @pytest.mark.parametrize("index, value", [
-    (0, 1.5), ((slice(None), 1), [[1.0], [2.0]]), ((1, [0, 2, 2]), 7.0), ((Ellipsis, 0), np.ones((2, 3))),
-    (([0, 1], [2, 2], [1, 0]), 3.0), ((0, slice(None), [1, 3]), np.arange(6.0).reshape(3, 2)), ((None, 1), 2.0),
-    ((0, 1, 2), 9.0), (slice(1, None), np.ones(4)),
+    (0, 1.5), ((slice(None), 1), [[1.0], [2.0]]), ((1, [0, 2, 2]), 7.0),
+    ((Ellipsis, 0), np.ones((2, 3))), (([0, 1], [2, 2], [1, 0]), 3.0),
+    ((0, slice(None), [1, 3]), np.arange(6.0).reshape(3, 2)), ((None, 1), 2.0), ((0, 1, 2), 9.0),
+    (slice(1, None), np.ones(4)),
 ])
 def test_index_writes_as_in_pytorch(index, value):
     mine, theirs = pair(real(0, 2, 3, 4), requires_grad=False)
@@ -154,21 +162,27 @@ def test_views_share_memory():
     assert x.tolist() == [[1, 1, 1], [2, 7, 5]]
 
 
-# ── writing in place ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── writing in place ──────────────────────────────────────────────────────────────────────────────
 
 IN_PLACE = [
-    lambda lib, x, y: x.add_(y), lambda lib, x, y: x.add_(2, alpha=3), lambda lib, x, y: x.sub_(y, alpha=0.5),
-    lambda lib, x, y: x.mul_(y), lambda lib, x, y: x.div_(2.5), lambda lib, x, y: x.abs_().sqrt_(),
-    lambda lib, x, y: x.neg_().exp_(), lambda lib, x, y: x.clamp_(-0.5, 0.5), lambda lib, x, y: x.clamp_(min=0),
-    lambda lib, x, y: x.fill_(3.5), lambda lib, x, y: x.zero_(), lambda lib, x, y: x.copy_(y),
-    lambda lib, x, y: x.copy_(y[0]), lambda lib, x, y: x.masked_fill_(y > 0, -1), lambda lib, x, y: x.pow_(2),
-    lambda lib, x, y: x.addcmul_(y, y, value=0.3), lambda lib, x, y: x.addcdiv_(y, y * y + 1, value=-2),
-    lambda lib, x, y: x.lerp_(y, 0.25), lambda lib, x, y: x.sigmoid_().tanh_(), lambda lib, x, y: x.tril_(),
-    lambda lib, x, y: x.scatter_(1, lib.tensor([[0], [2]]), 1.0), lambda lib, x, y: x.relu_().round_(),
-    lambda lib, x, y: x.square_().add_(1).log_().add_(1).rsqrt_().reciprocal_(), lambda lib, x, y: x.triu_().sign_(),
-    lambda lib, x, y: x.floor_().clamp_max_(1).clamp_min_(-1), lambda lib, x, y: x.ceil_().clip_(0, 1),
+    lambda lib, x, y: x.add_(y), lambda lib, x, y: x.add_(2, alpha=3),
+    lambda lib, x, y: x.sub_(y, alpha=0.5), lambda lib, x, y: x.mul_(y),
+    lambda lib, x, y: x.div_(2.5), lambda lib, x, y: x.abs_().sqrt_(),
+    lambda lib, x, y: x.neg_().exp_(), lambda lib, x, y: x.clamp_(-0.5, 0.5),
+    lambda lib, x, y: x.clamp_(min=0), lambda lib, x, y: x.fill_(3.5), lambda lib, x, y: x.zero_(),
+    lambda lib, x, y: x.copy_(y), lambda lib, x, y: x.copy_(y[0]),
+    lambda lib, x, y: x.masked_fill_(y > 0, -1), lambda lib, x, y: x.pow_(2),
+    lambda lib, x, y: x.addcmul_(y, y, value=0.3),
+    lambda lib, x, y: x.addcdiv_(y, y * y + 1, value=-2), lambda lib, x, y: x.lerp_(y, 0.25),
+    lambda lib, x, y: x.sigmoid_().tanh_(), lambda lib, x, y: x.tril_(),
+    lambda lib, x, y: x.scatter_(1, lib.tensor([[0], [2]]), 1.0),
+    lambda lib, x, y: x.relu_().round_(),
+    lambda lib, x, y: x.square_().add_(1).log_().add_(1).rsqrt_().reciprocal_(),
+    lambda lib, x, y: x.triu_().sign_(), lambda lib, x, y: x.floor_().clamp_max_(1).clamp_min_(-1),
+    lambda lib, x, y: x.ceil_().clip_(0, 1),
     lambda lib, x, y: x.scatter_add_(1, lib.tensor([[0, 0], [2, 1]]), y),
-    lambda lib, x, y: x.index_add_(0, lib.tensor([1, 1]), y), lambda lib, x, y: x.copy_(lib.ones(2, 3)),
+    lambda lib, x, y: x.index_add_(0, lib.tensor([1, 1]), y),
+    lambda lib, x, y: x.copy_(lib.ones(2, 3)),
 ]
 
 
@@ -198,7 +212,8 @@ def test_a_gradient_that_would_be_lost_is_an_error():
     w, x = npf.ones(2, requires_grad=True), npf.zeros(2)
     with pytest.raises(npf.GraphError, match="cannot be differentiated"):
         (w * 2).uniform_()
-    for write in (lambda: x[:1].add_(w), lambda: x.view(-1).__setitem__(0, w[0]), lambda: x[:1].copy_(w[:1])):
+    for write in (lambda: x[:1].add_(w), lambda: x.view(-1).__setitem__(0, w[0]),
+                  lambda: x[:1].copy_(w[:1])):
         with pytest.raises(npf.GraphError, match="a view of another tensor's memory"):
             write()
     with pytest.raises(npf.GraphError, match="x is a leaf that requires a gradient"):
@@ -208,14 +223,17 @@ def test_a_gradient_that_would_be_lost_is_an_error():
 @pytest.mark.parametrize("write", [
     lambda lib, h, y: h.masked_fill_(h > 0.2, -3.0), lambda lib, h, y: h.add_(y, alpha=2).mul_(y),
     lambda lib, h, y: h.clamp_(min=0), lambda lib, h, y: h.index_add_(0, lib.tensor([1, 1]), y),
-    lambda lib, h, y: h.__setitem__(1, y[0]), lambda lib, h, y: h.__setitem__((slice(None), [2, 0]), y[:, :2] * 3),
-    lambda lib, h, y: h.__setitem__(y > 0.3, y[y > 0.3] ** 2), lambda lib, h, y: h.__setitem__((Ellipsis, 1), 7),
-    lambda lib, h, y: h.__setitem__((slice(None), 1, None), y[0, :1]), lambda lib, h, y: h.__setitem__(Ellipsis, y),
-    lambda lib, h, y: h.__setitem__(0, y[:1]), lambda lib, h, y: h.copy_(y[1]), lambda lib, h, y: h.fill_(y[0, 1]),
+    lambda lib, h, y: h.__setitem__(1, y[0]),
+    lambda lib, h, y: h.__setitem__((slice(None), [2, 0]), y[:, :2] * 3),
+    lambda lib, h, y: h.__setitem__(y > 0.3, y[y > 0.3] ** 2),
+    lambda lib, h, y: h.__setitem__((Ellipsis, 1), 7),
+    lambda lib, h, y: h.__setitem__((slice(None), 1, None), y[0, :1]),
+    lambda lib, h, y: h.__setitem__(Ellipsis, y), lambda lib, h, y: h.__setitem__(0, y[:1]),
+    lambda lib, h, y: h.copy_(y[1]), lambda lib, h, y: h.fill_(y[0, 1]),
     lambda lib, h, y: h.zero_(), lambda lib, h, y: h.fill_(2.5),
 ])
 def test_in_place_forms_in_the_graph(write):
-    """A result of operations, and a constant, become what PyTorch makes of them, with its gradients."""
+    """Results of operations, and constants, become what PyTorch makes of them, gradients too."""
     def program(lib, x, y):
         h = x * 1.5
         constant = lib.ones(2, 3, dtype=lib.float64)
@@ -241,18 +259,22 @@ def test_in_place_keeps_dtype_and_shape():
 
 
 def test_random_fills_follow_the_generator():
-    npf.manual_seed(3)
-    a = npf.empty(1000).uniform_(-1, 2), npf.empty(1000).normal_(3, 0.1), npf.empty(1000).bernoulli_(0.3)
-    npf.manual_seed(3)
-    b = npf.empty(1000).uniform_(-1, 2), npf.empty(1000).normal_(3, 0.1), npf.empty(1000).bernoulli_(0.3)
+    def draw():
+        npf.manual_seed(3)
+        return [npf.empty(1000).uniform_(-1, 2), npf.empty(1000).normal_(3, 0.1),
+                npf.empty(1000).bernoulli_(0.3)]
+
+    a, b = draw(), draw()
     assert all(npf.equal(x, y) for x, y in zip(a, b))
     assert -1 <= a[0].min() and a[0].max() < 2 and abs(a[0].mean() - 0.5) < 0.1
-    assert abs(a[1].mean() - 3) < 0.02 and abs(a[1].std() - 0.1) < 0.02 and abs(a[2].mean() - 0.3) < 0.06
+    assert abs(a[1].mean() - 3) < 0.02 and abs(a[1].std() - 0.1) < 0.02
+    assert abs(a[2].mean() - 0.3) < 0.06
 
 
 def test_a_write_between_forward_and_backward_is_noticed():
-    for write in (lambda x: x.add_(1), lambda x: x.view(-1).zero_(), lambda x: x.__setitem__(0, 5.0),
-                  lambda x: x.numpy().fill(0), lambda x: x.data.mul_(2)):
+    for write in (lambda x: x.add_(1), lambda x: x.view(-1).zero_(),
+                  lambda x: x.__setitem__(0, 5.0), lambda x: x.numpy().fill(0),
+                  lambda x: x.data.mul_(2)):
         x, w = npf.tensor(real(0, 3)), npf.ones(3, requires_grad=True)
         if write(x.clone()) is None:
             x.numpy()
@@ -271,7 +293,7 @@ def test_an_array_from_outside_that_changes_is_noticed():
             y.sum().backward()
 
 
-# ── augmented assignment ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── augmented assignment ──────────────────────────────────────────────────────────────────────────
 
 
 def test_augmented_assignment_is_differentiable_on_results():
@@ -321,7 +343,8 @@ def test_augmented_assignment_refuses_what_it_cannot_do():
 
 
 def test_just_the_views_among_the_operations_share_memory():
-    """`inplace.VIEWS` names the operations whose result can be a view of an argument's memory, no more and no less."""
+    """`inplace.VIEWS` names the operations whose result can be a view of an argument's memory, no
+    more and no less."""
     found = set()
     for op in operation.REGISTRY.values():
         for k in range(len(op.examples)):
@@ -332,17 +355,19 @@ def test_just_the_views_among_the_operations_share_memory():
     assert found - {operation.identity} == inplace.VIEWS
 
 
-# ── the graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the graph ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_leaves_and_results():
     x = npf.ones(2, requires_grad=True)
     y = x * 2
-    assert x.is_leaf and x.grad_fn is None and not y.is_leaf and y.requires_grad and y.grad_fn.op.name == "mul"
+    assert x.is_leaf and x.grad_fn is None and not y.is_leaf and y.requires_grad
+    assert y.grad_fn.op.name == "mul"
     assert y.detach().is_leaf and not y.detach().requires_grad
     with pytest.raises(npf.GraphError, match=r"\.detach\(\) cuts a result off its graph"):
         y.requires_grad = False
-    with pytest.raises(npf.DTypeError, match="only floating tensors can need a gradient, this one is int64"):
+    with pytest.raises(npf.DTypeError,
+                       match="only floating tensors can need a gradient, this one is int64"):
         npf.tensor([1], requires_grad=True)
     y.detach_()
     assert y.is_leaf
@@ -373,7 +398,8 @@ def test_hooks_replace_and_are_removed():
     (x * 3).sum().backward()
     assert x.grad.tolist() == [33, 33]
     with x.register_hook(lambda g: npf.ones(3)):
-        with pytest.raises(npf.ShapeError, match="must return None or a Tensor of the gradient's shape"):
+        with pytest.raises(npf.ShapeError,
+                           match="must return None or a Tensor of the gradient's shape"):
             (x * 3).sum().backward()
 
 
@@ -414,7 +440,7 @@ def test_data_exchanges_the_memory():
         x.data = npf.ones(3)
 
 
-# ── the world outside ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the world outside ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_numpy_shares_memory_and_refuses_the_graph():
@@ -432,9 +458,11 @@ def test_numpy_shares_memory_and_refuses_the_graph():
 
 
 @pytest.mark.parametrize("program", [
-    lambda a, t: a * t, lambda a, t: a + t, lambda a, t: a - t, lambda a, t: a / t, lambda a, t: a ** t,
-    lambda a, t: a @ t, lambda a, t: t * a, lambda a, t: t @ a, lambda a, t: t - a, lambda a, t: np.float64(2) * t,
-    lambda a, t: np.exp(t) + np.tanh(t) - np.abs(t), lambda a, t: np.maximum(a, t), lambda a, t: np.negative(t),
+    lambda a, t: a * t, lambda a, t: a + t, lambda a, t: a - t, lambda a, t: a / t,
+    lambda a, t: a ** t, lambda a, t: a @ t, lambda a, t: t * a, lambda a, t: t @ a,
+    lambda a, t: t - a, lambda a, t: np.float64(2) * t,
+    lambda a, t: np.exp(t) + np.tanh(t) - np.abs(t), lambda a, t: np.maximum(a, t),
+    lambda a, t: np.negative(t),
     lambda a, t: np.matmul(a, t), lambda a, t: np.sqrt(np.square(t)), lambda a, t: np.divide(a, t),
 ])
 def test_numpy_arrays_and_functions_give_tensors(program):
@@ -446,9 +474,12 @@ def test_numpy_arrays_and_functions_give_tensors(program):
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda t: np.sum(t), "np.sum does not take Tensors.\n  Use npf.sum, or give it x.detach().numpy()"),
-    (lambda t: np.concatenate([t, t]), "np.concatenate does not take Tensors.\n  Use npf.cat, or give it"),
-    (lambda t: np.arctan(t), "np.arctan does not take Tensors.\n  Use a function of npformer, or give it"),
+    (lambda t: np.sum(t),
+     "np.sum does not take Tensors.\n  Use npf.sum, or give it x.detach().numpy()"),
+    (lambda t: np.concatenate([t, t]),
+     "np.concatenate does not take Tensors.\n  Use npf.cat, or give it"),
+    (lambda t: np.arctan(t),
+     "np.arctan does not take Tensors.\n  Use a function of npformer, or give it"),
     (lambda t: np.add.reduce(t), "np.add.reduce does not take Tensors."),
     (lambda t: np.exp(t, out=np.ones(2)), "np.exp with out does not take Tensors."),
     (lambda t: np.fft.fft(t), "np.fft does not take Tensors."),
@@ -475,10 +506,13 @@ def test_dlpack_both_ways_without_a_copy():
 
 def test_numbers_out_of_tensors():
     x = npf.tensor([[2.5]])
-    assert x.item() == 2.5 and float(x) == 2.5 and int(x) == 2 and bool(x) and f"{x.sum():.3f}" == "2.500"
+    assert x.item() == 2.5 and float(x) == 2.5 and int(x) == 2 and bool(x)
+    assert f"{x.sum():.3f}" == "2.500"
     assert [10, 20, 30][npf.tensor(1)] == 20 and range(npf.tensor(3)) == range(3)
-    assert npf.tensor([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]] and type(npf.tensor(1).tolist()) is int
-    with pytest.raises(npf.ShapeError, match=r"item\(\): needs a tensor with one entry, this one has 2"):
+    assert npf.tensor([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
+    assert type(npf.tensor(1).tolist()) is int
+    with pytest.raises(npf.ShapeError,
+                       match=r"item\(\): needs a tensor with one entry, this one has 2"):
         npf.ones(2).item()
     with pytest.raises(npf.ShapeError, match="the truth of 2 entries is ambiguous"):
         bool(npf.ones(2) > 0)
@@ -492,7 +526,8 @@ def test_numbers_out_of_tensors():
 
 def test_containers():
     x = npf.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    assert len(x) == 2 and [row.tolist() for row in x] == [[1, 2], [3, 4]] and 3.0 in x and 7.0 not in x
+    assert len(x) == 2 and [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    assert 3.0 in x and 7.0 not in x
     assert {x: 1}[x] == 1 and x in [x] and hash(x) != hash(x.clone())
     assert (x == None) is False and (x != None) is True and (x == "a") is False      # noqa: E711
     with pytest.raises(TypeError):
@@ -504,14 +539,18 @@ def test_containers():
 def test_size_and_device():
     x = npf.ones(2, 3)
     assert x.shape == (2, 3) and x.size() == (2, 3) and x.size(1) == 3 and x.shape.numel() == 6
-    assert repr(x.shape) == "npformer.Size([2, 3])" and x.stride() == (3, 1) and x.T.stride() == (1, 3)
-    assert x.is_contiguous() and not x.T.is_contiguous() and x.T.contiguous().is_contiguous() and x.contiguous() is x
+    assert repr(x.shape) == "npformer.Size([2, 3])" and x.stride() == (3, 1)
+    assert x.T.stride() == (1, 3)
+    assert x.is_contiguous() and not x.T.is_contiguous() and x.T.contiguous().is_contiguous()
+    assert x.contiguous() is x
     assert x.nbytes == 24 and x.element_size() == x.itemsize == 4 and x.nelement() == 6
     assert x.device == "cpu" == npf.device("cpu") and x.device != "cuda" and x.device != "nonsense"
     assert str(x.device) == "cpu"
-    assert x.device.type == "cpu" and not x.is_cuda and x.data_ptr() == x.view(-1).data_ptr() != x.clone().data_ptr()
+    assert x.device.type == "cpu" and not x.is_cuda
+    assert x.data_ptr() == x.view(-1).data_ptr() != x.clone().data_ptr()
     assert repr(x.device) == "device(type='cpu')" and len({x.device, npf.device("cpu")}) == 1
-    assert x.to("cpu") is x and x.to(npf.float32) is x and x.to(x) is x and x.to(x, copy=True) is not x
+    assert x.to("cpu") is x and x.to(npf.float32) is x and x.to(x) is x
+    assert x.to(x, copy=True) is not x
     assert x.type() == "float32" and x.type(npf.int64).dtype == npf.int64
 
 
@@ -519,13 +558,15 @@ def test_copies():
     x = npf.tensor([1.0, 2.0], requires_grad=True)
     x.grad = npf.tensor([5.0, 6.0])
     y = copy.deepcopy({"a": x, "b": [x]})
-    assert y["a"] is y["b"][0] and y["a"] is not x and y["a"].requires_grad and y["a"].grad.tolist() == [5, 6]
+    assert y["a"] is y["b"][0] and y["a"] is not x and y["a"].requires_grad
+    assert y["a"].grad.tolist() == [5, 6]
     y["a"].data.add_(1)
     y["a"].grad.add_(1)
     assert x.tolist() == [1, 2] and x.grad.tolist() == [5, 6]
     shallow = copy.copy(x)
     assert shallow is not x and shallow.node is x.node and np.shares_memory(shallow.array, x.array)
-    with pytest.raises(npf.GraphError, match="only leaves can be copied deeply or pickled, .* a result of mul"):
+    with pytest.raises(npf.GraphError,
+                       match="only leaves can be copied deeply or pickled, .* a result of mul"):
         copy.deepcopy(x * 2)
 
 
@@ -533,7 +574,8 @@ def test_pickling():
     x = npf.tensor([1.0, 2.0], requires_grad=True)
     x.grad = npf.tensor([5.0, 6.0])
     back, constant = pickle.loads(pickle.dumps([x, npf.tensor([3])]))
-    assert back.tolist() == [1, 2] and back.requires_grad and back.grad.tolist() == [5, 6] and back.is_leaf
+    assert back.tolist() == [1, 2] and back.requires_grad and back.grad.tolist() == [5, 6]
+    assert back.is_leaf
     assert constant.tolist() == [3] and not constant.requires_grad
     (back * 2).sum().backward()
     assert back.grad.tolist() == [7, 8]
@@ -541,17 +583,19 @@ def test_pickling():
         pickle.dumps(x * 2)
 
 
-# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda: npf.tensor([[1.0, 2.0]], requires_grad=True), "tensor([[1.0000, 2.0000]], requires_grad=True)"),
+    (lambda: npf.tensor([[1.0, 2.0]], requires_grad=True),
+     "tensor([[1.0000, 2.0000]], requires_grad=True)"),
     (lambda: npf.tensor([1, 2]), "tensor([1, 2])"),
     (lambda: npf.tensor(2.5), "tensor(2.5000)"),
     (lambda: npf.tensor([True, False]), "tensor([ True, False])"),
     (lambda: npf.tensor([1.0], dtype=npf.float64), "tensor([1.0000], dtype=float64)"),
     (lambda: npf.tensor([1, 2], dtype=npf.int32), "tensor([1, 2], dtype=int32)"),
-    (lambda: npf.tensor([0.0, 0.0], requires_grad=True).softmax(0), "tensor([0.5000, 0.5000], grad_fn=<softmax>)"),
+    (lambda: npf.tensor([0.0, 0.0], requires_grad=True).softmax(0),
+     "tensor([0.5000, 0.5000], grad_fn=<softmax>)"),
     (lambda: npf.tensor([]), "tensor([])"),
     (lambda: npf.zeros(0, 3), "tensor([], size=(0, 3))"),
     (lambda: npf.tensor([[1, 2], [3, 4]]), "tensor([[1, 2],\n        [3, 4]])"),
@@ -564,27 +608,32 @@ def test_large_tensors_print_short():
     assert len(repr(npf.zeros(1000, 1000))) < 600 and "..." in repr(npf.zeros(1000, 1000))
 
 
-# ── the words of errors ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── the words of errors ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("call, kind, text", [
     (lambda x: x + npf.ones(4), npf.ShapeError,
-     "add(a, b): the shapes do not broadcast: from the last dim on, sizes must be equal, or one of them 1\n"
+     "add(a, b): the shapes do not broadcast: from the last dim on, sizes must be equal, "
+     "or one of them 1\n"
      "  a float32 (2, 3)\n  b float32 (4,)"),
-    (lambda x: x.reshape(4, -1), npf.ShapeError, """reshape(input, shape): 6 entries do not fit into shape (4, -1)
+    (lambda x: x.reshape(4, -1), npf.ShapeError,
+     """reshape(input, shape): 6 entries do not fit into shape (4, -1)
   input float32 (2, 3)"""),
     (lambda x: x.sum(2), npf.IndexRangeError,
      "sum: dim 2 is out of range for an array of 2 dims; it must be from -2 to 1"),
-    (lambda x: x.permute(0, 0), npf.ShapeError, """permute(input, (0, 0)): dims must name each of the 2 dims once
+    (lambda x: x.permute(0, 0), npf.ShapeError,
+     """permute(input, (0, 0)): dims must name each of the 2 dims once
   input float32 (2, 3)"""),
-    (lambda x: npf.stack([x, x[0]]), npf.ShapeError, """stack(tensors): all tensors must have one shape
+    (lambda x: npf.stack([x, x[0]]), npf.ShapeError,
+     """stack(tensors): all tensors must have one shape
   tensors[0] float32 (2, 3)
   tensors[1] float32 (3,)"""),
     (lambda x: npf.einsum("ij,jk->ik", x, x), npf.ShapeError,
      """einsum('ij,jk->ik'): letter 'j' stands for sizes 3 and 2
   operands[0] (ij) float32 (2, 3)
   operands[1] (jk) float32 (2, 3)"""),
-    (lambda x: npf.where(x, x, x), npf.DTypeError, """where(condition, input, other): the mask must hold bools
+    (lambda x: npf.where(x, x, x), npf.DTypeError,
+     """where(condition, input, other): the mask must hold bools
   mask float32 (2, 3)
   Make one by comparing: x > 0."""),
     (lambda x: x.masked_fill(x > 0, 1.5).long().masked_fill(x > 0, 1.5), npf.DTypeError,
@@ -592,7 +641,8 @@ def test_large_tensors_print_short():
   input int64 (2, 3)
   value 1.5
   Convert first: input.float()."""),
-    (lambda x: npf.mm(x, x[0]), npf.ShapeError, """mm(input, mat2): input must have 2 dims, mat2 must have 2 dims
+    (lambda x: npf.mm(x, x[0]), npf.ShapeError,
+     """mm(input, mat2): input must have 2 dims, mat2 must have 2 dims
   input float32 (2, 3)
   mat2 float32 (3,)
   matmul takes any number of dims."""),
@@ -607,10 +657,11 @@ def test_errors_word_for_word(call, kind, text):
 
 
 @pytest.mark.parametrize("call", [
-    lambda x: x[5], lambda x: x[:, 7], lambda x: x[[0, 9]], lambda x: x[0, 0, 0], lambda x: x[npf.ones(5) > 0],
-    lambda x: x.index_select(0, npf.tensor([4])), lambda x: x.select(0, 2), lambda x: x.narrow(1, 2, 2),
-    lambda x: x.gather(1, npf.tensor([[3]])), lambda x: x.topk(4), lambda x: x.max(5), lambda x: x.split(1, 3),
-    lambda x: x.transpose(0, 2), lambda x: x.softmax(2), lambda x: x.flatten(1, 0), lambda x: x.unsqueeze(4),
+    lambda x: x[5], lambda x: x[:, 7], lambda x: x[[0, 9]], lambda x: x[0, 0, 0],
+    lambda x: x[npf.ones(5) > 0], lambda x: x.index_select(0, npf.tensor([4])),
+    lambda x: x.select(0, 2), lambda x: x.narrow(1, 2, 2), lambda x: x.gather(1, npf.tensor([[3]])),
+    lambda x: x.topk(4), lambda x: x.max(5), lambda x: x.split(1, 3), lambda x: x.transpose(0, 2),
+    lambda x: x.softmax(2), lambda x: x.flatten(1, 0), lambda x: x.unsqueeze(4),
     lambda x: x.__setitem__(9, 0.0), lambda x: x.cumsum(3), lambda x: x.size(2),
 ])
 def test_what_points_outside_is_an_index_error(call):
@@ -620,19 +671,23 @@ def test_what_points_outside_is_an_index_error(call):
 
 
 @pytest.mark.parametrize("call", [
-    lambda x: x @ x, lambda x: x.view(5), lambda x: x.expand(4, 3), lambda x: x.expand(3), lambda x: x.bmm(x),
-    lambda x: x.t().mv(x[0]), lambda x: npf.cat([x, x[0]]), lambda x: npf.cat([x, x.T]), lambda x: npf.cat([]),
-    lambda x: npf.stack([]), lambda x: x.split([1, 2]), lambda x: x.unflatten(1, (2, 2)), lambda x: x.repeat(2),
-    lambda x: x.roll((1, 2), 0), lambda x: x[0].tril(), lambda x: x.diagonal(0, 1, 1), lambda x: x[None].t(),
-    lambda x: x.movedim((0, 1), 0), lambda x: npf.broadcast_tensors(x, npf.ones(2)), lambda x: npf.tensordot(x, x, 1),
-    lambda x: npf.einsum("ij->k", x), lambda x: npf.einsum("ijk", x), lambda x: npf.einsum("ij,ij", x),
-    lambda x: npf.einsum("ii", x), lambda x: npf.einsum("i+", x), lambda x: npf.einsum("ij->ii", x),
-    lambda x: npf.einsum("...ijk", x), lambda x: x == npf.ones(4), lambda x: npf.where(x > 0, x, npf.ones(5)),
+    lambda x: x @ x, lambda x: x.view(5), lambda x: x.expand(4, 3), lambda x: x.expand(3),
+    lambda x: x.bmm(x), lambda x: x.t().mv(x[0]), lambda x: npf.cat([x, x[0]]),
+    lambda x: npf.cat([x, x.T]), lambda x: npf.cat([]), lambda x: npf.stack([]),
+    lambda x: x.split([1, 2]), lambda x: x.unflatten(1, (2, 2)), lambda x: x.repeat(2),
+    lambda x: x.roll((1, 2), 0), lambda x: x[0].tril(), lambda x: x.diagonal(0, 1, 1),
+    lambda x: x[None].t(), lambda x: x.movedim((0, 1), 0),
+    lambda x: npf.broadcast_tensors(x, npf.ones(2)), lambda x: npf.tensordot(x, x, 1),
+    lambda x: npf.einsum("ij->k", x), lambda x: npf.einsum("ijk", x),
+    lambda x: npf.einsum("ij,ij", x), lambda x: npf.einsum("ii", x), lambda x: npf.einsum("i+", x),
+    lambda x: npf.einsum("ij->ii", x), lambda x: npf.einsum("...ijk", x),
+    lambda x: x == npf.ones(4), lambda x: npf.where(x > 0, x, npf.ones(5)),
     lambda x: x.__setitem__(0, npf.ones(5)), lambda x: x.copy_(npf.ones(5)), lambda x: x[:0].max(),
-    lambda x: x[:0].argmax(), lambda x: x[:, :0].amax(1), lambda x: x.index_add(0, npf.tensor([0]), x),
+    lambda x: x[:0].argmax(), lambda x: x[:, :0].amax(1),
+    lambda x: x.index_add(0, npf.tensor([0]), x),
     lambda x: x.scatter_add(0, npf.tensor([[0, 1]]), npf.ones(1, 1)),
-    lambda x: x.repeat_interleave(npf.tensor([1, 2, 3]), 0),
-    lambda x: npf.tensor(3.0) @ x, lambda x: npf.diag(x[None]), lambda x: x.masked_fill(npf.ones(5) > 0, 0.0),
+    lambda x: x.repeat_interleave(npf.tensor([1, 2, 3]), 0), lambda x: npf.tensor(3.0) @ x,
+    lambda x: npf.diag(x[None]), lambda x: x.masked_fill(npf.ones(5) > 0, 0.0),
 ])
 def test_what_does_not_fit_is_a_shape_error(call):
     with pytest.raises(npf.ShapeError) as caught:
@@ -641,13 +696,16 @@ def test_what_does_not_fit_is_a_shape_error(call):
 
 
 @pytest.mark.parametrize("call", [
-    lambda x: x @ x.long().T, lambda x: x.long().mean(), lambda x: x & x, lambda x: x | 1.5, lambda x: ~x,
-    lambda x: x.view(npf.int32), lambda x: x.reshape(2.0, 3), lambda x: x.to(npf.Tensor), lambda x: x.to("complex64"),
-    lambda x: x.gather(0, x), lambda x: x.index_select(0, x[0]), lambda x: npf.bincount(x), lambda x: (x > 0) - (x > 0),
-    lambda x: npf.einsum("ij,ij", x, x.double()), lambda x: x.masked_select(x), lambda x: x[0.5], lambda x: x["a"],
+    lambda x: x @ x.long().T, lambda x: x.long().mean(), lambda x: x & x,
+    lambda x: x | 1.5, lambda x: ~x, lambda x: x.view(npf.int32), lambda x: x.reshape(2.0, 3),
+    lambda x: x.to(npf.Tensor), lambda x: x.to("complex64"), lambda x: x.gather(0, x),
+    lambda x: x.index_select(0, x[0]), lambda x: npf.bincount(x), lambda x: (x > 0) - (x > 0),
+    lambda x: npf.einsum("ij,ij", x, x.double()), lambda x: x.masked_select(x), lambda x: x[0.5],
+    lambda x: x["a"],
 ])
 def test_what_is_of_the_wrong_type_is_an_error_with_words(call):
-    with pytest.raises((npf.DTypeError, npf.DeviceError, npf.ShapeError, npf.IndexRangeError)) as caught:
+    with pytest.raises((npf.DTypeError, npf.DeviceError, npf.ShapeError,
+                        npf.IndexRangeError)) as caught:
         call(npf.ones(2, 3))
     assert len(str(caught.value)) > 20
 
@@ -658,10 +716,11 @@ def test_a_number_where_an_array_must_be():
 
 
 @pytest.mark.parametrize("call", [
-    lambda x: x.clamp(), lambda x: npf.div(x, x, rounding_mode="up"), lambda x: x.chunk(0), lambda x: x.split(0),
-    lambda x: x.var(unbiased=True, correction=0), lambda x: x.norm("nuc"), lambda x: x.long() // 0,
-    lambda x: npf.meshgrid(x[0], indexing="no"), lambda x: x.repeat_interleave(-1), lambda x: x.uniform_(2, 1),
-    lambda x: x.normal_(0, -1), lambda x: npf.bernoulli(x * 2), lambda x: x.bernoulli_(1.5),
+    lambda x: x.clamp(), lambda x: npf.div(x, x, rounding_mode="up"), lambda x: x.chunk(0),
+    lambda x: x.split(0), lambda x: x.var(unbiased=True, correction=0), lambda x: x.norm("nuc"),
+    lambda x: x.long() // 0, lambda x: npf.meshgrid(x[0], indexing="no"),
+    lambda x: x.repeat_interleave(-1), lambda x: x.uniform_(2, 1), lambda x: x.normal_(0, -1),
+    lambda x: npf.bernoulli(x * 2), lambda x: x.bernoulli_(1.5),
 ])
 def test_options_out_of_range(call):
     with pytest.raises(npf.ValueRangeError) as caught:

@@ -1,4 +1,5 @@
-"""Training runs: what is logged, what a checkpoint holds, and that a killed run ends as an undisturbed one does."""
+"""Training runs: what is logged, what a checkpoint holds, and that a killed run ends as an
+undisturbed one does."""
 
 import json
 import math
@@ -18,7 +19,18 @@ from npformer.core.errors import InputError
 from npformer.files import write_whole
 from npformer.serialize import load, save
 from npformer.tensors import Tensor
-from npformer.train import CHECKPOINT, LOG, OPTIONS, Config, Diverged, Interrupted, Run, read_log, sample, train
+from npformer.train import (
+    CHECKPOINT,
+    LOG,
+    OPTIONS,
+    Config,
+    Diverged,
+    Interrupted,
+    Run,
+    read_log,
+    sample,
+    train,
+)
 
 SMALL = dict(batch=3, context=8, d_model=12, n_heads=2, d_ff=20, report_every=10, save_every=4)
 
@@ -27,7 +39,8 @@ SMALL = dict(batch=3, context=8, d_model=12, n_heads=2, d_ff=20, report_every=10
 def text(tmp_path):
     path = tmp_path / "text.txt"
     rng = random.Random(0)
-    path.write_text(" ".join(rng.choice(["to", "be", "or", "not", "that", "is", "question"]) for _ in range(400)))
+    path.write_text(" ".join(rng.choice(["to", "be", "or", "not", "that", "is", "question"])
+                             for _ in range(400)))
     return str(path)
 
 
@@ -46,12 +59,13 @@ def assert_same_bits(a, b):
         assert a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes(), name
 
 
-# ── learning and the log ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── learning and the log ──────────────────────────────────────────────────────────────────────────
 
 
 def test_a_run_learns_and_logs_each_step(config, tmp_path):
     seen = []
-    run = train(config, str(tmp_path / "run"), watch=lambda run, record: seen.append(record["step"]))
+    run = train(config, str(tmp_path / "run"),
+                watch=lambda run, record: seen.append(record["step"]))
     records = read_log(tmp_path / "run" / LOG)
     assert [r["step"] for r in records] == seen == list(range(1, 31))
     assert records[0]["loss"] == pytest.approx(math.log(len(run.tokenizer)), abs=0.8)
@@ -67,7 +81,8 @@ def test_validation_loss_is_the_mean_over_the_last_tenth(config):
     ids, T = run.validation, config.context
     losses = []
     for start in range(0, len(ids) - T, T):
-        x, y = Tensor.wrap(ids[None, start:start + T]), Tensor.wrap(ids[None, start + 1:start + T + 1])
+        x = Tensor.wrap(ids[None, start:start + T])
+        y = Tensor.wrap(ids[None, start + 1:start + T + 1])
         losses.append(run.loss(x, y).item())
     assert len(losses) > 5
     assert run.validation_loss() == pytest.approx(np.mean(losses), rel=1e-6)
@@ -76,7 +91,8 @@ def test_validation_loss_is_the_mean_over_the_last_tenth(config):
 def test_gradient_norms_are_those_of_the_gradients_and_null_where_severed(text, tmp_path):
     run = train(Config(text=text, steps=2, residual="deleted", **SMALL), str(tmp_path / "run"))
     norms = read_log(tmp_path / "run" / LOG)[-1]["grad_norms"]
-    assert {name.split(".")[-2] for name, v in norms.items() if v is None} == {"query", "key", "value", "out_proj"}
+    severed = {name.split(".")[-2] for name, v in norms.items() if v is None}
+    assert severed == {"query", "key", "value", "out_proj"}
     for name, p in run.model.named_parameters():
         if p.grad is not None:
             assert norms[name] == pytest.approx(np.linalg.norm(p.grad.array), rel=1e-5)
@@ -98,14 +114,16 @@ def test_float64_runs_are_float64_throughout(text, tmp_path):
 
 
 def test_sample_draws_characters_that_the_model_holds_likely(config, tmp_path):
-    run = train(Config(text=config.text, steps=300, **{**SMALL, "save_every": 300}), str(tmp_path / "run"))
+    run = train(Config(text=config.text, steps=300, **{**SMALL, "save_every": 300}),
+                str(tmp_path / "run"))
     drawn = sample(run.model, run.tokenizer, 200, seed=1, start="to")
-    assert drawn == sample(run.model, run.tokenizer, 200, seed=1, start="to") != sample(run.model, run.tokenizer, 200)
+    assert drawn == sample(run.model, run.tokenizer, 200, seed=1, start="to")
+    assert drawn != sample(run.model, run.tokenizer, 200)
     assert len(drawn) == 200 and set(drawn) <= set(run.tokenizer.vocabulary)
     assert 0.08 < drawn.count(" ") / 200 < 0.4     # the text has a space in five characters
 
 
-# ── stopping and going on ────────────────────────────────────────────────────────────────────────────────────────────
+# ── stopping and going on ─────────────────────────────────────────────────────────────────────────
 
 
 def stop_at(step, number=signal.SIGINT):
@@ -121,7 +139,8 @@ def test_a_stopped_run_saves_and_ends_as_an_undisturbed_one(config, tmp_path, nu
     folder = str(tmp_path / "stopped")
     before = signal.getsignal(number)
     for step in (7, 8, 19):                        # between checkpoints, at one, and once more
-        with pytest.raises(Interrupted, match=rf"Stopped at step {step} of 30(.|\n)*--resume --out"):
+        with pytest.raises(Interrupted,
+                           match=rf"Stopped at step {step} of 30(.|\n)*--resume --out"):
             train(config, folder, resume=step > 7, watch=stop_at(step, number))
         assert signal.getsignal(number) is before
     resumed = train(None, folder, resume=True)
@@ -158,17 +177,18 @@ def test_a_finished_run_can_be_made_longer(config, tmp_path):
 PROGRAM = """
 import sys
 from npformer.train import Config, train
-train(Config(text=sys.argv[1], steps=900, batch=3, context=8, d_model=12, d_ff=20, report_every=40, save_every=7),
+train(Config(text=sys.argv[1], steps=900, batch=3, context=8, d_model=12, d_ff=20,
+             report_every=40, save_every=7),
       sys.argv[2], resume=sys.argv[3] == "resume")
 """
 
 
-def lines(folder):
+def log_size(folder):
     """The size of a log, 0 where there is none."""
     return (folder / LOG).stat().st_size if (folder / LOG).exists() else 0
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(text, tmp_path):
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(text, tmp_path):
     def start(folder, resume):
         return subprocess.Popen([sys.executable, "-c", PROGRAM, text, str(folder), resume])
 
@@ -176,8 +196,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(text, tmp_p
     folder, rng, kills = tmp_path / "killed", random.Random(1), 0
     for _ in range(60):
         process = start(folder, "resume" if (folder / OPTIONS).exists() else "new")
-        before = lines(folder)
-        while process.poll() is None and lines(folder) == before and kills % 3:
+        before = log_size(folder)
+        while process.poll() is None and log_size(folder) == before and kills % 3:
             time.sleep(0.001)                      # two times in three wait until it trains
         time.sleep(rng.random() * (0.06 if kills % 3 else 0.4))
         if process.poll() is None:
@@ -189,7 +209,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(text, tmp_p
     assert start(folder, "resume").wait() == 0
     whole, killed = (load(tmp_path / name / CHECKPOINT) for name in ("whole", "killed"))
     assert killed["step"] == 900
-    assert_same_bits(*({name: t.array for name, t in tree["model"].items()} for tree in (whole, killed)))
+    assert_same_bits(*({name: t.array for name, t in tree["model"].items()}
+                       for tree in (whole, killed)))
     assert (tmp_path / "whole" / LOG).read_bytes() == (folder / LOG).read_bytes()
     assert {name.removesuffix(".part") for name in os.listdir(folder)} == {CHECKPOINT, LOG, OPTIONS}
 
@@ -202,7 +223,7 @@ def test_training_works_outside_the_main_thread(config, tmp_path):
     assert done == [30]
 
 
-# ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── checkpoints ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path):
@@ -212,7 +233,9 @@ def test_truncated_damaged_and_foreign_checkpoints_are_refused(config, tmp_path)
     good = path.read_bytes()
     for length in (0, 5, 100, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
-        with pytest.raises(InputError, match="is truncated, damaged, or not a safetensors file(.|\\n)*without --resume"):
+        with pytest.raises(InputError,
+                           match="is truncated, damaged, or not a safetensors file"
+                                 "(.|\\n)*without --resume"):
             Run.load(str(path))
     for place in (len(good) - 7, len(good) // 2):
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1:])
@@ -269,7 +292,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what goes wrong ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(text, tmp_path):

@@ -17,7 +17,8 @@ import npformer
 import npformer.nn.functional as F
 from npformer import cli, nn, optim, verify
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None,
+                                reason="mypy is not installed")
 
 # Each line that ends in `# type` is what mypy must reveal of the expression on it.
 PROGRAM = '''
@@ -92,17 +93,19 @@ WRONG = {
 
 
 def mypy(program, folder, *more):
-    """What mypy says of a program: (line number, text) for each remark. Only the program is judged, not the package."""
+    """What mypy says of a program: (line number, text) for each remark. Only the program is judged,
+    not the package."""
     (folder / "program.py").write_text(program)
-    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}", "--no-error-summary",
-                *more]
+    settings = ["--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}",
+                "--no-error-summary", *more]
     home = str(pathlib.Path(npformer.__file__).parents[1])
     # mypy finds an installed package by itself, and refuses site-packages in MYPYPATH.
     path = {} if home == sysconfig.get_path("purelib") else {"MYPYPATH": home}
-    done = subprocess.run([sys.executable, "-m", "mypy", *settings, "program.py"], cwd=folder, text=True,
-                          capture_output=True, env={**os.environ, **path})
+    done = subprocess.run([sys.executable, "-m", "mypy", *settings, "program.py"],
+                          cwd=folder, text=True, capture_output=True, env={**os.environ, **path})
     assert done.returncode in (0, 1) and not done.stderr, done.stderr
-    remarks = [re.fullmatch(r"program\.py:(\d+): (?:error|note): (.*)", line) for line in done.stdout.splitlines()]
+    remarks = [re.fullmatch(r"program\.py:(\d+): (?:error|note): (.*)", line)
+               for line in done.stdout.splitlines()]
     return [(int(m[1]), m[2]) for m in remarks if m]
 
 
@@ -118,8 +121,10 @@ def remarks(tmp_path_factory):
 
 
 def test_types_are_those_that_a_user_expects(remarks):
-    revealed = {line: without_modules(text) for line, text in remarks if line <= PROGRAM.count("\n")}
-    wanted = {i: f'Revealed type is "{line.partition("  # ")[2]}"' for i, line in enumerate(PROGRAM.splitlines(), 1)
+    revealed = {line: without_modules(text)
+                for line, text in remarks if line <= PROGRAM.count("\n")}
+    wanted = {i: f'Revealed type is "{line.partition("  # ")[2]}"'
+              for i, line in enumerate(PROGRAM.splitlines(), 1)
               if "reveal_type" in line}
     assert revealed == wanted                      # and so there is no error in these lines
 
@@ -131,20 +136,26 @@ def test_wrong_calls_are_errors(remarks):
 
 
 def public(module):
-    """The names that a module has for its users: all but its parts, and what it was written with."""
+    """The names that a module has for its users: all but its parts, and what it was written
+    with."""
+    tools = ("import_module", "TYPE_CHECKING")
     return [name for name, value in vars(module).items() if not name.startswith("_")
-            and not isinstance(value, types.ModuleType) and name not in ("import_module", "TYPE_CHECKING")]
+            and not isinstance(value, types.ModuleType) and name not in tools]
 
 
 def test_every_public_name_is_exported_and_known(tmp_path):
-    names = {"npf": {*public(npformer), *npformer.LATE} - {"newaxis"}, "nn": public(nn), "F": public(F),
-             "optim": public(optim)}
+    names = {"npf": {*public(npformer), *npformer.LATE} - {"newaxis"}, "nn": public(nn),
+             "F": public(F), "optim": public(optim)}
     uses = [f"{module}.{name}" for module, found in names.items() for name in sorted(found)]
-    imports = "import npformer as npf\nimport npformer.nn.functional as F\nfrom npformer import nn, optim\n"
-    said = mypy(imports + "".join(f"reveal_type({use})\n" for use in uses), tmp_path, "--no-implicit-reexport")
+    imports = ("import npformer as npf\nimport npformer.nn.functional as F\n"
+               "from npformer import nn, optim\n")
+    said = mypy(imports + "".join(f"reveal_type({use})\n" for use in uses), tmp_path,
+                "--no-implicit-reexport")
     assert len(said) >= len(uses)                  # one remark at least for each name
-    unknown = [(uses[line - 4], text) for line, text in said if '"Any"' in text or "Revealed" not in text]
-    assert not unknown, "import it `as` itself; what is loaded late, under TYPE_CHECKING in npformer/__init__.py"
+    unknown = [(uses[line - 4], text) for line, text in said if '"Any"' in text
+               or "Revealed" not in text]
+    assert not unknown, ("import it `as` itself; what is loaded late, under TYPE_CHECKING in "
+                         "npformer/__init__.py")
 
 
 def test_the_package_says_that_it_is_typed():

@@ -1,4 +1,4 @@
-"""The TinyTransformer as it is written in PyTorch: what ours is held against, in tests and benchmarks."""
+"""The TinyTransformer as it is written in PyTorch, to compare with in tests and benchmarks."""
 
 import torch
 from torch import nn
@@ -35,7 +35,8 @@ class Block(nn.Module):
 class TinyTransformer(nn.Module):
     """Characters (B, T) -> logits (B, T, V)."""
 
-    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1, residual=True):
+    def __init__(self, vocab_size=65, context=64, d_model=64, n_heads=2, d_ff=128, depth=1,
+                 residual=True):
         super().__init__()
         self.char_embedding = nn.Embedding(vocab_size, d_model)
         self.pos_embedding = nn.Embedding(context, d_model)

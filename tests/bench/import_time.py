@@ -1,4 +1,5 @@
-"""How long `import npformer` takes beyond NumPy's own import: medians of interleaved runs, in fresh interpreters.
+"""How long `import npformer` takes beyond NumPy's own import: medians of interleaved runs, in fresh
+interpreters.
 
 Must be below 0.15 s. Run: python tests/bench/import_time.py [rounds]
 """
@@ -12,7 +13,8 @@ SCRIPT = "import time; t = time.perf_counter(); import {}; print(time.perf_count
 
 def seconds(module):
     """One import in an interpreter of its own."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(module)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(module)], capture_output=True,
+                          text=True, check=True)
     return float(done.stdout)
 
 
@@ -25,7 +27,8 @@ def main(rounds=15):
     alone, both = (statistics.median(t) for t in times.values())
     print(f"import numpy     {alone * 1e3:7.1f} ms")
     print(f"import npformer  {both * 1e3:7.1f} ms")
-    print(f"beyond NumPy's   {(both - alone) * 1e3:7.1f} ms   (median of {rounds}, interleaved; must be below 150)")
+    print(f"beyond NumPy's   {(both - alone) * 1e3:7.1f} ms   (median of {rounds}, interleaved; "
+          "must be below 150)")
 
 
 if __name__ == "__main__":

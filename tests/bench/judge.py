@@ -1,7 +1,7 @@
 """What checking one Transformer block costs, here and with torch.autograd.gradcheck, in one run.
 
-A pre-LN block, width 16, 4 positions, batch 1: 2,224 parameters and the input. The best of a few runs each.
-Run: python tests/bench/judge.py
+A pre-LN block, width 16, 4 positions, batch 1: 2,224 parameters and the input. The best of a few
+runs each. Run: python tests/bench/judge.py
 """
 
 import time
@@ -21,11 +21,14 @@ def block(nn, F):
         def __init__(self):
             super().__init__()
             self.n1, self.n2 = nn.LayerNorm(16), nn.LayerNorm(16)
-            self.qkv, self.out, self.up, self.down = nn.Linear(16, 48), nn.Linear(16, 16), nn.Linear(16, 32), nn.Linear(32, 16)
+            self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+            self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
 
         def forward(self, x):
-            q, k, v = (t.view(1, 4, 2, 8).transpose(1, 2) for t in self.qkv(self.n1(x)).chunk(3, -1))
-            a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(1, 4, 16)
+            q, k, v = (t.view(1, 4, 2, 8).transpose(1, 2)
+                       for t in self.qkv(self.n1(x)).chunk(3, -1))
+            a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            a = a.transpose(1, 2).reshape(1, 4, 16)
             x = x + self.out(a)
             return x + self.down(F.gelu(self.up(self.n2(x))))
 
@@ -55,9 +58,12 @@ def main():
 
     print(f"one pre-LN block: {sum(p.numel() for p in parameters)} parameters and the input")
     for mode, runs in (("quick", 5), ("full", 3)):
-        here = best(partial(npf.gradcheck, lambda *_: ours(x), inputs, fast_mode=mode == "quick"), 5)
-        away = best(partial(torch.autograd.gradcheck, there, (tx, *parameters), fast_mode=mode == "quick"), runs)
-        print(f"  {mode:5}  npformer {1000 * here:7.1f} ms   PyTorch {1000 * away:7.1f} ms   {away / here:5.1f} x faster")
+        quick = mode == "quick"
+        here = best(partial(npf.gradcheck, lambda *_: ours(x), inputs, fast_mode=quick), 5)
+        away = best(partial(torch.autograd.gradcheck, there, (tx, *parameters), fast_mode=quick),
+                    runs)
+        print(f"  {mode:5}  npformer {1000 * here:7.1f} ms   PyTorch {1000 * away:7.1f} ms   "
+              f"{away / here:5.1f} x faster")
 
 
 if __name__ == "__main__":

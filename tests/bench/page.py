@@ -1,6 +1,8 @@
-"""How long the debugger's page takes: to write, to open in Chromium until it can be used, and to go one step on.
+"""How long the debugger's page takes: to write, to open in Chromium until it can be used, and to go
+one step on.
 
-Must be below 3 s to open; a step without lag is one below 100 ms. Run after `make browser`: python tests/bench/page.py
+Must be below 3 s to open; a step without lag is one below 100 ms. Run after `make browser`: python
+tests/bench/page.py
 """
 
 import json
@@ -41,9 +43,10 @@ def main():
     chromium = shutil.which("chromium")
     if not chromium:
         sys.exit("Chromium is missing: run `make browser` first.")
-    cases = {"TinyTransformer 4 x 16": lambda: npf.debug.trace(example("tiny")[1]), "GPT 12 x 128 x 64": gpt,
-             "50,000 nodes": chain}
-    print(f"{'':24}{'steps':>7}{'MB':>7}{'write s':>9}{'open ms':>9}{'step ms':>9}{'worst':>7}{'drawn':>7}")
+    cases = {"TinyTransformer 4 x 16": lambda: npf.debug.trace(example("tiny")[1]),
+             "GPT 12 x 128 x 64": gpt, "50,000 nodes": chain}
+    print(f"{'':24}{'steps':>7}{'MB':>7}{'write s':>9}{'open ms':>9}"
+          f"{'step ms':>9}{'worst':>7}{'drawn':>7}")
     for name, make in cases.items():
         npf.manual_seed(0)
         trace = make()
@@ -52,10 +55,12 @@ def main():
             start = time.perf_counter()
             size = len(trace.to_html(file))
             wrote = time.perf_counter() - start
-            done = subprocess.run(["node", str(MEASURE), chromium, str(file)], capture_output=True, text=True, check=True)
+            done = subprocess.run(["node", str(MEASURE), chromium, str(file)], capture_output=True,
+                                  text=True, check=True)
         told = json.loads(done.stdout)
         answered, drawn = zip(*told["steps"])
-        print(f"{name:24}{len(trace):7}{size / 1e6:7.2f}{wrote:9.2f}{statistics.median(told['opened']):9.0f}"
+        print(f"{name:24}{len(trace):7}{size / 1e6:7.2f}{wrote:9.2f}"
+              f"{statistics.median(told['opened']):9.0f}"
               f"{statistics.median(answered):9.1f}{max(answered):7.0f}{statistics.median(drawn):7.0f}")
 
 

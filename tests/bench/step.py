@@ -1,10 +1,12 @@
-"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one small operation.
+"""One training step of the TinyTransformer here and in PyTorch eager: time, ratio, memory; and one
+small operation.
 
-The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the same machine. Peak
-memory is measured in a process of its own for each.
-Run: python tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
+The same weights, batches and Adam; steps are taken in turn, in one process, so that both see the
+same machine. Peak memory is measured in a process of its own for each. Run: python
+tests/bench/step.py [--steps N] [--batch B] [--depth D] [--threads T]
 
-One thread each, unless told otherwise: the idle threads of one library spin while the other works, and take its core.
+One thread each, unless told otherwise: the idle threads of one library spin while the other works,
+and take its core.
 """
 
 import argparse
@@ -28,7 +30,7 @@ def batches(count, batch, seed=0):
 
 
 def ours(depth, state=None):
-    """A function that takes one training step here and returns the loss; and its weights by name."""
+    """A function that takes one training step here and returns the loss; the weights by name."""
     import npformer as npf
     import npformer.nn.functional as F
     from npformer.models import TinyTransformer
@@ -38,7 +40,8 @@ def ours(depth, state=None):
     optimizer = npf.optim.Adam(model.parameters(), lr=1e-3)
 
     def step(x, y):
-        loss = F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY), npf.as_tensor(y).view(-1))
+        loss = F.cross_entropy(model(npf.as_tensor(x)).view(-1, VOCABULARY),
+                               npf.as_tensor(y).view(-1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -59,7 +62,8 @@ def theirs(depth, state=None):
 
     def step(x, y):
         logits = model(torch.from_numpy(x))
-        loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCABULARY), torch.from_numpy(y).view(-1))
+        loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCABULARY),
+                                                 torch.from_numpy(y).view(-1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,7 +86,8 @@ def set_threads(count):
 
 
 def time_steps(options):
-    """Median seconds of a step for each engine, taken in turn; the losses must agree, or the two do not do the same."""
+    """Median seconds of a step for each engine, taken in turn; the losses must agree, or the two do
+    not do the same."""
     step, state = ours(options.depth)
     steps = {"npformer": step, "PyTorch": theirs(options.depth, state)[0]}
     times = {name: [] for name in steps}
@@ -94,12 +99,14 @@ def time_steps(options):
             if k >= options.warmup:
                 times[name].append(time.perf_counter() - start)
         if abs(losses[0] - losses[1]) > 2e-3:
-            raise SystemExit(f"step {k}: the losses differ ({losses[0]:.6f}, {losses[1]:.6f}): not the same training")
+            raise SystemExit(f"step {k}: the losses differ ({losses[0]:.6f}, {losses[1]:.6f}): "
+                             "not the same training")
     return times
 
 
 def peak_memory(name, options):
-    """Megabytes at the peak of 20 steps beyond what the process held before the first, in a process of its own."""
+    """Megabytes at the peak of 20 steps beyond what the process held before the first, in a process
+    of its own."""
     code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import step\n"
             f"take, _ = step.ENGINES[{name!r}]({options.depth})\n"
             f"before = step.rss()\n"
@@ -113,14 +120,14 @@ def peak_memory(name, options):
 def rss():
     """The largest resident size of this process so far, in megabytes."""
     status = Path("/proc/self/status")
-    if status.exists():                            # where getrusage would count the parent of a fork too
+    if status.exists():  # where getrusage would count the parent of a fork too
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
 
 
 def small_operation(rounds=300, inner=50):
-    """Median microseconds of x·w, forward, and forward and backward, on 8 numbers, taken in turn."""
+    """Median microseconds of x·w on 8 numbers: forward, and forward and backward, taken in turn."""
     import torch
 
     import npformer as npf
@@ -128,7 +135,8 @@ def small_operation(rounds=300, inner=50):
     values = np.arange(1, 9, dtype=np.float32)
     results = {}
     pairs = {"npformer": (npf.tensor(values, requires_grad=True), npf.tensor(values), npf.ones(8)),
-             "PyTorch": (torch.tensor(values, requires_grad=True), torch.tensor(values), torch.ones(8))}
+             "PyTorch": (torch.tensor(values, requires_grad=True), torch.tensor(values),
+                         torch.ones(8))}
 
     def forward(x, w, g):
         x * w
@@ -154,23 +162,28 @@ def main():
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--depth", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="threads of each (1); 0: as they choose")
+    parser.add_argument("--threads", type=int, default=1,
+                        help="threads of each (1); 0: as they choose")
     options = parser.parse_args()
     if options.threads:
         set_threads(options.threads)
     times = time_steps(options)
     mid = {name: statistics.median(t) for name, t in times.items()}
     ratios = sorted(a / b for a, b in zip(times["npformer"], times["PyTorch"]))
-    print(f"One training step: TinyTransformer, depth {options.depth}, batch {options.batch} x {CONTEXT}, float32")
+    print(f"One training step: TinyTransformer, depth {options.depth}, batch {options.batch} x "
+          f"{CONTEXT}, float32")
     for name in ENGINES:
         peak, beyond = peak_memory(name, options)
-        print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak memory {peak:6.0f} MB, "
+        print(f"  {name:9s} {mid[name] * 1e3:8.2f} ms (median of {options.steps})   peak "
+              f"memory {peak:6.0f} MB, "
               f"{beyond:.0f} MB of it for the steps")
     print(f"  ratio     {statistics.median(ratios):8.2f} npformer / PyTorch (median of pairs; "
-          f"quartiles {ratios[len(ratios) // 4]:.2f} to {ratios[3 * len(ratios) // 4]:.2f}); must be below 1.5")
+          f"quartiles {ratios[len(ratios) // 4]:.2f} to {ratios[3 * len(ratios) // 4]:.2f}); "
+          "must be below 1.5")
     print("One small operation, x·w on 8 numbers:")
     for what, found in small_operation().items():
-        print(f"  {what:21s} npformer {found['npformer']:6.2f} µs   PyTorch {found['PyTorch']:6.2f} µs   "
+        print(f"  {what:21s} npformer {found['npformer']:6.2f} µs   PyTorch "
+              f"{found['PyTorch']:6.2f} µs   "
               f"ratio {found['npformer'] / found['PyTorch']:.2f}")
 
 

@@ -1,8 +1,9 @@
 """A stand-in for CuPy, for machines without a GPU: NumPy's numbers behind CuPy's manners.
 
-Tests put it into sys.modules as `cupy`. It behaves as CuPy does where programs written for NumPy go wrong: no implicit
-conversion to NumPy, no NumPy arrays beside its own, 0-d arrays where NumPy gives scalars, only the functions, methods
-and arguments that CuPy has (tests/cupy_api.txt), indices that wrap around, ufunc.at that NumPy cannot hand a tuple to.
+Tests put it into sys.modules as `cupy`. It behaves as CuPy does where programs written for NumPy go
+wrong: no implicit conversion to NumPy, no NumPy arrays beside its own, 0-d arrays where NumPy gives
+scalars, only the functions, methods and arguments that CuPy has (tests/cupy_api.txt), indices that
+wrap around, ufunc.at that NumPy cannot hand a tuple to.
 """
 
 import sys
@@ -40,22 +41,23 @@ def where(condition, x=None, y=None):
     for p in parts:
         if not isinstance(p, (ndarray, *arrays.SCALARS)):
             raise TypeError(f"Unsupported type {type(p)}")
-    return arrays.boxed(np.where(*map(arrays.plain, parts)))
+    return arrays.to_cupy(np.where(*map(arrays.to_numpy, parts)))
 
 
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     if not all(isinstance(a, ndarray) for a in tup):
         raise TypeError("Only cupy arrays can be concatenated")
-    return arrays.boxed(np.concatenate(arrays.plain(list(tup)), axis=axis, dtype=dtype, casting=casting))
+    joined = np.concatenate(arrays.to_numpy(list(tup)), axis=axis, dtype=dtype, casting=casting)
+    return arrays.to_cupy(joined)
 
 
 def einsum(*operands, dtype=None, optimize=False):
-    return arrays.boxed(np.einsum(*map(arrays.plain, operands), dtype=dtype, optimize=optimize),
-                        list(arrays.sources(operands)))
+    result = np.einsum(*map(arrays.to_numpy, operands), dtype=dtype, optimize=optimize)
+    return arrays.to_cupy(result, list(arrays.sources(operands)))
 
 
 def count_nonzero(a, axis=None):
-    return arrays.boxed(np.asarray(np.count_nonzero(arrays.plain(a), axis=axis)))
+    return arrays.to_cupy(np.asarray(np.count_nonzero(arrays.to_numpy(a), axis=axis)))
 
 
 class Device:
@@ -83,7 +85,8 @@ cuda = types.SimpleNamespace(
     get_current_stream=Device,
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: 1, getDevice=lambda: 0, deviceSynchronize=lambda: None,
-        CUDARuntimeError=RuntimeError, runtimeGetVersion=lambda: 12090, driverGetVersion=lambda: 12090,
+        CUDARuntimeError=RuntimeError, runtimeGetVersion=lambda: 12090,
+        driverGetVersion=lambda: 12090,
         getDeviceProperties=lambda number: {"name": b"stand-in", "totalGlobalMem": 1 << 30},
         memGetInfo=lambda: (1 << 30, 1 << 30)),
 )
@@ -95,11 +98,14 @@ def look_up(space, numpys, name):
     if full not in API:
         raise AttributeError(f"module {space!r} has no attribute {name!r}")
     if not hasattr(numpys, name):
-        raise NotImplementedError(f"the stand-in does not know {full}, which CuPy has and NumPy has not")
+        raise NotImplementedError(f"the stand-in does not know {full}, which CuPy has "
+                                  "and NumPy has not")
     found = getattr(numpys, name)
     if API[full].is_ufunc or isinstance(found, np.ufunc):
         return ufunc(name)
-    return found if isinstance(found, type) or not callable(found) else arrays.like_cupy(full, found)
+    if isinstance(found, type) or not callable(found):
+        return found
+    return arrays.like_cupy(full, found)
 
 
 class Space(types.ModuleType):
@@ -122,4 +128,4 @@ def __getattr__(name):
     return globals().setdefault(name, look_up("cupy", np, name))
 
 
-attach.finish()
+attach.complete_class()

@@ -1,4 +1,5 @@
-"""What CuPy offers, as tests/cupy_api.txt says: its names, the arguments they take, and which ufuncs have `at`."""
+"""What CuPy offers, as tests/cupy_api.txt says: its names, the arguments they take, and which
+ufuncs have `at`."""
 
 import inspect
 import pathlib
@@ -27,7 +28,7 @@ def signature(text):
 
 
 class Entry:
-    """One name of CuPy's: its Signature (None where the list has none), and what else the list says."""
+    """One name of CuPy's: its Signature, or None if the list has none, and what else it says."""
 
     def __init__(self, arguments, words):
         self.signature = None if arguments is None else signature(arguments)

@@ -12,17 +12,17 @@ AT_DTYPES = ("int32", "int64", "float16", "float32", "float64", "uint32", "uint6
 SCALARS = (bool, int, float, complex, np.generic)
 
 
-# ── in and out ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in and out ────────────────────────────────────────────────────────────────────────────────────
 
 
-def plain(value):
-    """The NumPy array behind a stand-in array, also inside tuples and lists; a NumPy array itself is refused."""
+def to_numpy(value):
+    """The NumPy array behind a stand-in array, also in tuples and lists; others are refused."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")
     if type(value) in (tuple, list):
-        return type(value)(plain(v) for v in value)
+        return type(value)(to_numpy(v) for v in value)
     return value
 
 
@@ -42,8 +42,9 @@ def root(array):
     return array
 
 
-def boxed(result, given=()):
-    """A result as CuPy gives it: arrays (0-d ones too), views that know their base; everything else as it is."""
+def to_cupy(result, given=()):
+    """A result as CuPy gives it: arrays (0-d ones too), views that know their base; everything else
+    as it is."""
     if isinstance(result, (np.ndarray, np.generic, bool)):
         host = np.asarray(result)
         for source in given:
@@ -51,7 +52,7 @@ def boxed(result, given=()):
                 return ndarray(host, source if source.base is None else source.base)
         return ndarray(host)
     if isinstance(result, (tuple, list)):
-        parts = [boxed(r, given) for r in result]
+        parts = [to_cupy(r, given) for r in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return result
 
@@ -65,12 +66,12 @@ def like_cupy(name, function):
         entry.check(name, args[1:] if name.startswith("cupy.ndarray.") else args, kwargs)
         given = list(sources([*args, *kwargs.values()]))
         out = kwargs.get("out")
-        result = function(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
-        return out if out is not None else boxed(result, given)
+        result = function(*map(to_numpy, args), **{k: to_numpy(v) for k, v in kwargs.items()})
+        return out if out is not None else to_cupy(result, given)
     return call
 
 
-# ── ufuncs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ufuncs ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class ufunc:
@@ -89,43 +90,51 @@ class ufunc:
             if not isinstance(x, (ndarray, *SCALARS)):
                 raise TypeError(f"Unsupported type {type(x)}")
         target = out if out is not None else args[self.of.nin] if len(args) > self.of.nin else None
-        result = self.of(*map(plain, args), out=plain(out), dtype=dtype, **kwargs)
-        return boxed(result) if target is None else target
+        result = self.of(*map(to_numpy, args), out=to_numpy(out), dtype=dtype, **kwargs)
+        return to_cupy(result) if target is None else target
 
     def at(self, a, indices, b=None):
         if not self.entry.has_at:
             raise NotImplementedError(f"`cupy_{self.name}.at` is not supported yet")
         if a.dtype not in AT_DTYPES:
-            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} as data type")
-        self.of.at(a._host, index(indices, a.shape), plain(b))
+            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(AT_DTYPES)} "
+                            "as data type")
+        self.of.at(a._host, index(indices, a.shape), to_numpy(b))
 
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
         if self.name not in ("add", "multiply"):
             raise NotImplementedError(f"`cupy_{self.name}.reduce` is not supported yet")
-        return boxed(self.of.reduce(plain(array), axis=axis, dtype=dtype, out=plain(out), keepdims=keepdims))
+        return to_cupy(self.of.reduce(to_numpy(array), axis=axis, dtype=dtype, out=to_numpy(out),
+                                      keepdims=keepdims))
 
     def accumulate(self, array, axis=0, dtype=None, out=None):
         if self.name not in ("add", "multiply"):
             raise NotImplementedError(f"`cupy_{self.name}.accumulate` is not supported yet")
-        return boxed(self.of.accumulate(plain(array), axis=axis, dtype=dtype, out=plain(out)))
+        return to_cupy(self.of.accumulate(to_numpy(array), axis=axis, dtype=dtype,
+                                          out=to_numpy(out)))
 
     def reduceat(self, array, indices, axis=0, dtype=None, out=None):
-        raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: it loses digits, do not use it")
+        raise NotImplementedError(f"`cupy_{self.name}.reduceat` subtracts running sums: "
+                                  "it loses digits, do not use it")
 
     def outer(self, a, b, **kwargs):
-        return self(a.reshape(a.shape + (1,) * b.ndim), b.reshape((1,) * a.ndim + b.shape), **kwargs)
+        return self(a.reshape(a.shape + (1,) * b.ndim),
+                    b.reshape((1,) * a.ndim + b.shape), **kwargs)
 
 
-# ── indexing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── indexing ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def index(slices, shape):
-    """An index for the NumPy array inside. Integer arrays wrap around, as on the GPU, where nobody checks the range.
+    """An index for the NumPy array inside. Integer arrays wrap around, as on the GPU, where nobody
+    checks the range.
 
-    Stricter than CuPy in one point: a NumPy array as an index, which CuPy would copy over without a word, is refused.
+    Stricter than CuPy in one point: a NumPy array as an index, which CuPy would copy over without a
+    word, is refused.
     """
     parts = list(slices) if isinstance(slices, tuple) else [slices]
-    parts = [np.asarray(plain(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p for p in parts]
+    parts = [np.asarray(to_numpy(p)) if isinstance(p, (ndarray, np.ndarray, list)) else p
+             for p in parts]
     parts = [np.zeros(p.shape, np.int32) if isinstance(p, np.ndarray)
              and p.size == 0 and not is_mask(p) else p for p in parts]
     if [getattr(p, "dtype", None) for p in parts].count(np.bool_) > 1:
@@ -147,12 +156,13 @@ def is_mask(part):
     return isinstance(part, np.ndarray) and part.dtype.kind == "b"
 
 
-# ── the array ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the array ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Flags:
     def __init__(self, host, owndata):
-        self.c_contiguous, self.f_contiguous, self.owndata = host.flags.c_contiguous, host.flags.f_contiguous, owndata
+        self.c_contiguous, self.f_contiguous = host.flags.c_contiguous, host.flags.f_contiguous
+        self.owndata = owndata
 
     def __getitem__(self, name):
         return getattr(self, name.lower())
@@ -179,15 +189,16 @@ class ndarray:
     flags = property(lambda self: Flags(self._host, self.base is None))
     device = property(lambda self: types.SimpleNamespace(id=0))
     data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
-    T = property(lambda self: boxed(self._host.T, [self]))
-    mT = property(lambda self: boxed(self._host.mT, [self]))
-    real = property(lambda self: boxed(self._host.real, [self]))
+    T = property(lambda self: to_cupy(self._host.T, [self]))
+    mT = property(lambda self: to_cupy(self._host.mT, [self]))
+    real = property(lambda self: to_cupy(self._host.real, [self]))
 
-    # ── conversions ──
+    # ── conversions ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def __cuda_array_interface__(self):
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "version": 3}
+        return {"shape": self.shape, "typestr": self.dtype.str,
+                "data": (self.data.ptr, False), "version": 3}
 
     def __array__(self, dtype=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. "
@@ -222,7 +233,8 @@ class ndarray:
 
     def __bool__(self):
         if self.size == 0:
-            warnings.warn("The truth value of an empty array is ambiguous.", DeprecationWarning, stacklevel=2)
+            warnings.warn("The truth value of an empty array is ambiguous.",
+                          DeprecationWarning, stacklevel=2)
         return bool(self.get())
 
     def __repr__(self):
@@ -243,7 +255,7 @@ class ndarray:
     def __reduce__(self):
         return array, (self.get(),)
 
-    # ── a container ──
+    # ── a container ───────────────────────────────────────────────────────────────────────────────
 
     def __len__(self):
         if not self.ndim:
@@ -256,28 +268,30 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, slices):
-        return boxed(self._host[index(slices, self.shape)], [self])
+        return to_cupy(self._host[index(slices, self.shape)], [self])
 
     def __setitem__(self, slices, value):
-        self._host[index(slices, self.shape)] = plain(value)
+        self._host[index(slices, self.shape)] = to_numpy(value)
 
     def fill(self, value):
         if getattr(value, "shape", ()) != ():
             raise ValueError("non-scalar cupy.ndarray cannot be used for fill")
-        self._host.fill(plain(value))
+        self._host.fill(to_numpy(value))
 
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if casting is not None or subok is not None:
             raise TypeError("casting and subok are not supported yet")
-        return self if not copy and self.dtype == dtype else ndarray(self._host.astype(dtype, order=order))
+        if not copy and self.dtype == dtype:
+            return self
+        return ndarray(self._host.astype(dtype, order=order))
 
     def copy(self, order="C"):
         return ndarray(self._host.copy(order))
 
     def dot(self, b, out=None):
-        return boxed(self._host.dot(plain(b), plain(out)))
+        return to_cupy(self._host.dot(to_numpy(b), to_numpy(out)))
 
-    # ── NumPy hands its calls on to these two ──
+    # ── NumPy hands its calls on to these two ─────────────────────────────────────────────────────
 
     def __array_ufunc__(self, of, method, *inputs, **kwargs):
         inout = inputs
@@ -318,5 +332,5 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         same = not copy and (dtype is None or obj.dtype == dtype)
         return obj if same else ndarray(obj._host.astype(dtype or obj.dtype))
     if isinstance(obj, (list, tuple)):
-        obj = plain(obj) if any(True for _ in sources(obj)) else obj
+        obj = to_numpy(obj) if any(True for _ in sources(obj)) else obj
     return ndarray(np.array(obj, dtype=dtype, ndmin=ndmin))

@@ -1,4 +1,5 @@
-"""Write CuPy's public API to standard output: the text of tests/cupy_api.txt. Needs CuPy installed, and no GPU.
+"""Write CuPy's public API to standard output: the text of tests/cupy_api.txt. Needs CuPy installed,
+and no GPU.
 
 A line is a name; a function has its arguments behind it (`=` where there is a default), a ufunc the
 word `ufunc`, and `at` where it can add at repeated indices.
@@ -11,7 +12,8 @@ import sys
 import cupy
 
 COMMAND = "python tests/cupy_standin/list_api.py > tests/cupy_api.txt"
-SPACES = {"cupy": cupy, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random, "cupy.ndarray": cupy.ndarray}
+SPACES = {"cupy": cupy, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random,
+          "cupy.ndarray": cupy.ndarray}
 
 
 def arguments(thing):
@@ -33,17 +35,19 @@ def arguments(thing):
 
 
 def from_docstring(thing):
-    """The same for what Cython compiled: it writes the signature into the docstring's first line."""
+    """The same for what Cython compiled: the signature is the first line of the docstring."""
     first = (thing.__doc__ or "").split("\n")[0]
     found = re.match(r"[\w.]+\((.*)\)( -> .*)?$", first)
     if not callable(thing) or not found or "[" in found[1]:
         return ""
-    parts = [re.sub(r"=.*", "=", p.strip()).split(" ")[-1].lstrip("\\") for p in found[1].split(",")]
+    parts = [re.sub(r"=.*", "=", p.strip()).split(" ")[-1].lstrip("\\")
+             for p in found[1].split(",")]
     return f"({', '.join(p for p in parts if p and p != 'self')})"
 
 
 def main():
-    print(f"# CuPy {cupy.__version__}'s public names, with their arguments. To write it anew: {COMMAND}")
+    print(f"# CuPy {cupy.__version__}'s public names, with their arguments. "
+          f"To write it anew: {COMMAND}")
     for space, module in SPACES.items():
         for name in sorted(dir(module)):
             if name.startswith("_") and not (module is cupy.ndarray and name.startswith("__")):

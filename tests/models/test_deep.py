@@ -1,4 +1,4 @@
-"""DeepTransformer against the same arrangements in PyTorch, its own TransformerEncoderLayer where that has them."""
+"""DeepTransformer against the same in PyTorch, against PyTorch's own layers where they exist."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,6 @@ from npformer.nn import functional as F
 
 SIZES = dict(vocab_size=11, context=7, d_model=12, n_heads=3, d_ff=20)
 DEPTH = 3
-
-
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
 
 
 def characters(count, seed=0):
@@ -53,7 +46,8 @@ def twin_of(torch, ours, arrangement):
                 self.skip1, self.skip2 = (torch.nn.Parameter(torch.ones(12)) for _ in range(2))
 
         def attention(self, x):
-            q, k, v = (layer(x).unflatten(-1, (3, 4)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+            q, k, v = (layer(x).unflatten(-1, (3, 4)).transpose(1, 2)
+                       for layer in (self.query, self.key, self.value))
             y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             return self.out_proj(y.transpose(1, 2).flatten(2))
 
@@ -63,7 +57,8 @@ def twin_of(torch, ours, arrangement):
         def around(self, x, branch, norm, skip):
             if arrangement == "pre":
                 return x + branch(norm(x))
-            return norm({"post": x, "none": 0, "admin": skip * x, "deepnorm": self.alpha * x}[arrangement] + branch(x))
+            return norm({"post": x, "none": 0, "admin": skip * x,
+                         "deepnorm": self.alpha * x}[arrangement] + branch(x))
 
         def forward(self, x):
             x = self.around(x, self.attention, self.norm1, getattr(self, "skip1", 1))
@@ -74,13 +69,15 @@ def twin_of(torch, ours, arrangement):
     theirs.blocks = torch.nn.ModuleList([Twin() for _ in range(DEPTH)])
     if arrangement == "pre":
         theirs.blocks.append(torch.nn.LayerNorm(12))
-    theirs.double().load_state_dict({name: torch.tensor(p.numpy()) for name, p in ours.state_dict().items()})
+    theirs.double().load_state_dict({name: torch.tensor(p.numpy())
+                                     for name, p in ours.state_dict().items()})
     return theirs
 
 
 def losses(torch, ours, theirs, x, y):
     return (F.cross_entropy(ours(npf.tensor(x)).flatten(0, 1), npf.tensor(y).flatten()),
-            torch.nn.functional.cross_entropy(theirs(torch.tensor(x)).flatten(0, 1), torch.tensor(y).flatten()))
+            torch.nn.functional.cross_entropy(theirs(torch.tensor(x)).flatten(0, 1),
+                                              torch.tensor(y).flatten()))
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
@@ -88,22 +85,24 @@ def test_outputs_and_gradients_are_pytorchs(torch, arrangement):
     ours = model(arrangement)
     theirs = twin_of(torch, ours, arrangement)
     (x, y), = characters(1)
-    np.testing.assert_allclose(ours(npf.tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy(),
-                               rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(ours(npf.tensor(x)).detach().numpy(),
+                               theirs(torch.tensor(x)).detach().numpy(), rtol=1e-9, atol=1e-11)
     for loss in losses(torch, ours, theirs, x, y):
         loss.backward()
     wanted = dict(theirs.named_parameters())
     assert set(wanted) == {name for name, _ in ours.named_parameters()}
     for name, p in ours.named_parameters():
         scale = wanted[name].grad.abs().max().item()
-        np.testing.assert_allclose(p.grad.numpy(), wanted[name].grad.numpy(), rtol=1e-9, atol=1e-9 * scale + 1e-16)
+        np.testing.assert_allclose(p.grad.numpy(), wanted[name].grad.numpy(), rtol=1e-9,
+                                   atol=1e-9 * scale + 1e-16)
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_training_follows_pytorchs_for_50_steps(torch, arrangement):
     ours = model(arrangement)
     theirs = twin_of(torch, ours, arrangement)
-    optimizers = optim.Adam(ours.parameters(), lr=3e-3), torch.optim.Adam(theirs.parameters(), lr=3e-3)
+    optimizers = (optim.Adam(ours.parameters(), lr=3e-3),
+                  torch.optim.Adam(theirs.parameters(), lr=3e-3))
     seen = []
     for x, y in characters(50):
         pair = losses(torch, ours, theirs, x, y)
@@ -114,25 +113,28 @@ def test_training_follows_pytorchs_for_50_steps(torch, arrangement):
         seen.append([loss.item() for loss in pair])
     seen = np.array(seen)
     assert np.abs(seen[:, 0] - seen[:, 1]).max() < 1e-7
-    assert seen[-5:, 0].mean() < 0.95 * seen[:5, 0].mean()     # it learned: equal losses say something
+    assert seen[-5:, 0].mean() < 0.95 * seen[:5, 0].mean()  # it learned: equal losses say something
 
 
 @pytest.mark.parametrize("arrangement", ["post", "pre"])
 def test_a_block_is_pytorchs_encoder_layer(torch, arrangement):
     block = model(arrangement).blocks[0]
-    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, dropout=0, batch_first=True, norm_first=arrangement == "pre")
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, dropout=0, batch_first=True,
+                                             norm_first=arrangement == "pre")
     state = {name: torch.tensor(p.numpy()) for name, p in block.state_dict().items()}
     names = dict(linear1="ff1", linear2="ff2", norm1="norm1", norm2="norm2")
     mapped = {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for theirs, ours in names.items()
               for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
-        mapped[f"self_attn.in_proj_{kind}"] = torch.cat([state[f"{n}.{kind}"] for n in ("query", "key", "value")])
+        mapped[f"self_attn.in_proj_{kind}"] = torch.cat([state[f"{n}.{kind}"]
+                                                         for n in ("query", "key", "value")])
         mapped[f"self_attn.out_proj.{kind}"] = state[f"out_proj.{kind}"]
     layer.double().load_state_dict(mapped)
     x = np.random.default_rng(0).standard_normal((2, 5, 12))
     hidden = torch.nn.Transformer.generate_square_subsequent_mask(5, dtype=torch.float64)
     expected = layer(torch.tensor(x), src_mask=hidden, is_causal=True)
-    np.testing.assert_allclose(block(npf.tensor(x)).detach().numpy(), expected.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(block(npf.tensor(x)).detach().numpy(), expected.detach().numpy(),
+                               rtol=1e-9, atol=1e-12)
 
 
 def test_admin_weighs_each_skip_by_what_came_before_it():
@@ -142,9 +144,10 @@ def test_admin_weighs_each_skip_by_what_came_before_it():
     assert omegas == admin_(ours, x)                           # what ω was before does not matter
     assert omegas[0] == 1 and all(a < b for a, b in zip(omegas, omegas[1:]))
     assert len(omegas) == 2 * DEPTH
-    for omega, skip in zip(omegas, (s for block in ours.blocks for s in (block.skip1, block.skip2))):
+    for omega, skip in zip(omegas,
+                           (s for block in ours.blocks for s in (block.skip1, block.skip2))):
         assert skip.requires_grad and (skip.detach().numpy() == omega).all()
-    branch = ours.blocks[0].attention                          # the first branch is measured where ω = 1 does not reach
+    branch = ours.blocks[0].attention  # the first branch is measured where ω = 1 does not reach
     embedded = ours.char_embedding(x) + ours.pos_embedding(npf.arange(7))
     assert omegas[1] == pytest.approx((1 + branch(embedded).var().item()) ** 0.5, rel=1e-12)
 
@@ -154,8 +157,9 @@ def test_deepnorm_starts_and_weighs_as_its_paper_says():
     ours = DeepTransformer(d_model=96, d_ff=192, depth=8, arrangement="deepnorm")
     block = ours.blocks[3]
     assert block.skip1 == block.skip2 == pytest.approx(16 ** 0.25)
-    for layer, gain in [(block.query, 1), (block.key, 1), (block.value, 64 ** -0.25), (block.out_proj, 64 ** -0.25),
-                        (block.ff1, 64 ** -0.25), (block.ff2, 64 ** -0.25)]:
+    for layer, gain in [(block.query, 1), (block.key, 1), (block.value, 64 ** -0.25),
+                        (block.out_proj, 64 ** -0.25), (block.ff1, 64 ** -0.25),
+                        (block.ff2, 64 ** -0.25)]:
         wanted = gain * (2 / sum(layer.weight.shape)) ** 0.5
         assert layer.weight.std().item() == pytest.approx(wanted, rel=0.05)
         assert not layer.bias.detach().numpy().any()
@@ -172,7 +176,8 @@ def test_no_arrangement_sees_a_later_character():
 
 
 def test_options_that_make_no_model():
-    with pytest.raises(ValueRangeError, match="arrangement must be one of 'post', 'pre'.*got 'sandwich'"):
+    with pytest.raises(ValueRangeError,
+                       match="arrangement must be one of 'post', 'pre'.*got 'sandwich'"):
         DeepTransformer(arrangement="sandwich")
     with pytest.raises(ValueRangeError, match="depth must be an integer >= 1"):
         DeepTransformer(depth=0)

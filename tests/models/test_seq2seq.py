@@ -1,4 +1,4 @@
-"""The encoder-decoder against one written in PyTorch; its masks; greedy and beam decoding against plain searches."""
+"""The encoder-decoder against PyTorch's; its masks; greedy and beam decoding against searches."""
 
 import functools
 import itertools
@@ -26,34 +26,24 @@ SIZES = dict(N=2, d_model=12, d_ff=20, h=3)
 SOURCE, TARGET, PAD = 11, 9, 0
 
 
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
-
-
 def small_model(**options):
     npf.manual_seed(0)
     return make_model(SOURCE, TARGET, **SIZES, dropout=0.0, **options).double()
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
-    from models_torch import Seq2Seq
+    """(ours, PyTorch's) with the same weights."""
+    from models_torch import Seq2Seq, give_equal_weights
 
     torch.manual_seed(0)
-    theirs = Seq2Seq(SOURCE, TARGET, SIZES["N"], SIZES["d_model"], SIZES["d_ff"], SIZES["h"]).double()
-    with torch.no_grad():
-        for p in theirs.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    ours = small_model()
-    ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
-    return ours, theirs
+    theirs = Seq2Seq(SOURCE, TARGET, SIZES["N"], SIZES["d_model"], SIZES["d_ff"],
+                     SIZES["h"]).double()
+    return give_equal_weights(small_model(), theirs)
 
 
 def sentences(rng, batch, words, lengths):
-    """Random words (batch, longest) with padding behind; the first row is full, the second as short as it can be."""
+    """Random words (batch, longest) with padding behind; the first row is full, the second as short
+    as it can be."""
     x = rng.integers(1, words, (batch, lengths[1]))
     ends = rng.integers(*lengths, batch)
     ends[:2] = lengths[1], lengths[0]
@@ -76,7 +66,7 @@ def smoothed_by_hand(torch, logp, target, smoothing):
     return torch.nn.functional.kl_div(logp, q, reduction="sum")
 
 
-# ── against PyTorch ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── against PyTorch ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_output_loss_and_gradients_are_pytorchs(torch):
@@ -84,18 +74,23 @@ def test_output_loss_and_gradients_are_pytorchs(torch):
     rng = np.random.default_rng(0)
     src, tgt = sentences(rng, 4, SOURCE, (3, 7)), sentences(rng, 4, TARGET, (2, 6))
     given, wanted = tgt[:, :-1], tgt[:, 1:]
-    x = ours(npf.tensor(src), npf.tensor(given), padding_mask(npf.tensor(src)), target_mask(npf.tensor(given)))
+    x = ours(npf.tensor(src), npf.tensor(given), padding_mask(npf.tensor(src)),
+             target_mask(npf.tensor(given)))
     expected = theirs(torch.tensor(src), torch.tensor(given), *masks_of(torch, src, given))
     np.testing.assert_allclose(x.detach().numpy(), expected.detach().numpy(), rtol=1e-9, atol=1e-9)
-    loss = LabelSmoothing(TARGET, PAD, 0.1)(ours.generator(x).flatten(0, 1), npf.tensor(wanted).flatten())
-    other = smoothed_by_hand(torch, theirs.generator(expected).flatten(0, 1), torch.tensor(wanted).flatten(), 0.1)
+    loss = LabelSmoothing(TARGET, PAD, 0.1)(ours.generator(x).flatten(0, 1),
+                                            npf.tensor(wanted).flatten())
+    other = smoothed_by_hand(torch, theirs.generator(expected).flatten(0, 1),
+                             torch.tensor(wanted).flatten(), 0.1)
     assert loss.item() == pytest.approx(other.item(), rel=1e-9)
     loss.backward()
     other.backward()
-    for (name, p), (theirs_name, q) in zip(sorted(ours.named_parameters()), sorted(theirs.named_parameters())):
+    for (name, p), (theirs_name, q) in zip(sorted(ours.named_parameters()),
+                                           sorted(theirs.named_parameters())):
         scale = q.grad.abs().max().item()
         assert name == theirs_name
-        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-9 * scale + 1e-16, err_msg=name)
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9,
+                                   atol=1e-9 * scale + 1e-16, err_msg=name)
 
 
 def test_training_follows_pytorchs_for_50_steps(torch):
@@ -109,24 +104,27 @@ def test_training_follows_pytorchs_for_50_steps(torch):
     losses, expected = [], []
     for _ in range(50):
         src = sentences(rng, 8, TARGET, (3, 6))
-        tgt = np.concatenate([np.ones((8, 1), dtype=src.dtype), src], 1)      # to copy, after a first word
+        # to copy, after a first word
+        tgt = np.concatenate([np.ones((8, 1), dtype=src.dtype), src], 1)
         given, wanted = tgt[:, :-1], tgt[:, 1:]
         x = ours(npf.tensor(src), npf.tensor(given), *masks_of(npf, src, given))
-        loss = smoothing(ours.generator(x).flatten(0, 1), npf.tensor(wanted).flatten()) / int((wanted != PAD).sum())
+        loss = smoothing(ours.generator(x).flatten(0, 1),
+                         npf.tensor(wanted).flatten()) / int((wanted != PAD).sum())
         mine.zero_grad()
         loss.backward()
         mine.step()
         schedule.step()
         losses.append(loss.item())
         x = theirs(torch.tensor(src), torch.tensor(given), *masks_of(torch, src, given))
-        loss = smoothed_by_hand(torch, theirs.generator(x).flatten(0, 1), torch.tensor(wanted).flatten(), 0.1)
+        loss = smoothed_by_hand(torch, theirs.generator(x).flatten(0, 1),
+                                torch.tensor(wanted).flatten(), 0.1)
         loss = loss / int((wanted != PAD).sum())
         other.zero_grad()
         loss.backward()
         other.step()
         warm_up.step()
         expected.append(loss.item())
-    assert np.mean(expected[-5:]) < 0.9 * expected[0]        # it learned: equal losses say something
+    assert np.mean(expected[-5:]) < 0.9 * expected[0]  # it learned: equal losses say something
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
@@ -142,7 +140,8 @@ def test_label_smoothing_is_cross_entropy_but_for_the_entropy_of_q(torch, smooth
     q[np.arange(kept.sum()), target[kept]] = 1 - smoothing
     q[:, PAD] = 0
     theirs = torch.tensor(logits, requires_grad=True)
-    other = torch.nn.functional.cross_entropy(theirs[torch.tensor(kept)], torch.tensor(q), reduction="sum")
+    other = torch.nn.functional.cross_entropy(theirs[torch.tensor(kept)], torch.tensor(q),
+                                              reduction="sum")
     other.backward()
     entropy = -(q[q > 0] * np.log(q[q > 0])).sum()
     assert loss.item() == pytest.approx(other.item() - entropy, rel=1e-9)
@@ -158,7 +157,7 @@ def test_a_row_without_spread_has_a_finite_norm_and_gradient(torch):
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9)
 
 
-# ── masks and places ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── masks and places ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_masks():
@@ -170,10 +169,12 @@ def test_masks():
 
 def test_no_later_word_changes_an_earlier_output():
     model, rng = small_model(), np.random.default_rng(3)
-    src, tgt = npf.tensor(rng.integers(1, SOURCE, (2, 5))), npf.tensor(rng.integers(1, TARGET, (2, 6)))
+    src = npf.tensor(rng.integers(1, SOURCE, (2, 5)))
+    tgt = npf.tensor(rng.integers(1, TARGET, (2, 6)))
     changed = tgt.clone()
     changed[:, 4:] = tgt[:, 4:] % (TARGET - 1) + 1
-    before, after = (model(src, t, padding_mask(src), target_mask(t)).detach().numpy() for t in (tgt, changed))
+    before, after = (model(src, t, padding_mask(src), target_mask(t)).detach().numpy()
+                     for t in (tgt, changed))
     np.testing.assert_array_equal(before[:, :4], after[:, :4])
     assert np.abs(before[:, 4:] - after[:, 4:]).max(axis=-1).min() > 1e-3
 
@@ -193,7 +194,8 @@ def test_a_query_that_sees_nothing_gets_zeros_and_sends_no_gradient():
     mask = npf.ones(2, 3, 5, dtype=npf.int64)
     mask[1, 2] = 0
     y, p = attention(q, k, v, mask)
-    assert (y[1, 2] == 0).all() and (p[1, 2] == 0).all() and npf.allclose(p.sum(-1)[0], npf.ones(3, dtype=npf.float64))
+    assert (y[1, 2] == 0).all() and (p[1, 2] == 0).all()
+    assert npf.allclose(p.sum(-1)[0], npf.ones(3, dtype=npf.float64))
     (y * npf.randn(2, 3, 4, dtype=npf.float64)).sum().backward()
     assert (q.grad[1, 2] == 0).all() and (q.grad[0] != 0).all() and not npf.isnan(k.grad).any()
 
@@ -215,7 +217,8 @@ def test_positional_encoding_is_a_saved_buffer():
     assert list(layer.state_dict()) == ["pe"] and not list(layer.parameters())
     t, i = np.arange(9)[:, None], np.arange(7)
     angle = t / 10000 ** (2 * (i // 2) / 7)
-    np.testing.assert_allclose(layer.pe.numpy()[0], np.where(i % 2, np.cos(angle), np.sin(angle)), atol=1e-6)
+    np.testing.assert_allclose(layer.pe.numpy()[0],
+                               np.where(i % 2, np.cos(angle), np.sin(angle)), atol=1e-6)
     with pytest.raises(IndexRangeError, match="there are 9 positions, and x has 10"):
         layer(npf.zeros(1, 10, 7))
 
@@ -227,7 +230,7 @@ def test_clones_are_equal_in_size_and_apart_in_memory():
     assert len({p.data_ptr() for p in model.parameters()}) == len(list(model.parameters()))
 
 
-# ── decoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── decoding ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def next_words(model, src, words):
@@ -265,7 +268,8 @@ def test_greedy_is_the_likeliest_word_again_and_again(end):
 def test_beam_of_width_1_is_greedy(alpha):
     model, src = sharp_model(), npf.tensor(sentences(np.random.default_rng(6), 5, SOURCE, (2, 5)))
     words, scores = beam_decode(model, src, padding_mask(src), 7, 1, 1, 2, PAD, alpha)
-    assert words[:, 0].tolist() == greedy_decode(model, src, padding_mask(src), 7, 1, 2, PAD).tolist()
+    greedy = greedy_decode(model, src, padding_mask(src), 7, 1, 2, PAD)
+    assert words[:, 0].tolist() == greedy.tolist()
     assert scores.shape == (5, 1)
 
 
@@ -280,7 +284,8 @@ def test_a_beam_that_holds_all_texts_finds_the_best_of_all(alpha):
         steps = [after(text[:i])[word] for i, word in enumerate(text)]
         found[text] = sum(steps) / ((5 + len(text)) / 6) ** alpha
     best = sorted(found, key=found.get, reverse=True)[:5]
-    words, scores = beam_decode(model, src, padding_mask(src), 4, 1, TARGET ** 2 + 1, end, PAD, alpha)
+    words, scores = beam_decode(model, src, padding_mask(src), 4, 1, TARGET ** 2 + 1,
+                                end, PAD, alpha)
     assert [tuple(row[1:1 + len(text)]) for row, text in zip(words[0].tolist(), best)] == best
     np.testing.assert_allclose(scores[0, :5].numpy(), [found[text] for text in best], rtol=1e-9)
 
@@ -288,12 +293,14 @@ def test_a_beam_that_holds_all_texts_finds_the_best_of_all(alpha):
 def test_a_beam_wider_than_all_texts_marks_the_rest():
     src = npf.tensor([[4, 7]])
     words, scores = beam_decode(small_model(), src, padding_mask(src), 2, 1, TARGET + 3)
-    assert npf.isinf(scores[0]).sum() == 3 and sorted(words[0, :TARGET, 1].tolist()) == list(range(TARGET))
+    assert npf.isinf(scores[0]).sum() == 3
+    assert sorted(words[0, :TARGET, 1].tolist()) == list(range(TARGET))
 
 
 def test_no_source_mask_hides_nothing():
     model, src = small_model(), npf.tensor([[4, 7, 2]])
-    assert (greedy_decode(model, src, None, 5, 1) == greedy_decode(model, src, padding_mask(src), 5, 1)).all()
+    expected = greedy_decode(model, src, padding_mask(src), 5, 1)
+    assert (greedy_decode(model, src, None, 5, 1) == expected).all()
 
 
 def test_decoding_leaves_the_model_in_its_mode_and_repeats():
@@ -301,12 +308,14 @@ def test_decoding_leaves_the_model_in_its_mode_and_repeats():
     model = make_model(SOURCE, TARGET, **SIZES, dropout=0.5)
     src = npf.tensor([[4, 7, 2]])
     first, second = (greedy_decode(model, src, padding_mask(src), 9, 1) for _ in range(2))
-    assert npf.equal(first, second) and model.training and all(p.grad is None for p in model.parameters())
+    assert npf.equal(first, second) and model.training
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_training_and_decoding_run_on_the_gpus_arrays(cupy):
     model, rng = sharp_model(), np.random.default_rng(7)
-    src, tgt = npf.tensor(sentences(rng, 3, SOURCE, (2, 5))), npf.tensor(sentences(rng, 3, TARGET, (2, 4)))
+    src = npf.tensor(sentences(rng, 3, SOURCE, (2, 5)))
+    tgt = npf.tensor(sentences(rng, 3, TARGET, (2, 4)))
     results = []
     for device in ("cpu", "cuda"):
         model.to(device).zero_grad()
@@ -315,14 +324,15 @@ def test_training_and_decoding_run_on_the_gpus_arrays(cupy):
         loss = LabelSmoothing(TARGET, PAD, 0.1)(logp.flatten(0, 1), y.flatten())
         loss.backward()
         words, scores = beam_decode(model, x, padding_mask(x), 6, 1, 3, 2, PAD, 0.6)
-        assert words.device.type == scores.device.type == model.generator.proj.weight.grad.device.type == device
+        for tensor in (words, scores, model.generator.proj.weight.grad):
+            assert tensor.device.type == device
         results.append((loss.item(), words.tolist(), scores.tolist()))
     assert results[0][1] == results[1][1]
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
     np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-12)
 
 
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_mistakes_are_worded():
@@ -345,7 +355,8 @@ def test_mistakes_are_worded():
         LabelSmoothing(2, PAD)
     with pytest.raises(ShapeError, match=r"x must be \(N, 9\) and target \(N,\)"):
         LabelSmoothing(TARGET, PAD)(npf.zeros(2, 3, TARGET), npf.zeros(2, 3, dtype=npf.int64))
-    for options, words in [(dict(width=0), "width must be an integer >= 1"), (dict(alpha=-1), "alpha must be")]:
+    for options, words in [(dict(width=0), "width must be an integer >= 1"),
+                           (dict(alpha=-1), "alpha must be")]:
         with pytest.raises(ValueRangeError, match=words):
             beam_decode(model, src, padding_mask(src), 5, 1, **options)
     with npf.no_grad():

@@ -1,4 +1,5 @@
-"""The Vision Transformer against one written in PyTorch, with the attention's maps and their gradients."""
+"""The Vision Transformer against one written in PyTorch, with the attention's maps and their
+gradients."""
 
 import numpy as np
 import pytest
@@ -10,29 +11,17 @@ from npformer.models import VisionTransformer
 from npformer.models.vit import Attention, Mlp, PatchEmbed, relevance
 from npformer.nn import functional as F
 
-OPTIONS = dict(img_size=(6, 9), patch_size=3, in_chans=2, num_classes=5, embed_dim=12, depth=2, num_heads=3,
-               mlp_ratio=2.0)
-
-
-@pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the outsider that this is held against")
-    torch.set_num_threads(1)
-    return torch
+OPTIONS = dict(img_size=(6, 9), patch_size=3, in_chans=2, num_classes=5, embed_dim=12,
+               depth=2, num_heads=3, mlp_ratio=2.0)
 
 
 def pair(torch):
-    """(ours, PyTorch's) with the same weights, none of them as plain as a fresh norm's ones and zeros."""
-    from models_torch import ViT
+    """(ours, PyTorch's) with the same weights."""
+    from models_torch import ViT, give_equal_weights
 
     torch.manual_seed(0)
     theirs = ViT(7, 3, 2, 5, 12, 2, 3, 24).double()
-    with torch.no_grad():
-        for p in theirs.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    ours = VisionTransformer(**OPTIONS).double()
-    ours.load_state_dict({name: p.numpy() for name, p in theirs.state_dict().items()})
-    return ours, theirs
+    return give_equal_weights(VisionTransformer(**OPTIONS).double(), theirs)
 
 
 def images(batch=4, seed=0):
@@ -44,8 +33,8 @@ def images(batch=4, seed=0):
 
 def close(mine, theirs, name=""):
     scale = theirs.abs().max().item()
-    np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-9, atol=1e-9 * scale + 1e-16,
-                               err_msg=name)
+    np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-9,
+                               atol=1e-9 * scale + 1e-16, err_msg=name)
 
 
 def test_logits_gradients_and_what_the_hook_keeps_are_pytorchs(torch):
@@ -69,7 +58,8 @@ def test_logits_gradients_and_what_the_hook_keeps_are_pytorchs(torch):
 
 def test_training_follows_pytorchs_for_50_steps(torch):
     ours, theirs = pair(torch)
-    mine, other = optim.AdamW(ours.parameters(), lr=3e-3), torch.optim.AdamW(theirs.parameters(), lr=3e-3)
+    mine = optim.AdamW(ours.parameters(), lr=3e-3)
+    other = torch.optim.AdamW(theirs.parameters(), lr=3e-3)
     losses, expected = [], []
     for step in range(50):
         x, y = images(8, seed=step % 5)
@@ -90,8 +80,10 @@ def test_training_follows_pytorchs_for_50_steps(torch):
 def test_the_convolution_is_one_linear_layer_for_all_patches():
     layer = PatchEmbed((6, 9), 3, 2, 5).double()
     x = npf.tensor(images()[0])
-    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1) for i in (0, 3) for j in (0, 3, 6)], axis=1)
-    by_hand = patches @ layer.proj.weight.detach().numpy().reshape(5, -1).T + layer.proj.bias.detach().numpy()
+    patches = np.stack([x.numpy()[:, :, i:i + 3, j:j + 3].reshape(4, -1)
+                        for i in (0, 3) for j in (0, 3, 6)], axis=1)
+    weight, bias = layer.proj.weight.detach().numpy(), layer.proj.bias.detach().numpy()
+    by_hand = patches @ weight.reshape(5, -1).T + bias
     np.testing.assert_allclose(layer(x).detach().numpy(), by_hand, rtol=1e-12, atol=1e-13)
 
 
@@ -134,7 +126,8 @@ def test_relevance_is_its_formula():
     for n in range(4):
         by_hand = np.eye(7)
         for block in model.blocks:
-            product = block.attn.attention_map.detach().numpy()[n] * block.attn.attn_gradients.numpy()[n]
+            weights, gradients = block.attn.attention_map.detach(), block.attn.attn_gradients
+            product = weights.numpy()[n] * gradients.numpy()[n]
             by_hand = by_hand + np.where(product > 0, product, 0).mean(axis=0) @ by_hand
         np.testing.assert_allclose(R[n], by_hand, rtol=1e-12)
     assert (R[:, 0, 1:] > 0).any()
@@ -154,7 +147,8 @@ def test_relevance_runs_on_the_gpus_arrays(cupy):
 
 def test_mistakes_are_worded():
     model = VisionTransformer(**OPTIONS)
-    with pytest.raises(ShapeError, match=r"x must be \(batch, channels, height, width\) = \(B, 2, 6, 9\)"):
+    with pytest.raises(ShapeError,
+                       match=r"x must be \(batch, channels, height, width\) = \(B, 2, 6, 9\)"):
         model(npf.zeros(2, 6, 9))
     with pytest.raises(ShapeError, match="PatchEmbed"):
         model(npf.zeros(1, 2, 9, 6))

@@ -14,8 +14,8 @@ SHAPES = [(60, 80), (30, 20, 3, 3)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name,options", [
-    ("uniform_", dict(a=-0.3, b=0.7)), ("normal_", dict(mean=0.4, std=0.2)), ("xavier_uniform_", dict(gain=1.5)),
-    ("xavier_normal_", {}), ("kaiming_uniform_", dict(a=0.3)),
+    ("uniform_", dict(a=-0.3, b=0.7)), ("normal_", dict(mean=0.4, std=0.2)),
+    ("xavier_uniform_", dict(gain=1.5)), ("xavier_normal_", {}), ("kaiming_uniform_", dict(a=0.3)),
     ("kaiming_uniform_", dict(mode="fan_out", nonlinearity="relu")),
     ("kaiming_normal_", {}), ("kaiming_normal_", dict(mode="fan_out", nonlinearity="tanh")),
     ("trunc_normal_", dict(mean=0.2, std=1.5, a=-1.0, b=2.0))])
@@ -27,28 +27,34 @@ def test_random_fillings(name, options, shape):
     mine = x.numpy()
     spread = theirs.std()
     assert mine.dtype == np.float32 and mine.shape == shape
-    assert abs(mine.mean() - theirs.mean()) < 0.08 * spread and abs(mine.std() - spread) < 0.05 * spread
+    assert abs(mine.mean() - theirs.mean()) < 0.08 * spread
+    assert abs(mine.std() - spread) < 0.05 * spread
     if "normal" not in name or "trunc" in name:
-        assert abs(mine.max() - theirs.max()) < 0.05 * spread and abs(mine.min() - theirs.min()) < 0.05 * spread
+        assert abs(mine.max() - theirs.max()) < 0.05 * spread
+        assert abs(mine.min() - theirs.min()) < 0.05 * spread
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4), (5, 5), (6, 2, 2)])
 def test_orthogonal(shape):
-    x = nn.init.orthogonal_(npf.empty(*shape, dtype=npf.float64), gain=2.0).numpy().reshape(shape[0], -1)
+    x = nn.init.orthogonal_(npf.empty(*shape, dtype=npf.float64), gain=2.0)
+    x = x.numpy().reshape(shape[0], -1)
     few = x @ x.T if x.shape[0] <= x.shape[1] else x.T @ x
     assert np.allclose(few, 4 * np.eye(len(few)))
 
 
 def test_constants():
     x = npf.empty(3, 4)
-    assert (nn.init.constant_(x, 2.5) == 2.5).all() and (nn.init.ones_(x) == 1).all() and (nn.init.zeros_(x) == 0).all()
+    assert (nn.init.constant_(x, 2.5) == 2.5).all() and (nn.init.ones_(x) == 1).all()
+    assert (nn.init.zeros_(x) == 0).all()
     assert nn.init.eye_(x).tolist() == np.eye(3, 4).tolist()
 
 
-@pytest.mark.parametrize("name,param", [("linear", None), ("tanh", None), ("relu", None), ("selu", None),
-                                        ("sigmoid", None), ("leaky_relu", None), ("leaky_relu", 0.3), ("conv2d", None)])
+@pytest.mark.parametrize("name,param", [
+    ("linear", None), ("tanh", None), ("relu", None), ("selu", None), ("sigmoid", None),
+    ("leaky_relu", None), ("leaky_relu", 0.3), ("conv2d", None)])
 def test_gains(name, param):
-    assert nn.init.calculate_gain(name, param) == pytest.approx(torch.nn.init.calculate_gain(name, param), rel=1e-15)
+    assert nn.init.calculate_gain(name, param) == pytest.approx(
+        torch.nn.init.calculate_gain(name, param), rel=1e-15)
 
 
 def test_generators_and_the_graph():
@@ -64,7 +70,8 @@ def test_generators_and_the_graph():
 
 @pytest.mark.parametrize("call", [
     lambda: nn.init.xavier_uniform_(npf.empty(3)), lambda: nn.init.eye_(npf.empty(3)),
-    lambda: nn.init.calculate_gain("relux"), lambda: nn.init.kaiming_normal_(npf.empty(3, 3), mode="fan"),
+    lambda: nn.init.calculate_gain("relux"),
+    lambda: nn.init.kaiming_normal_(npf.empty(3, 3), mode="fan"),
     lambda: nn.init.trunc_normal_(npf.empty(3), a=2.0, b=1.0),
     lambda: nn.init.trunc_normal_(npf.empty(3), a=80.0, b=90.0)])
 def test_refusals(call):
@@ -72,7 +79,7 @@ def test_refusals(call):
         call()
 
 
-# ── utils ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── utils ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def parameters():

@@ -1,4 +1,5 @@
-"""nn.Module: names, state, hooks, what it tells about mistakes; PyTorch's module beside ours where both can speak."""
+"""nn.Module: names, state, hooks, what it tells about mistakes; PyTorch's module beside ours where
+both can speak."""
 
 import copy
 import gc
@@ -53,9 +54,11 @@ def both():
 def test_names_are_pytorchs(both):
     mine, theirs = both
     for method in ("named_parameters", "named_modules", "named_buffers", "named_children"):
-        assert [n for n, _ in getattr(mine, method)()] == [n for n, _ in getattr(theirs, method)()], method
+        names = [[n for n, _ in getattr(m, method)()] for m in both]
+        assert names[0] == names[1], method
         if method != "named_children":
-            names = [[n for n, _ in getattr(m, method)(prefix="p", remove_duplicate=False)] for m in both]
+            names = [[n for n, _ in getattr(m, method)(prefix="p", remove_duplicate=False)]
+                     for m in both]
             assert names[0] == names[1], method
     assert [n for n, _ in mine.named_parameters(recurse=False)] == []
     assert list(mine.state_dict()) == list(theirs.state_dict())
@@ -69,14 +72,16 @@ def test_names_are_pytorchs(both):
 
 def test_lookup_by_path(both):
     mine, _ = both
-    assert mine.get_submodule("blocks.1.norm") is mine.blocks[1].norm and mine.get_submodule("") is mine
+    assert mine.get_submodule("blocks.1.norm") is mine.blocks[1].norm
+    assert mine.get_submodule("") is mine
     assert mine.get_parameter("blocks.0.fc.bias") is mine.blocks[0].fc.bias
     assert mine.get_buffer("named.batch.running_var") is mine.named["batch"].running_var
-    with pytest.raises(AttributeError, match="'blocks.0.foo': blocks.0 has no 'foo'; it has fc, norm, dropout"):
+    with pytest.raises(AttributeError,
+                       match="'blocks.0.foo': blocks.0 has no 'foo'; it has fc, norm, dropout"):
         mine.get_submodule("blocks.0.foo")
 
 
-# ── attributes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── attributes ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_assigning_before_init_says_so():
@@ -85,7 +90,8 @@ def test_assigning_before_init_says_so():
             self.fc = nn.Linear(1, 1)
     with pytest.raises(AttributeError) as caught:
         Early()
-    assert str(caught.value) == "Early.fc = Linear(...): call super().__init__() first, at the top of __init__"
+    assert str(caught.value) == ("Early.fc = Linear(...): call super().__init__() first, "
+                                 "at the top of __init__")
 
 
 def test_an_attribute_that_is_not_there():
@@ -98,7 +104,8 @@ def test_an_attribute_that_is_not_there():
 
 def test_what_an_attribute_may_become():
     layer = nn.Linear(2, 3)
-    words = r"Linear.weight: it is registered as a Parameter, so it must be a Parameter or None, got float32 \(3, 2\)"
+    words = (r"Linear.weight: it is registered as a Parameter, "
+             r"so it must be a Parameter or None, got float32 \(3, 2\)")
     with pytest.raises(npf.DTypeError, match=words):
         layer.weight = npf.zeros(3, 2)
     layer.bias = None
@@ -125,7 +132,8 @@ def test_buffers():
     module.register_buffer("kept", npf.zeros(2))
     module.register_buffer("transient", npf.zeros(2), persistent=False)
     module.register_buffer("absent", None)
-    assert [n for n, _ in module.named_buffers()] == ["kept", "transient"] and list(module.state_dict()) == ["kept"]
+    assert [n for n, _ in module.named_buffers()] == ["kept", "transient"]
+    assert list(module.state_dict()) == ["kept"]
     module.kept = npf.ones(3)
     assert module.state_dict()["kept"].shape == (3,)
     del module.transient
@@ -134,14 +142,19 @@ def test_buffers():
 
 
 @pytest.mark.parametrize("call,message", [
-    (lambda m: m.register_buffer("a.b", None), "a name must be a string, not empty and without '.', got 'a.b'"),
-    (lambda m: m.register_parameter("", None), "a name must be a string, not empty and without '.', got ''"),
+    (lambda m: m.register_buffer("a.b", None),
+     "a name must be a string, not empty and without '.', got 'a.b'"),
+    (lambda m: m.register_parameter("", None),
+     "a name must be a string, not empty and without '.', got ''"),
     (lambda m: m.register_buffer("training", None), "attribute 'training' exists already"),
-    (lambda m: m.register_parameter("p", npf.zeros(2)), "it must be a Parameter or None, got float32 (2,)"),
+    (lambda m: m.register_parameter("p", npf.zeros(2)),
+     "it must be a Parameter or None, got float32 (2,)"),
     (lambda m: m.register_buffer("p", 3),
      "Module.p: it is registered as a Tensor, so it must be a Tensor or None, got 3"),
-    (lambda m: m.register_module("p", npf.zeros(2)), "so it must be a Module or None, got float32 (2,)"),
-    (lambda m: nn.Parameter([1.0]), "Parameter(data): data must be a Tensor, got [1.0]; use npf.tensor(data)"),
+    (lambda m: m.register_module("p", npf.zeros(2)),
+     "so it must be a Module or None, got float32 (2,)"),
+    (lambda m: nn.Parameter([1.0]),
+     "Parameter(data): data must be a Tensor, got [1.0]; use npf.tensor(data)"),
     (lambda m: nn.Parameter(npf.tensor([1])), "only floating tensors can need a gradient"),
     (lambda m: m.train("yes"), "train(mode): mode must be True or False, got 'yes'"),
     (lambda m: m.to(npf.int64), "Module.to(dtype): dtype must be floating, got int64"),
@@ -159,13 +172,14 @@ def test_a_module_without_forward():
         Empty()(1)
 
 
-# ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── state ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_state_dict_shares_memory_and_loading_writes_into_it(both):
     mine, theirs = both
     state = mine.state_dict()
-    assert state["head.weight"].array is mine.head.weight.array and not state["head.weight"].requires_grad
+    assert state["head.weight"].array is mine.head.weight.array
+    assert not state["head.weight"].requires_grad
     assert mine.state_dict(keep_vars=True)["head.weight"] is mine.head.weight
     before, weight = mine.head.weight.array, mine.head.weight
     with torch.no_grad():
@@ -177,12 +191,14 @@ def test_state_dict_shares_memory_and_loading_writes_into_it(both):
         same(mine.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("kind", ["npformer", "numpy", "torch", "half", "bfloat16", "double", "graph"])
+@pytest.mark.parametrize("kind",
+                         ["npformer", "numpy", "torch", "half", "bfloat16", "double", "graph"])
 def test_what_a_state_dict_may_hold(kind):
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     given = {"npformer": npf.tensor(values), "numpy": values, "torch": torch.tensor(values),
              "half": torch.tensor(values).half(), "bfloat16": torch.tensor(values).bfloat16(),
-             "double": values.astype(np.float64), "graph": torch.tensor(values, requires_grad=True)}[kind]
+             "double": values.astype(np.float64),
+             "graph": torch.tensor(values, requires_grad=True)}[kind]
     layer = nn.Linear(2, 3, bias=False)
     assert layer.load_state_dict({"weight": given}) == ([], [])
     assert layer.weight.dtype == npf.float32 and (layer.weight.detach().numpy() == values).all()
@@ -191,16 +207,19 @@ def test_what_a_state_dict_may_hold(kind):
 def test_loading_what_does_not_fit_names_everything_and_copies_nothing():
     layer = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     before = copy.deepcopy(layer.state_dict())
-    wrong = {"0.weight": npf.ones(3, 2), "0.bias": npf.ones(4), "1.weight": npf.ones(2, 3), "2.weight": npf.ones(1)}
+    wrong = {"0.weight": npf.ones(3, 2), "0.bias": npf.ones(4), "1.weight": npf.ones(2, 3),
+             "2.weight": npf.ones(1)}
     with pytest.raises(npf.ShapeError) as caught:
         layer.load_state_dict(wrong)
     assert str(caught.value) == (
-        "Sequential.load_state_dict(state_dict): it does not fit the module, and nothing was copied\n"
+        "Sequential.load_state_dict(state_dict): it does not fit the module, and nothing was "
+        "copied\n"
         "  size mismatch for 0.bias: the state_dict has (4,), the module has (3,)\n"
         "  missing: 1.bias (2,)\n"
         "  unexpected: 2.weight")
     del wrong["0.bias"]
-    with pytest.raises(npf.ShapeError, match="With strict=False, names that do not match are left alone"):
+    with pytest.raises(npf.ShapeError,
+                       match="With strict=False, names that do not match are left alone"):
         layer.load_state_dict(wrong)
     assert all((before[n] == v).all() for n, v in layer.state_dict().items())
     keys = layer.load_state_dict(wrong, strict=False)
@@ -227,10 +246,12 @@ def test_conversions(both):
     mine(npf.tensor([1, 2, 3])).sum().backward()
     weight = mine.head.weight
     assert mine.double() is mine and mine.head.weight is weight and mine.embedding.weight is weight
-    assert {p.dtype for p in mine.parameters()} == {npf.float64} == {p.grad.dtype for p in mine.parameters()}
+    assert {p.dtype for p in mine.parameters()} == {npf.float64}
+    assert {p.grad.dtype for p in mine.parameters()} == {npf.float64}
     assert mine.named["batch"].num_batches_tracked.dtype == npf.int64
     assert mine(npf.tensor([1, 2, 3])).dtype == npf.float64
-    assert mine.half().head.weight.dtype == npf.float16 and mine.float().head.weight.dtype == npf.float32
+    assert mine.half().head.weight.dtype == npf.float16
+    assert mine.float().head.weight.dtype == npf.float32
     assert mine.to(npf.zeros(1, dtype=npf.float64)).head.weight.dtype == npf.float64
     assert mine.to("cpu", npf.float32).head.weight.dtype == npf.float32 and mine.cpu() is mine
     assert mine.type(npf.float64).head.weight.dtype == npf.float64
@@ -260,7 +281,8 @@ def test_apply_goes_from_the_leaves_up(both):
 
 def test_copies(both):
     mine, _ = both
-    for other in (copy.deepcopy(mine), pickle.loads(pickle.dumps(nn.Sequential(mine.head, mine.blocks[0].norm)))):
+    for other in (copy.deepcopy(mine),
+                  pickle.loads(pickle.dumps(nn.Sequential(mine.head, mine.blocks[0].norm)))):
         assert all(p.requires_grad for p in other.parameters())
         assert not any(p is q for p in other.parameters() for q in mine.parameters())
     other = copy.deepcopy(mine)
@@ -271,7 +293,7 @@ def test_copies(both):
     assert not (mine.head.weight == 0).any()
 
 
-# ── where a node was made ────────────────────────────────────────────────────────────────────────────────────────────
+# ── where a node was made ─────────────────────────────────────────────────────────────────────────
 
 
 def test_steps_know_the_module(both):
@@ -313,7 +335,7 @@ def test_a_graph_keeps_no_module_alive():
         gc.enable()
 
 
-# ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── hooks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Two:
@@ -338,45 +360,48 @@ def run_hooked(lib, register, x):
     return log, [a.grad, b.grad, y]
 
 
-def saw(log, name):
+def note(log, name):
     """A hook that notes its name and the sums of what it was given."""
     def hook(module, *given):
         log.append((name, type(module).__name__, [
-            [None if t is None or isinstance(t, (str, float)) else round(t.sum().item(), 9) for t in g]
+            [None if t is None or isinstance(t, (str, float))
+             else round(t.sum().item(), 9) for t in g]
             if isinstance(g, tuple) else g for g in given]))
     return hook
 
 
-def all_kinds(module, log, lib):
-    module.register_forward_pre_hook(saw(log, "pre 1"))
-    module.register_forward_pre_hook(saw(log, "pre 0"), prepend=True)
-    module.register_forward_hook(saw(log, "post 1"))
-    module.register_forward_hook(saw(log, "post 0"), prepend=True)
-    module.register_full_backward_hook(saw(log, "backward 1"))
-    module.register_full_backward_hook(saw(log, "backward 0"), prepend=True)
-    module.register_full_backward_pre_hook(saw(log, "backward pre"))
-    module.register_forward_hook(saw(log, "removed")).remove()
+def hooks_of_all_kinds(module, log, lib):
+    module.register_forward_pre_hook(note(log, "pre 1"))
+    module.register_forward_pre_hook(note(log, "pre 0"), prepend=True)
+    module.register_forward_hook(note(log, "post 1"))
+    module.register_forward_hook(note(log, "post 0"), prepend=True)
+    module.register_full_backward_hook(note(log, "backward 1"))
+    module.register_full_backward_hook(note(log, "backward 0"), prepend=True)
+    module.register_full_backward_pre_hook(note(log, "backward pre"))
+    module.register_forward_hook(note(log, "removed")).remove()
 
 
-def changing(module, log, lib):
+def hooks_that_change(module, log, lib):
     module.register_forward_pre_hook(lambda m, args: (args[0] * 2, args[1]))
     module.register_forward_hook(lambda m, args, result: (result[0] + 1, result[1] * 3))
     module.register_full_backward_pre_hook(lambda m, grads: (grads[0] * 5, grads[1]))
     module.register_full_backward_hook(lambda m, grads, up: (grads[0] + 1, grads[1] * 2))
-    module.register_full_backward_hook(saw(log, "after the change"))
+    module.register_full_backward_hook(note(log, "after the change"))
 
 
-def with_keywords(module, log, lib):
-    module.register_forward_pre_hook(lambda m, args, kw: (args, {"scale": kw["scale"] + 1}), with_kwargs=True)
-    module.register_forward_hook(lambda m, args, kw, y: log.append(kw) or (y[0] * kw["scale"], y[1]), with_kwargs=True)
+def hooks_with_keywords(module, log, lib):
+    module.register_forward_pre_hook(lambda m, args, kw: (args, {"scale": kw["scale"] + 1}),
+                                     with_kwargs=True)
+    module.register_forward_hook(lambda m, args, kw, y: log.append(kw)
+                                 or (y[0] * kw["scale"], y[1]), with_kwargs=True)
 
 
-@pytest.mark.parametrize("register", [all_kinds, changing, with_keywords])
+@pytest.mark.parametrize("register", [hooks_of_all_kinds, hooks_that_change, hooks_with_keywords])
 def test_hooks_are_called_as_pytorchs(register):
     x = np.array([0.5, -1.0, 2.0])
     log, tensors = run_hooked(npf, register, x)
     their_log, their_tensors = run_hooked(torch, register, x)
-    assert log == their_log and log if register is not changing else log == their_log
+    assert log == their_log and log if register is not hooks_that_change else log == their_log
     for mine, theirs in zip(tensors, their_tensors):
         same(mine, theirs)
 
@@ -388,7 +413,7 @@ def test_backward_hooks_of_one_input_and_none():
         layer.double()
         with lib.no_grad():
             layer.weight.fill_(0.5), layer.bias.fill_(0.1)
-        layer.register_full_backward_hook(saw(log, "linear"))
+        layer.register_full_backward_hook(note(log, "linear"))
         x = lib.tensor(np.array([[1.0, 2.0]]), requires_grad=True)
         layer(x).sum().backward()
         return log, x.grad, layer.weight.grad
@@ -397,7 +422,7 @@ def test_backward_hooks_of_one_input_and_none():
     same(mine[1], theirs[1]), same(mine[2], theirs[2])
     log = []
     layer = nn.Linear(2, 3)
-    layer.register_full_backward_hook(saw(log, "linear"))
+    layer.register_full_backward_hook(note(log, "linear"))
     layer(npf.ones(1, 2)).sum().backward()
     assert log == [("linear", "Linear", [[None], [3.0]])]
 
@@ -418,7 +443,8 @@ def test_a_hook_that_answers_too_little():
     module = Two(nn)
     module.register_full_backward_hook(lambda m, grads, up: (grads[0],))
     y, z = module(npf.ones(2, requires_grad=True), npf.ones(2, requires_grad=True))
-    with pytest.raises(npf.ShapeError, match="TwoWays: a full backward hook must return None or as many gradients"):
+    with pytest.raises(npf.ShapeError,
+                       match="TwoWays: a full backward hook must return None or as many gradients"):
         (y + z).sum().backward()
 
 
@@ -436,7 +462,8 @@ def test_a_model_trains_as_pytorchs(both):
     mine, theirs = (m.double() for m in both)
     target = np.array([1, 4, 6, 2, 0])
     for lib, m in ((npf, mine), (torch, theirs)):
-        lib.nn.functional.cross_entropy(m(lib.tensor(target)), lib.tensor((target + 1) % 7)).backward()
+        lib.nn.functional.cross_entropy(m(lib.tensor(target)),
+                                        lib.tensor((target + 1) % 7)).backward()
     for (name, p), q in zip(mine.named_parameters(), theirs.parameters()):
         same(p.grad, q.grad, what=name)
     same(mine.named["batch"].running_var, theirs.named["batch"].running_var)

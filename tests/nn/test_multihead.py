@@ -17,22 +17,24 @@ B, T, S, C, H = 3, 5, 4, 6, 2
 
 
 def twins(make, seed=0):
-    """make(nn) here and in PyTorch, with the same random weights in float64; our state dict's order is theirs."""
+    """make(nn) here and in PyTorch, with the same names and random weights, in float64."""
     theirs = make(torch.nn).double()
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for p in theirs.parameters():
             p.copy_(torch.tensor(rng.normal(0.1, 0.6, tuple(p.shape))))
     mine = make(nn).double()
-    assert [name for name, _ in mine.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    names = [[name for name, _ in m.named_parameters()] for m in (mine, theirs)]
+    assert names[0] == names[1]
     mine.load_state_dict(theirs.state_dict())
     return mine, theirs
 
 
 def agree(mine, theirs, arrays, seed=0, **options):
-    """Assert the same outputs and, from a random upstream, the same gradient of every input and parameter."""
+    """Assert the same outputs, and the same gradients of all inputs and parameters."""
     pairs = [pair(a) for a in arrays]
-    here, there = ({k: pair(v, False)[i] if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    here, there = ({k: pair(v, False)[i] if isinstance(v, np.ndarray) else v
+                    for k, v in options.items()}
                    for i in (0, 1))
     ys, zs = mine(*(m for m, _ in pairs), **here), theirs(*(t for _, t in pairs), **there)
     ys, zs = (list(y) if isinstance(y, tuple) else [y] for y in (ys, zs))
@@ -44,16 +46,19 @@ def agree(mine, theirs, arrays, seed=0, **options):
             continue
         same(y, z)
         upstream = rng.standard_normal(tuple(z.shape))
-        total_y, total_z = total_y + (y * npf.tensor(upstream)).sum(), total_z + (z * torch.tensor(upstream)).sum()
+        total_y = total_y + (y * npf.tensor(upstream)).sum()
+        total_z = total_z + (z * torch.tensor(upstream)).sum()
     total_y.backward(), total_z.backward()
     for i, (m, t) in enumerate(pairs):
         if t.grad is not None:
             same(m.grad, t.grad, what=f"the gradient of input {i}")
     for (name, p), q in zip(mine.named_parameters(), theirs.parameters()):
         assert (p.grad is None) == (q.grad is None), name
-        if q.grad is not None:                     # a bias of the keys moves no weight: its gradient is 0 but for noise
+        # a bias of the keys moves no weight: its gradient is 0 but for noise
+        if q.grad is not None:
             scale = max(q.grad.abs().max().item(), total_z.abs().item(), 1)
-            np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-10 * scale, err_msg=name)
+            np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9,
+                                       atol=1e-10 * scale, err_msg=name)
 
 
 def mask_of(kind, rng, *shape):
@@ -63,29 +68,36 @@ def mask_of(kind, rng, *shape):
     hidden = rng.random(shape) < 0.4
     hidden[..., -1] = True
     hidden[..., 0] = False
-    return hidden if kind == "bool" else np.where(hidden, rng.choice([-np.inf, -0.7], shape), rng.normal(0, 1, shape))
+    if kind == "bool":
+        return hidden
+    return np.where(hidden, rng.choice([-np.inf, -0.7], shape), rng.normal(0, 1, shape))
 
 
 kinds = st.sampled_from([None, "bool", "float"])
 
 
-@given(bias=st.booleans(), add_bias_kv=st.booleans(), add_zero_attn=st.booleans(), kdim=st.sampled_from([None, 3, C]),
-       vdim=st.sampled_from([None, 7]), batch_first=st.booleans(), batched=st.booleans(), need_weights=st.booleans(),
-       average=st.booleans(), attn=kinds, padding=st.booleans(), per_head=st.booleans(), seed=st.integers(0, 99))
-def test_multihead_attention(bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, batched, need_weights, average,
-                             attn, padding, per_head, seed):
+@given(bias=st.booleans(), add_bias_kv=st.booleans(), add_zero_attn=st.booleans(),
+       kdim=st.sampled_from([None, 3, C]), vdim=st.sampled_from([None, 7]),
+       batch_first=st.booleans(), batched=st.booleans(), need_weights=st.booleans(),
+       average=st.booleans(), attn=kinds, padding=st.booleans(), per_head=st.booleans(),
+       seed=st.integers(0, 99))
+def test_multihead_attention(bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, batched,
+                             need_weights, average, attn, padding, per_head, seed):
     rng = np.random.default_rng(seed)
     mine, theirs = twins(lambda nn: nn.MultiheadAttention(
         C, H, bias=bias, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn, kdim=kdim, vdim=vdim,
         batch_first=batch_first), seed)
 
     def shape(length, width):
-        return (length, width) if not batched else (B, length, width) if batch_first else (length, B, width)
-    inputs = [rng.standard_normal(shape(n, width)) for n, width in ((T, C), (S, kdim or C), (S, vdim or C))]
+        if not batched:
+            return length, width
+        return (B, length, width) if batch_first else (length, B, width)
+    inputs = [rng.standard_normal(shape(n, width))
+              for n, width in ((T, C), (S, kdim or C), (S, vdim or C))]
     heads = (B if batched else 1) * H
     mask = mask_of(attn, rng, *((heads, T, S) if per_head else (T, S)))
     hidden = None
-    if padding:                                    # of attn_mask's kind: PyTorch warns where they differ
+    if padding:  # of attn_mask's kind: PyTorch warns where they differ
         hidden = mask_of(attn or "bool", rng, *((B, S) if batched else (S,)))
     agree(mine, theirs, inputs, key_padding_mask=hidden, attn_mask=mask, need_weights=need_weights,
           average_attn_weights=average)
@@ -95,7 +107,8 @@ def test_both_kinds_of_mask_at_once():
     rng = np.random.default_rng(0)
     mine, theirs = twins(lambda nn: nn.MultiheadAttention(C, H))
     inputs = [rng.standard_normal((n, B, C)) for n in (T, S, S)]
-    options = dict(attn_mask=mask_of("float", rng, T, S), key_padding_mask=mask_of("bool", rng, B, S))
+    options = dict(attn_mask=mask_of("float", rng, T, S),
+                   key_padding_mask=mask_of("bool", rng, B, S))
     with pytest.warns(UserWarning, match="mismatched"):                        # PyTorch's
         agree(mine, theirs, inputs, **options)
 
@@ -105,7 +118,8 @@ def test_a_float_mask_gets_its_gradient():
     mine, theirs = twins(lambda nn: nn.MultiheadAttention(C, H))
     x, mask = rng.standard_normal((T, B, C)), rng.standard_normal((T, T))
     (m, t), (a, b) = pair(mask), pair(x)
-    mine(a, a, a, attn_mask=m)[0].pow(2).sum().backward(), theirs(b, b, b, attn_mask=t)[0].pow(2).sum().backward()
+    mine(a, a, a, attn_mask=m)[0].pow(2).sum().backward()
+    theirs(b, b, b, attn_mask=t)[0].pow(2).sum().backward()
     same(m.grad, t.grad)
     same(a.grad, b.grad)
 
@@ -135,9 +149,11 @@ def test_a_query_that_sees_nothing_gets_zeros_and_sends_no_gradient():
             y, weights = layer(x, x, x, key_padding_mask=mask, need_weights=need_weights)
             assert npf.equal(y[1], layer.out_proj.bias.expand(T, C)) and not npf.equal(y[0], y[1])
             if need_weights:
-                assert weights[1].abs().sum() == 0 and npf.allclose(weights[[0, 2]].sum(-1), npf.ones(2, T).double())
+                assert weights[1].abs().sum() == 0
+                assert npf.allclose(weights[[0, 2]].sum(-1), npf.ones(2, T).double())
             y.pow(2).sum().backward()
-            assert x.grad[1].abs().sum() == 0 and x.grad[0].abs().sum() > 0 and x.grad.isfinite().all()
+            assert x.grad[1].abs().sum() == 0 and x.grad[0].abs().sum() > 0
+            assert x.grad.isfinite().all()
 
 
 def test_dropout_drops_weights_in_training_only():
@@ -159,18 +175,21 @@ def test_initialisation_is_pytorchs_and_state_goes_both_ways(options):
         assert p.shape == tuple(q.shape) and p.dtype == npf.float32
         for statistic in ("std", "max", "min"):
             a, b = (getattr(x.detach().numpy(), statistic)() for x in (p, q))
-            assert a == pytest.approx(b, rel=0.25 if "bias_" not in name else 0.6), (name, statistic)
-    theirs.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in mine.state_dict().items()})
+            rel = 0.25 if "bias_" not in name else 0.6
+            assert a == pytest.approx(b, rel=rel), (name, statistic)
+    theirs.load_state_dict({name: torch.from_numpy(value.numpy())
+                            for name, value in mine.state_dict().items()})
     for name, value in mine.state_dict().items():
         same(value, theirs.state_dict()[name])
     assert repr(mine) == repr(theirs).replace("NonDynamicallyQuantizable", "")
 
 
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("options, words", [
-    (dict(embed_dim=10, num_heads=4), "a multiple of num_heads(.|\n)*embed_dim 10\n  num_heads 4(.|\n)*1, 2, 5, 10"),
+    (dict(embed_dim=10, num_heads=4),
+     "a multiple of num_heads(.|\n)*embed_dim 10\n  num_heads 4(.|\n)*1, 2, 5, 10"),
     (dict(embed_dim=0, num_heads=1), "embed_dim must be an integer >= 1, got 0"),
     (dict(embed_dim=4, num_heads=0), "num_heads must be an integer >= 1, got 0"),
     (dict(embed_dim=4, num_heads=2.0), "num_heads must be an integer >= 1, got 2.0"),

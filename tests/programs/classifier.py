@@ -1,4 +1,4 @@
-"""nn.TransformerEncoder on padded sequences: batches, label smoothing, a schedule, and a checkpoint that is gone on from."""
+"""nn.TransformerEncoder on padded batches: label smoothing, a schedule, a resumed checkpoint."""
 
 import os
 
@@ -18,7 +18,8 @@ class Sequences(Dataset):
         self.items = []
         for i in range(count):
             length = 3 + (5 * i) % 7
-            tokens = torch.tensor([1 + (i * i + 3 * i * t + t * t) % (VOCAB - 1) for t in range(length)])
+            tokens = torch.tensor([1 + (i * i + 3 * i * t + t * t) % (VOCAB - 1)
+                                   for t in range(length)])
             label = int((tokens > 6).float().mean() * 2.999)
             self.items.append((tokens, label))
 
@@ -103,7 +104,8 @@ def run(model):
 
     x = torch.arange(20).view(10, 2)
     plain = DataLoader(TensorDataset(x, x.sum(1)), batch_size=4, drop_last=True)
-    mixed = DataLoader(TensorDataset(x), batch_size=3, shuffle=True, generator=torch.Generator().manual_seed(3))
+    mixed = DataLoader(TensorDataset(x), batch_size=3, shuffle=True,
+                       generator=torch.Generator().manual_seed(3))
     parts = random_split(Sequences(10), [7, 3], generator=torch.Generator().manual_seed(42))
     return {
         "shapes": [tuple(tokens.shape) for tokens, _ in loader],
@@ -111,8 +113,8 @@ def run(model):
         "the rest after steps": rest,
         "resumed goes the same way": resumed == rest,
         "missing": list(missing.missing_keys) + list(missing.unexpected_keys),
-        "checkpoint": sorted(checkpoint), "file": os.path.exists("checkpoint.pt"), "epoch": checkpoint["epoch"],
-        "learning rate after": scheduler.get_last_lr(),
+        "checkpoint": sorted(checkpoint), "file": os.path.exists("checkpoint.pt"),
+        "epoch": checkpoint["epoch"], "learning rate after": scheduler.get_last_lr(),
         "accuracy": accuracy(other, loader),
         "plain batches": [list(pair) for pair in plain],
         "lengths": [len(plain), len(mixed), len(mixed.dataset), *map(len, parts)],

@@ -1,4 +1,4 @@
-"""Dropout in training and evaluation, seeds, devices, and the switches that programs set at their top."""
+"""Dropout in training and evaluation, seeds, devices, and the switches at a program's top."""
 
 import random
 
@@ -29,7 +29,8 @@ class Net(nn.Module):
     def __init__(self, p=0.25):
         super().__init__()
         self.embed = nn.Embedding(9, 8, padding_idx=0)
-        self.layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=p, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=p,
+                                                batch_first=True)
         self.drop = nn.Dropout(p)
         self.bn = nn.BatchNorm1d(8)
         self.fc = nn.Linear(8, 4)
@@ -70,7 +71,8 @@ def run(model):
         untracked = model(tokens).requires_grad
     with torch.enable_grad():
         tracked = model(tokens).requires_grad
-    loss = F.cross_entropy(model(tokens).reshape(-1, 4), torch.tensor([0, 1, 2, 3, -100, 1, 1, 0, -100, 2]))
+    loss = F.cross_entropy(model(tokens).reshape(-1, 4),
+                           torch.tensor([0, 1, 2, 3, -100, 1, 1, 0, -100, 2]))
     loss.backward()
     return {
         "a seed repeats": torch.equal(first, second), "without it, not": torch.equal(second, third),
@@ -82,11 +84,13 @@ def run(model):
         "loss": loss.item(),
         "gradients": {n: p.grad for n, p in model.named_parameters()},
         "padding row": model.embed.weight.grad[0].abs().sum().item(),
-        "device": str(device), "same": tokens.device == device, "type": next(model.parameters()).device.type,
+        "device": str(device), "same": tokens.device == device,
+        "type": next(model.parameters()).device.type,
         "text": f"loss {loss.item():.3f} on {device}, {tokens.shape[0]} rows of {len(tokens[0])}",
         "shape": tokens.shape == (2, 5), "numbers": tokens.size(), "elements": torch.numel(tokens),
-        "is it": [torch.is_tensor(tokens), isinstance(loss, torch.Tensor), isinstance(tokens.dtype, torch.dtype),
-                  isinstance(tokens.shape, torch.Size), tokens.dtype is torch.int64],
+        "is it": [torch.is_tensor(tokens), isinstance(loss, torch.Tensor),
+                  isinstance(tokens.dtype, torch.dtype), isinstance(tokens.shape, torch.Size),
+                  tokens.dtype is torch.int64],
     }
 
 

@@ -1,4 +1,4 @@
-"""The encoder-decoder Transformer, bottom up: every class by hand, masks, label smoothing, warm-up, greedy decoding."""
+"""The encoder-decoder, every class by hand: masks, label smoothing, warm-up, greedy decoding."""
 
 # ruff: noqa: UP008 - as one wrote it for PyTorch then
 
@@ -223,7 +223,8 @@ class Batch:
         self.src_mask = (src != PAD).unsqueeze(-2)
         self.tgt = tgt[:, :-1]
         self.tgt_y = tgt[:, 1:]
-        self.tgt_mask = (self.tgt != PAD).unsqueeze(-2) & subsequent_mask(self.tgt.size(-1)).type_as(self.src_mask.data)
+        later = subsequent_mask(self.tgt.size(-1)).type_as(self.src_mask.data)
+        self.tgt_mask = (self.tgt != PAD).unsqueeze(-2) & later
         self.ntokens = (self.tgt_y != PAD).data.sum()
 
 
@@ -268,7 +269,8 @@ def greedy_decode(model, src, src_mask, max_len, start_symbol):
 
 
 def pairs(step, vocab, rows=5, length=7):
-    src = torch.tensor([[(step * 7 + r * 3 + t * (r + 2)) % (vocab - 2) + 2 for t in range(length)] for r in range(rows)])
+    src = torch.tensor([[(step * 7 + r * 3 + t * (r + 2)) % (vocab - 2) + 2 for t in range(length)]
+                        for r in range(rows)])
     src[:, 0] = START
     src[1, 5:] = PAD
     src[3, 4:] = PAD
@@ -283,7 +285,8 @@ def run(model):
     vocab = 11
     criterion = LabelSmoothing(size=vocab, padding_idx=PAD, smoothing=0.1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.5, betas=(0.9, 0.98), eps=1e-9)
-    scheduler = LambdaLR(optimizer=optimizer, lr_lambda=lambda step: rate(step, 16, factor=1.0, warmup=20))
+    scheduler = LambdaLR(optimizer=optimizer,
+                         lr_lambda=lambda step: rate(step, 16, factor=1.0, warmup=20))
     losses, rates = [], []
     results = {"model": repr(model), "parameters": sum(p.numel() for p in model.parameters())}
     model.train()
@@ -291,7 +294,8 @@ def run(model):
         batch = pairs(step, vocab)
         out = model.forward(batch.src, batch.tgt, batch.src_mask, batch.tgt_mask)
         log_probs = model.generator(out)
-        loss = criterion(log_probs.contiguous().view(-1, log_probs.size(-1)), batch.tgt_y.contiguous().view(-1))
+        loss = criterion(log_probs.contiguous().view(-1, log_probs.size(-1)),
+                         batch.tgt_y.contiguous().view(-1))
         loss = loss / batch.ntokens
         loss.backward()
         if step == 0:

@@ -1,4 +1,4 @@
-"""A small GPT with tied weights, two groups of weight decay, accumulated gradients, clipping, a warm-up, and sampling."""
+"""A small GPT: tied weights, weight decay, accumulated gradients, clipping, warm-up, sampling."""
 
 import inspect
 import math
@@ -38,7 +38,8 @@ class CausalSelfAttention(nn.Module):
         v = v.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)
         if self.flash and flash:
             dropout = self.dropout if self.training else 0
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=dropout, is_causal=True)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=dropout,
+                                               is_causal=True)
         else:
             att = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
             att.masked_fill_(self.bias[:, :, :T, :T] == 0, float("-inf"))
@@ -95,7 +96,8 @@ class GPT(nn.Module):
     def forward(self, idx, targets=None, flash=True):
         device = idx.device
         b, t = idx.size()
-        assert t <= self.config.block_size, f"a sequence of {t} is longer than {self.config.block_size}"
+        longest = self.config.block_size
+        assert t <= longest, f"a sequence of {t} is longer than {longest}"
         pos = torch.arange(0, t, dtype=torch.long, device=device)
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(pos))
         for block in self.transformer.h:
@@ -104,21 +106,24 @@ class GPT(nn.Module):
         if targets is None:
             return self.lm_head(x[:, [-1], :]), None
         logits = self.lm_head(x)
-        return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
+        return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1),
+                                       ignore_index=-1)
 
     def configure_optimizers(self, weight_decay, learning_rate, betas):
         params = {name: p for name, p in self.named_parameters() if p.requires_grad}
         decay = [p for p in params.values() if p.dim() >= 2]
         rest = [p for p in params.values() if p.dim() < 2]
-        groups = [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        fused = "fused" in inspect.signature(torch.optim.AdamW).parameters and torch.cuda.is_available()
-        extra = dict(fused=True) if fused else dict()
+        groups = [{"params": decay, "weight_decay": weight_decay},
+                  {"params": rest, "weight_decay": 0.0}]
+        known = "fused" in inspect.signature(torch.optim.AdamW).parameters
+        extra = dict(fused=True) if known and torch.cuda.is_available() else dict()
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, **extra)
 
     @torch.no_grad()
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
         for _ in range(max_new_tokens):
-            idx_cond = idx if idx.size(1) <= self.config.block_size else idx[:, -self.config.block_size:]
+            size = self.config.block_size
+            idx_cond = idx if idx.size(1) <= size else idx[:, -size:]
             logits, _ = self(idx_cond)
             logits = logits[:, -1, :] / temperature
             if top_k is not None:
@@ -155,7 +160,8 @@ def run(model):
             group["lr"] = learning_rate(step)
         total = 0.0
         for micro in range(accumulation):
-            ix = torch.tensor([(41 * step + 17 * micro + 5 * i) % (len(data) - 13) for i in range(4)])
+            ix = torch.tensor([(41 * step + 17 * micro + 5 * i) % (len(data) - 13)
+                               for i in range(4)])
             x = torch.stack([data[i:i + 12] for i in ix]).to(device)
             y = torch.stack([data[i + 1:i + 13] for i in ix]).to(device)
             y[:, 0] = -1
@@ -177,7 +183,8 @@ def run(model):
     results["by hand, after steps"] = model(x, y, flash=False)[0]
     torch.manual_seed(1337)
     results["only one choice"] = model.generate(torch.zeros((2, 1), dtype=torch.long), 15, top_k=1)
-    results["sampled"] = model.generate(torch.zeros((2, 1), dtype=torch.long), 5, temperature=0.8, top_k=5).shape
+    results["sampled"] = model.generate(torch.zeros((2, 1), dtype=torch.long), 5, temperature=0.8,
+                                        top_k=5).shape
     return results
 
 

@@ -1,4 +1,4 @@
-"""Looking inside: hooks on modules and on tensors, retained gradients, freezing, a moving average of the weights."""
+"""Looking inside: hooks on modules and tensors, retained gradients, freezing, averaged weights."""
 
 import copy
 from collections import OrderedDict, defaultdict
@@ -14,7 +14,8 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, 2, batch_first=True)
         self.mlp = nn.Sequential(OrderedDict([
-            ("up", nn.Linear(width, 2 * width)), ("act", nn.ReLU()), ("down", nn.Linear(2 * width, width)),
+            ("up", nn.Linear(width, 2 * width)), ("act", nn.ReLU()),
+            ("down", nn.Linear(2 * width, width)),
         ]))
 
     def forward(self, x):
@@ -80,20 +81,22 @@ def run(model):
     for p in model.stem.parameters():
         p.requires_grad = False
     ema = EMA(model)
-    optimizer = torch.optim.SGD(filter(lambda p: p.requires_grad, model.parameters()), lr=0.05, momentum=0.9,
-                                nesterov=True, weight_decay=1e-3)
+    optimizer = torch.optim.SGD(filter(lambda p: p.requires_grad, model.parameters()),
+                                lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
     x = torch.linspace(-1, 1, 4 * 6 * 5).cos().view(4, 6, 5)
     x.requires_grad_(True)
     outputs = model(x)
     outputs["policy"].retain_grad()
     outputs["policy"].register_hook(lambda g: g.clamp(-0.05, 0.05))
     target = torch.tensor([3, 0, 2, 2])
-    loss = nn.functional.cross_entropy(outputs["policy"], target) + outputs["value"].squeeze(-1).pow(2).mean()
+    loss = nn.functional.cross_entropy(outputs["policy"], target)
+    loss = loss + outputs["value"].squeeze(-1).pow(2).mean()
     loss.backward()
     results = {
         "loss": loss.item(),
         "seen": dict(seen),
-        "sent": {name: [t for pair in pairs for t in pair if t is not None] for name, pairs in sorted(sent.items())},
+        "sent": {name: [t for pair in pairs for t in pair if t is not None]
+                 for name, pairs in sorted(sent.items())},
         "order": order[:4],
         "attention": model.blocks[0].weights,
         "retained": outputs["policy"].grad,
@@ -110,7 +113,8 @@ def run(model):
     for _ in range(4):
         optimizer.zero_grad()
         out = model(x.detach())
-        loss = nn.functional.cross_entropy(out["policy"], target) + out["value"].squeeze(-1).pow(2).mean()
+        loss = nn.functional.cross_entropy(out["policy"], target)
+        loss = loss + out["value"].squeeze(-1).pow(2).mean()
         loss.backward()
         optimizer.step()
         ema.update(model)

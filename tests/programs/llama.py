@@ -1,4 +1,4 @@
-"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache of keys and values."""
+"""The blocks of a LLaMA: RMSNorm by hand, rotary positions, grouped heads, SwiGLU, and a cache."""
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,8 @@ def repeat_kv(x: Tensor, n_rep: int) -> Tensor:
     bs, n_kv_heads, slen, head_dim = x.shape
     if n_rep == 1:
         return x
-    return x[:, :, None, :, :].expand(bs, n_kv_heads, n_rep, slen, head_dim).reshape(bs, -1, slen, head_dim)
+    x = x[:, :, None, :, :].expand(bs, n_kv_heads, n_rep, slen, head_dim)
+    return x.reshape(bs, -1, slen, head_dim)
 
 
 class Rotary(nn.Module):
@@ -62,7 +63,8 @@ class Attention(nn.Module):
             if self.cache is None:
                 self.cache = (xk, xv)
             else:
-                self.cache = (torch.cat((self.cache[0], xk), dim=2), torch.cat((self.cache[1], xv), dim=2))
+                self.cache = (torch.cat((self.cache[0], xk), dim=2),
+                              torch.cat((self.cache[1], xv), dim=2))
             xk, xv = self.cache
         keys = repeat_kv(xk, self.n_heads // self.n_kv_heads)
         values = repeat_kv(xv, self.n_heads // self.n_kv_heads)
@@ -72,7 +74,8 @@ class Attention(nn.Module):
             mask = torch.triu(mask, diagonal=1)
             mask = torch.hstack([torch.zeros((seqlen, start), device=x.device), mask]).type_as(x)
             scores = scores + mask
-        scores = F.softmax(scores.float() if scores.dtype == torch.float32 else scores, dim=-1).type_as(xq)
+        scores = F.softmax(scores.float() if scores.dtype == torch.float32 else scores,
+                           dim=-1).type_as(xq)
         output = torch.matmul(scores, values)
         return self.wo(output.transpose(1, 2).contiguous().view(bsz, seqlen, -1))
 

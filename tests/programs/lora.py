@@ -1,4 +1,4 @@
-"""Low-rank adapters: layers exchanged inside a model, weights frozen, merged, saved apart and loaded with strict=False."""
+"""Low-rank adapters: layers exchanged inside a model, frozen, merged, saved apart and loaded."""
 
 import io
 
@@ -14,7 +14,8 @@ class LoRALinear(nn.Module):
         self.base.weight.requires_grad = False
         if self.base.bias is not None:
             self.base.bias.requires_grad = False
-        self.lora_A = nn.Parameter(torch.linspace(-1, 1, rank * base.in_features).view(rank, base.in_features))
+        self.lora_A = nn.Parameter(
+            torch.linspace(-1, 1, rank * base.in_features).view(rank, base.in_features))
         self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         self.scaling = alpha / rank
         self.merged = False

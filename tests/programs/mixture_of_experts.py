@@ -1,4 +1,4 @@
-"""A sparse mixture of experts: topk routing, index_add_ of what each expert answers, and a loss that balances the load."""
+"""A sparse mixture of experts: topk routing, index_add_ of the answers, and a balancing loss."""
 
 import torch
 import torch.nn as nn

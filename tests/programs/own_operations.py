@@ -1,4 +1,4 @@
-"""Operations with a backward written by hand, gradients of gradients, and a straight-through estimator."""
+"""Operations with a backward by hand, gradients of gradients, and a straight-through estimator."""
 
 import torch
 from torch import nn
@@ -53,7 +53,8 @@ class SplitNorm(Function):
 
 def quantize(x, codebook):
     """A vector-quantised code: the nearest entry forwards, the identity backwards."""
-    distances = (x.pow(2).sum(1, keepdim=True) + codebook.weight.pow(2).sum(1) - 2 * x @ codebook.weight.t())
+    distances = (x.pow(2).sum(1, keepdim=True) + codebook.weight.pow(2).sum(1)
+                 - 2 * x @ codebook.weight.t())
     nearest = torch.argmin(distances, dim=1)
     q = codebook(nearest)
     return x + (q - x).detach(), nearest, nn.functional.mse_loss(q, x.detach())
@@ -80,12 +81,13 @@ def run(model):
     results["two outputs"] = x.grad.clone()
 
     score = model["critic"](x)
-    (slope,) = torch.autograd.grad(outputs=score, inputs=x, grad_outputs=torch.ones_like(score), create_graph=True,
-                                   retain_graph=True)
+    (slope,) = torch.autograd.grad(outputs=score, inputs=x, grad_outputs=torch.ones_like(score),
+                                   create_graph=True, retain_graph=True)
     penalty = ((slope.norm(2, dim=1) - 1) ** 2).mean()
     penalty.backward()
     results["penalty"] = penalty.item()
-    results["second order"] = {n: p.grad for n, p in model["critic"].named_parameters() if p.grad is not None}
+    results["second order"] = {n: p.grad for n, p in model["critic"].named_parameters()
+                               if p.grad is not None}
 
     x.grad = None
     q, nearest, commitment = quantize(x, model["codebook"])

@@ -1,4 +1,4 @@
-"""Positions in attention: ALiBi, relative embeddings in buckets, a sliding window, and sinusoids; with einsum."""
+"""Positions in attention by einsum: ALiBi, relative buckets, a sliding window, and sinusoids."""
 
 import math
 
@@ -46,7 +46,8 @@ class Attention(nn.Module):
             return self.slopes[:, None, None] * distance.clamp(max=0)
         if kind == "buckets":
             return self.relative(relative_bucket(distance)).permute(2, 0, 1)
-        return torch.zeros(self.heads, length, length).masked_fill(distance.abs() > self.window, -torch.inf)
+        bias = torch.zeros(self.heads, length, length)
+        return bias.masked_fill(distance.abs() > self.window, -torch.inf)
 
     def forward(self, x, kind):
         q, k, v = torch.einsum("btc,nhck->nbhtk", x, self.w).unbind(0)
@@ -78,8 +79,10 @@ def run(model):
         y, weights = model(x, kind=kind)
         loss = -torch.log(weights.diagonal(dim1=-2, dim2=-1)).mean() + (y**2).mean()
         loss.backward()
-        results[kind] = {"output": y, "weights": weights, "loss": loss.item(), "slope": model.slopes,
-                         "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None}}
+        results[kind] = {"output": y, "weights": weights, "loss": loss.item(),
+                         "slope": model.slopes,
+                         "gradients": {n: p.grad for n, p in model.named_parameters()
+                                       if p.grad is not None}}
     results["dx"] = x.grad
     turned = sinusoids(9, 6)[2:, :2] @ rotation(-2.0)
     results["a shift is a turn"] = torch.allclose(turned, sinusoids(7, 6)[:, :2], atol=1e-5)

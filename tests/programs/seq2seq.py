@@ -1,4 +1,4 @@
-"""nn.Transformer from end to end: masks from its own helper, tied output, teacher forcing, beam search."""
+"""nn.Transformer from end to end: its own mask, tied output, teacher forcing, beam search."""
 
 import math
 
@@ -29,8 +29,8 @@ class Seq2Seq(nn.Module):
     def __init__(self, vocab: int = 12, emb: int = 16):
         super().__init__()
         self.emb = emb
-        self.transformer = Transformer(d_model=emb, nhead=2, num_encoder_layers=2, num_decoder_layers=2,
-                                       dim_feedforward=24, dropout=0.0)
+        self.transformer = Transformer(d_model=emb, nhead=2, num_encoder_layers=2,
+                                       num_decoder_layers=2, dim_feedforward=24, dropout=0.0)
         self.embedding = nn.Embedding(vocab, emb)
         self.generator = nn.Linear(emb, vocab)
         self.generator.weight = self.embedding.weight
@@ -40,8 +40,8 @@ class Seq2Seq(nn.Module):
         return self.positions(self.embedding(tokens.long()) * math.sqrt(self.emb))
 
     def forward(self, src, tgt, src_mask, tgt_mask, src_padding_mask, tgt_padding_mask):
-        outs = self.transformer(self.embed(src), self.embed(tgt), src_mask, tgt_mask, None, src_padding_mask,
-                                tgt_padding_mask, src_padding_mask)
+        outs = self.transformer(self.embed(src), self.embed(tgt), src_mask, tgt_mask, None,
+                                src_padding_mask, tgt_padding_mask, src_padding_mask)
         return self.generator(outs)
 
 
@@ -63,7 +63,8 @@ def beam_search(model, src, beams=3, length=7):
                 continue
             tgt = torch.tensor(tokens).unsqueeze(1)
             mask = nn.Transformer.generate_square_subsequent_mask(tgt.size(0))
-            out = model.transformer.decoder(model.embed(tgt), memory, tgt_mask=mask, tgt_is_causal=True)
+            out = model.transformer.decoder(model.embed(tgt), memory, tgt_mask=mask,
+                                            tgt_is_causal=True)
             log_probs = torch.log_softmax(model.generator(out[-1, 0]), dim=-1)
             values, indices = log_probs.topk(beams)
             for value, index in zip(values, indices):
@@ -81,7 +82,8 @@ def build():
 
 
 def run(model):
-    src = torch.tensor([[3, 5, 7, 4, 11, 8], [4, 9, 10, 0, 0, 0], [11, 3, 3, 6, 0, 0], [5, 5, 8, 9, 10, 0]]).T
+    src = torch.tensor([[3, 5, 7, 4, 11, 8], [4, 9, 10, 0, 0, 0], [11, 3, 3, 6, 0, 0],
+                        [5, 5, 8, 9, 10, 0]]).T
     ends = torch.full((1, 4), EOS)
     tgt = torch.cat([torch.full((1, 4), BOS), src.flip(0), ends])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9)

@@ -1,10 +1,11 @@
-"""A Transformer of one block on characters, as one writes it first; and the same without `x = x + attended`."""
+"""A Transformer of one block on characters; and the same without `x = x + attended`."""
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-TEXT = "the residual line is small, and what it carries is not: it hands the gradient back as it came.\n" * 8
+TEXT = ("the residual line is small, and what it carries is not: "
+        "it hands the gradient back as it came.\n") * 8
 LETTERS = sorted(set(TEXT))
 BATCH, TIME, WIDTH, HEADS = 4, 16, 24, 2
 HEAD = WIDTH // HEADS

@@ -1,4 +1,4 @@
-"""A Vision Transformer whose attention map, and the gradient that reaches it, are kept by a hook."""
+"""A Vision Transformer whose attention map, and the gradient that reaches it, a hook keeps."""
 
 import torch
 from torch import nn
@@ -15,7 +15,8 @@ class PatchEmbed(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, in_features, hidden_features=None, out_features=None, act_layer=nn.GELU, drop=0.0):
+    def __init__(self, in_features, hidden_features=None, out_features=None,
+                 act_layer=nn.GELU, drop=0.0):
         super().__init__()
         out_features = out_features or in_features
         hidden_features = hidden_features or in_features
@@ -30,7 +31,8 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, dim, num_heads=8, qkv_bias=False, qk_scale=None, attn_drop=0.0, proj_drop=0.0):
+    def __init__(self, dim, num_heads=8, qkv_bias=False, qk_scale=None, attn_drop=0.0,
+                 proj_drop=0.0):
         super().__init__()
         self.num_heads = num_heads
         self.scale = qk_scale or (dim // num_heads) ** -0.5
@@ -46,7 +48,8 @@ class Attention(nn.Module):
 
     def forward(self, x, register_hook=False):
         B, N, C = x.shape
-        qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads)
+        qkv = qkv.permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]
         attn = (q @ k.transpose(-2, -1)) * self.scale
         attn = attn.softmax(dim=-1)
@@ -117,13 +120,15 @@ def build():
 
 
 def run(model):
-    images = torch.linspace(-1, 1, 6 * 3 * 8 * 8).sin().reshape(6, 3, 8, 8) + torch.arange(6).view(6, 1, 1, 1) / 6
+    waves = torch.linspace(-1, 1, 6 * 3 * 8 * 8).sin().reshape(6, 3, 8, 8)
+    images = waves + torch.arange(6).view(6, 1, 1, 1) / 6
     labels = torch.tensor([0, 3, 1, 4, 2, 2])
     logits = model(images, register_blk=1)
     loss = nn.CrossEntropyLoss()(logits, labels)
     loss.backward()
     attn = model.blocks[1].attn
-    relevance = (attn.attention_map * attn.attn_gradients).detach().clamp(min=0).mean(dim=1)[:, 0, 1:]
+    relevance = (attn.attention_map * attn.attn_gradients).detach().clamp(min=0)
+    relevance = relevance.mean(dim=1)[:, 0, 1:]
     return {
         "model": repr(model),
         "shapes": [tuple(p.shape) for p in model.parameters()],

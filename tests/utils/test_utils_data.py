@@ -8,9 +8,17 @@ from against_torch import same
 
 import npformer as npf
 from npformer.nn.utils.rnn import pad_sequence
-from npformer.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate, random_split
+from npformer.utils.data import (
+    DataLoader,
+    Dataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+    random_split,
+)
 
-torch = pytest.importorskip("torch", reason="PyTorch is the outsider that batches are compared with")
+torch = pytest.importorskip("torch",
+                            reason="PyTorch is the outsider that batches are compared with")
 
 Pair = namedtuple("Pair", ["left", "right"])
 
@@ -39,9 +47,10 @@ def as_lists(x):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"batch_size": 3}, {"batch_size": 3, "drop_last": True}, {"batch_size": None}, {"batch_size": 20},
-    {"batch_size": 2, "sampler": [4, 1, 1, 0, 6]}, {"batch_sampler": [[0, 3], [5], [2, 1, 4]]},
-    {"batch_size": 2, "collate_fn": list}, {"batch_size": 4, "num_workers": 0, "pin_memory": False},
+    {}, {"batch_size": 3}, {"batch_size": 3, "drop_last": True}, {"batch_size": None},
+    {"batch_size": 20}, {"batch_size": 2, "sampler": [4, 1, 1, 0, 6]},
+    {"batch_sampler": [[0, 3], [5], [2, 1, 4]]}, {"batch_size": 2, "collate_fn": list},
+    {"batch_size": 4, "num_workers": 0, "pin_memory": False},
 ])
 def test_batches(options):
     mine = DataLoader(Squares(7), **options)
@@ -53,8 +62,9 @@ def test_batches(options):
 
 @pytest.mark.parametrize("batch", [
     [1, 2], [1.5, 2.5], [True, False], ["a", "b"], [(1, 2.0), (3, 4.0)], [[1, 2], [3, 4]],
-    [{"a": 1, "b": (2, 3.0)}, {"a": 4, "b": (5, 6.0)}], [np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)],
-    [Pair(1, 2.0), Pair(3, 4.0)], [np.float32(1), np.float32(2)], [np.int64(1), np.int64(3)],
+    [{"a": 1, "b": (2, 3.0)}, {"a": 4, "b": (5, 6.0)}],
+    [np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)], [Pair(1, 2.0), Pair(3, 4.0)],
+    [np.float32(1), np.float32(2)], [np.int64(1), np.int64(3)],
 ], ids=str)
 def test_default_collate(batch):
     assert as_lists(default_collate(batch)) == as_lists(torch.utils.data.default_collate(batch))
@@ -64,8 +74,10 @@ def test_shuffling_draws_each_item_once_in_an_order_that_the_seed_repeats():
     data = TensorDataset(npf.arange(20), npf.arange(20) * 2)
     orders = []
     for seed in (1, 1, 2):
-        loader = DataLoader(data, batch_size=6, shuffle=True, generator=npf.Generator().manual_seed(seed))
-        passes = [[x for batch, double in loader for x in batch.tolist() if (double == batch * 2).all()]
+        loader = DataLoader(data, batch_size=6, shuffle=True,
+                            generator=npf.Generator().manual_seed(seed))
+        passes = [[x for batch, double in loader for x in batch.tolist()
+                   if (double == batch * 2).all()]
                   for _ in range(2)]
         assert all(sorted(p) == list(range(20)) for p in passes) and passes[0] != passes[1]
         orders.append(passes)
@@ -100,16 +112,21 @@ def test_pad_sequence(options):
 
 
 @pytest.mark.parametrize("call, kind, words", [
-    (lambda: TensorDataset(npf.ones(3), npf.ones(4, 2)), npf.ShapeError, "first dims are equally long"),
+    (lambda: TensorDataset(npf.ones(3), npf.ones(4, 2)), npf.ShapeError,
+     "first dims are equally long"),
     (lambda: random_split(Squares(10), [3, 4]), npf.ValueRangeError, "lengths must add up to 10"),
-    (lambda: DataLoader(Squares(3), batch_size=0), npf.ValueRangeError, "batch_size must be >= 1, got 0"),
-    (lambda: DataLoader(Squares(3), shuffle=True, sampler=[1]), npf.ValueRangeError, "shuffle cannot be True as well"),
+    (lambda: DataLoader(Squares(3), batch_size=0), npf.ValueRangeError,
+     "batch_size must be >= 1, got 0"),
+    (lambda: DataLoader(Squares(3), shuffle=True, sampler=[1]), npf.ValueRangeError,
+     "shuffle cannot be True as well"),
     (lambda: default_collate([object()]), npf.DTypeError, "Give collate_fn"),
     (lambda: default_collate([npf.ones(2), npf.ones(3)]), npf.ShapeError, "stack"),
     (lambda: Dataset()[0], NotImplementedError, "define `def __getitem__"),
-    (lambda: pad_sequence([npf.ones(2, 3), npf.ones(2, 4)]), npf.ShapeError, "differ in their first dim alone"),
+    (lambda: pad_sequence([npf.ones(2, 3), npf.ones(2, 4)]), npf.ShapeError,
+     "differ in their first dim alone"),
     (lambda: pad_sequence([]), npf.ShapeError, "needs sequences"),
-    (lambda: pad_sequence([npf.ones(2)], padding_side="top"), npf.ValueRangeError, "'right' or 'left'"),
+    (lambda: pad_sequence([npf.ones(2)], padding_side="top"), npf.ValueRangeError,
+     "'right' or 'left'"),
 ])
 def test_errors(call, kind, words):
     with pytest.raises(kind, match=words):
