@@ -107,6 +107,14 @@ def test_imports_go_down(path):
         assert late or floor(target) <= floor(name), words
 
 
+@every_file
+def test_imports_inside_functions_are_for_what_is_heavy(path):
+    """A command loads what it needs when it runs, and the app its library; nobody else may."""
+    name = module_name(path)
+    late = [(line, target) for line, target, at_load in imports(path) if not at_load]
+    assert not late or name.startswith("cli.") or name in ("", "debug.app"), f"{path}: {late}"
+
+
 def test_imports_run_in_no_circle():
     """Neither at load nor inside functions: an import in a function hides a circle, it does not
     open it."""

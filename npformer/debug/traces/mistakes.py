@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import GraphError
+from ...verify.mutants import SUBJECTS, Mutant
 from .diff import distance
 from .replay import same_bits
 
 if TYPE_CHECKING:
-    from ...verify.mutants import Mutant
     from .trace import TraceStep
 
 
@@ -75,8 +75,6 @@ def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
     """
     # Not at the top: the mistakes come with the whole judge, which takes 140 ms to load, and only
     # `patch` asks for them.
-    from ...verify.mutants import SUBJECTS
-
     found = {}
     for subject in SUBJECTS.values():
         order = next((order for order in argument_orders(subject, step)
