@@ -73,8 +73,6 @@ def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
     gives the step's output on the step's inputs, and its right rule the step's gradients. A list of
     names would not do: whether a rule fits depends on the shapes, the mask and the options.
     """
-    # Not at the top: the mistakes come with the whole judge, which takes 140 ms to load, and only
-    # `patch` asks for them.
     found = {}
     for subject in SUBJECTS.values():
         order = next((order for order in argument_orders(subject, step)
