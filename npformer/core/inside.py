@@ -228,7 +228,7 @@ def compare_gradients(step, arguments):
 
 
 def compare_gradient(step, forward, values, i, a, g):
-    """The Held of argument i, to which the step sent `a`."""
+    """The ComparedGradient of argument i, to which the step sent `a`."""
     with np.errstate(all="ignore"):
         truth = true_gradient(forward, values, i, g, places_to_look_at(a))
     there = np.isfinite(truth.gradient)
