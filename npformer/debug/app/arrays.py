@@ -51,12 +51,10 @@ class Map(Vertical):
         yield HeatMap()
 
     def show(self, choice: Choice | None, index: tuple[int, ...]) -> None:
-        """Draw an array at a slice, or nothing."""
         self.choice = choice
         self.query_one(HeatMap).show(None if choice is None else choice.array, index)
 
     def on_heat_map_pointed(self) -> None:
-        """Say what is drawn, or the entry that is pointed at, and the scale."""
         widget, head = self.query_one(HeatMap), Text()
         heat, choice = widget.map, self.choice
         if choice is not None:
@@ -101,11 +99,9 @@ class ArrayView(Vertical):
         self.draw()
 
     def choose(self, by: int) -> None:
-        """The next (1) or previous (-1) array."""
         self.pick((self.at + by) % max(len(self.choices), 1))
 
     def pick(self, at: int) -> None:
-        """The array of that number."""
         self.at = at
         self.draw()
 
@@ -119,7 +115,6 @@ class ArrayView(Vertical):
             self.draw()
 
     def slice_of(self, leading):
-        """The slice that is shown of arrays with these dims before the last two."""
         return self.slices.get(leading, (0,) * len(leading))
 
     def on_resize(self) -> None:
@@ -136,7 +131,6 @@ class ArrayView(Vertical):
                 panel.show(choice, self.slice_of(leading_dims(choice.array) if choice else ()))
 
     def choice_line(self):
-        """The names to choose from, and the keys for it."""
         line = Text("" if self.choices else "nothing to draw for a module: s goes into it", FAINT)
         for k, choice in enumerate(self.choices):
             chosen = Style(reverse=k == self.at, underline=False)
@@ -154,7 +148,6 @@ def leading_dims(array: Any) -> tuple[int, ...]:
 
 
 def missing_note(array: Any) -> str:
-    """Why there is no picture, in words."""
     if array is None:
         return "was not kept by the tape"
     if isinstance(array, ArrayFacts):

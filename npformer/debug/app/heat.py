@@ -33,7 +33,6 @@ ARROWS = (("up", -1, 0), ("down", 1, 0), ("left", 0, -1), ("right", 0, 1))
 
 
 def palette(widget: Widget):
-    """The colours for the theme that the app has now."""
     return DARK if widget.app.current_theme.dark else LIGHT
 
 
@@ -56,7 +55,6 @@ class HeatMap(Widget, can_focus=True):
         self.pixels = np.zeros((0, 0, 3), np.uint8)
 
     def show(self, array: Any, index: tuple[int, ...]) -> None:
-        """Show another array, or another slice of it."""
         self.array, self.index, self.cell = array, index, None
         self.fit()
 
@@ -81,7 +79,6 @@ class HeatMap(Widget, can_focus=True):
         self.paint()
 
     def paint(self) -> None:
-        """Work out the colour of every pixel."""
         colours = palette(self)
         self.pixels = np.zeros((0, 0, 3), np.uint8)
         if self.map is not None:
@@ -177,12 +174,10 @@ def half_block_style(above, below):
 
 
 def is_drawable(array: Any) -> bool:
-    """Whether there are numbers to draw."""
     return isinstance(array, np.ndarray) and array.size > 0 and array.dtype.kind in "biuf"
 
 
 def legend(heat: pictures.Heat, width: int, colours) -> Text:
-    """A bar of the colours with the numbers that they stand for."""
     largest = float(np.abs(heat.values[np.isfinite(heat.values)]).max(initial=0))
     all_finite = np.isfinite(heat.grid).all()
     if all_finite and not largest:

@@ -50,17 +50,14 @@ class Look:
 
 
 def click_style(action: str) -> Style:
-    """The style of text that does something when it is clicked."""
     return Style(meta={"@click": f"app.{action}"}, underline=True)
 
 
 def heading(text: str) -> Text:
-    """The title of a part."""
     return Text(f"\n{text}", STRONG)
 
 
 def bare_table(**options: Any) -> Table:
-    """A table without lines."""
     return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT,
                  **options)
 
@@ -156,7 +153,6 @@ def source_lines(found, look, mark=True):
 
 
 def rule_panel(frame: Frame, look: Look) -> RenderableType:
-    """The source text of the gradient rule."""
     if frame.step is None:
         return Text("A module has no rule of its own: step into it.", FAINT)
     found = source_text.rule_source(frame.step)

@@ -112,7 +112,6 @@ class ModuleTree(Tree, can_focus=False):
         return self.blocks[id(trace)][frame.first] if len(trace) else " "
 
     def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:
-        """Arrow, block, name."""
         frame = self.frame_of.get(node)
         label = Text("" if node.allow_expand else "  ", base_style, no_wrap=True)
         if node.allow_expand:
@@ -149,7 +148,6 @@ class ModuleTree(Tree, can_focus=False):
 
 
 def depth(node: TreeNode) -> int:
-    """How many lines are above a line in the tree."""
     count = 0
     while node.parent is not None:
         node, count = node.parent, count + 1

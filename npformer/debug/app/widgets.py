@@ -62,7 +62,6 @@ class Layers(Static):
         return begins, max(min(width // len(begins), 6), 1)
 
     def stand_at(self, index: int) -> None:
-        """Mark the layer of the step of that number."""
         self.index = index
         if not self.runs:
             return
@@ -82,7 +81,6 @@ class Layers(Static):
         self.update(line)
 
     def on_click(self, event: events.Click) -> None:
-        """Say which layer was clicked."""
         begins, columns = self.places()
         block = (event.x - self.styles.padding.left) // columns
         if self.runs and event.y == 0 and 0 <= block < len(begins):
@@ -110,7 +108,6 @@ class Prompt(Horizontal):
         yield Input(compact=True)
 
     def ask(self, what: str, hint: str) -> None:
-        """Open the line for one answer."""
         self.what, self.display = what, True
         self.query_one(Static).update(f"{what}:")
         answer = self.query_one(Input)

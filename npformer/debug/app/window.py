@@ -106,7 +106,6 @@ class Stepper(App):
 
     @property
     def frame(self) -> Frame:
-        """Where the cursor stands."""
         return self.cursor.at
 
     @property
@@ -140,12 +139,10 @@ class Stepper(App):
             self.draw_panel(tabs.get_pane(tabs.active), tabs.active)
 
     def draw_panel(self, area, *names):
-        """Fill one area with panels: 'info', 'ledger', 'rule'."""
         look = panels.Look(max(area.size.width - 3, 30), self.current_theme, palette(self))
         area.query_one(Static).update(Group(*(self.panel(name, look) for name in names)))
 
     def panel(self, name, look):
-        """What one panel says of the place where the cursor stands."""
         if name == "rule":
             return panels.rule_panel(self.frame, look)
         if name == "ledger":
@@ -159,7 +156,6 @@ class Stepper(App):
         return panels.step_panel(step, frame.level, residual, look)
 
     def title_line(self):
-        """The model, the place, what the walk stops at."""
         frame, colours = self.frame, palette(self)
         name = frame.path or self.trace.title or "graph"
         steps = f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}"
@@ -190,11 +186,9 @@ class Stepper(App):
         self.notify(text, markup=False)
 
     def complain(self, error: Exception) -> None:
-        """Say what cannot be done, and why."""
         self.notify(str(error), severity="error", markup=False)
 
     def stand(self, frame: Frame) -> None:
-        """Go to a frame."""
         self.cursor.at = frame
         self.arrive()
 
@@ -249,7 +243,6 @@ class Stepper(App):
     # ── questions ─────────────────────────────────────────────────────────────────────────────────
 
     def action_ask(self, what: str) -> None:
-        """Open the line at the bottom for one answer."""
         again = f"; nothing: {self.search_text} again" if self.search_text else ""
         hints = {"find": f"part of a name{again}", "goto": "number of a step",
                  "break": "nan, op:softmax, norm(g) > 10, ...; nothing: clear all"}
@@ -260,13 +253,11 @@ class Stepper(App):
         getattr(self, f"answer_{event.what}")(event.text)
 
     def answer_find(self, text: str) -> None:
-        """On to the next step whose name has the text in it."""
         self.search_text = text or self.search_text
         if self.search_text and not self.seek(lambda step: self.search_text in step.name):
             self.say(f"no later step has {self.search_text!r} in its name")
 
     def answer_goto(self, text: str) -> None:
-        """To the step of that number."""
         try:
             self.cursor.goto(int(text))
         except NpformerError as error:
@@ -288,14 +279,12 @@ class Stepper(App):
         self.draw()
 
     def action_leave(self) -> None:
-        """Out of a question or a map, back to walking."""
         self.query_one(Prompt).display = False
         self.set_focus(None)
 
     # ── tabs, maps, themes ────────────────────────────────────────────────────────────────────────
 
     def action_tab(self, name: str) -> None:
-        """Open a tab."""
         if name != "info" or self.size.width < WIDE:
             self.query_one(TabbedContent).active = name
 
@@ -313,35 +302,28 @@ class Stepper(App):
         self.call_after_refresh(self.draw)
 
     def action_page(self, by: int) -> None:
-        """A page down or up in what is too long for the screen."""
         for area in self.query(VerticalScroll):
             area.scroll_relative(y=by * (area.size.height - 2), animate=False)
 
     def action_choose(self, by: int) -> None:
-        """The next or previous array."""
         if self.arrays:
             self.arrays.choose(by)
 
     def action_slice(self, by: int) -> None:
-        """The next or previous slice of it."""
         if self.arrays:
             self.arrays.slice(by)
 
     def action_pick(self, at: int) -> None:
-        """The array that was clicked."""
         if self.arrays:
             self.arrays.pick(at)
 
     def action_cells(self) -> None:
-        """Into the map."""
         if self.arrays:
             self.arrays.query_one(HeatMap).focus()
 
     def action_other_theme(self) -> None:
-        """Dark or light."""
         self.theme = next(theme.name for theme in THEMES if theme.name != self.theme)
 
     def action_keys(self) -> None:
-        """The list of keys."""
         self.push_screen(KeyList())
 

@@ -60,7 +60,6 @@ class ArrayStore:
         return self.known[content]
 
     def append(self, value, array):
-        """A new entry."""
         facts = row("", "", value)
         self.entries.append({
             "shape": list(getattr(value, "shape", ())), "dtype": facts.dtype,
@@ -163,7 +162,6 @@ def block_counts(shape: Sequence[int], most: int) -> list[int]:
 
 
 def block_means(array, counts):
-    """The mean of each block."""
     mean = array.astype(float)
     with np.errstate(all="ignore"):                # of what is NaN or infinite
         # A dim at a time: the mean of a block is the mean of the means of its rows, since all

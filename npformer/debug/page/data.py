@@ -79,7 +79,6 @@ def definition_data(step: TraceStep, store: ArrayStore, room: int) -> dict | str
 
 
 def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:
-    """A node of the graph, and who added what to its gradient."""
     ledger = trace.ledger(node)
     return {
         "name": node.name, "where": node.where, "op": node.op.name if node.op else None,

@@ -46,7 +46,6 @@ def to_html(trace: Trace, f: StrPath | None = None) -> str:
 
 
 def page_data(trace: Trace) -> dict:
-    """All that the page knows, for JSON."""
     store = ArrayStore()
     describe = long_trace_data if len(trace) > MOST_STEPS else trace_data
     described = describe(trace, store)

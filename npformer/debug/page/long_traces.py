@@ -97,7 +97,6 @@ def group_as_node(k, group, step, number):
 
 
 def common_module(paths):
-    """The module path that all have in common."""
     common = paths[0].split(".")
     for path in paths:
         parts = path.split(".")

@@ -213,7 +213,6 @@ def median(values):
 
 
 def number_or_none(value):
-    """A cell of the table: None for NaN."""
     return None if np.isnan(value) else float(value)
 
 

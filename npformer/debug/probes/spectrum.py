@@ -76,7 +76,6 @@ class Spectrum:
 
 
 def summarise_all(values):
-    """What a table says of all singular values."""
     with np.errstate(divide="ignore"):
         geometric_mean = float(np.exp(np.log(values).mean()))
     return {"largest": float(values[0]), "median": float(np.median(values)),
@@ -86,7 +85,6 @@ def summarise_all(values):
 
 
 def summarise_largest(values):
-    """What a table says where only the largest are known."""
     places = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= len(values)]
     return {f"number {k}": float(values[k - 1]) for k in places}
 

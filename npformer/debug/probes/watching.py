@@ -21,7 +21,6 @@ class Watch:
         self.watch = contextlib.ExitStack()
 
     def see(self, node: Any, arguments: Any, y: Any) -> None:
-        """Note one operation."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -81,7 +81,6 @@ def stand_at_end(session, by, notes):
 
 
 def adds_to_watched(session, step):
-    """Whether a step sends something to the watched tensor."""
     if session.watched is None:
         return False
     watched = session.trace.named[session.watched]
@@ -189,7 +188,6 @@ def who(session: Session, rest: str) -> str:
 
 
 def node_with_gradient(session, name):
-    """The node of that name, which must be of the whole trace and have a gradient."""
     if not name:
         raise InputError("which tensor? An input of this step (x), or a parameter's name")
     node = node_named(session, name)

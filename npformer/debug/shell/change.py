@@ -61,7 +61,6 @@ def predict(session: Session, rest: str) -> str:
 
 
 def ask_for(label, truth, slack, tries):
-    """The question, with so many tries left."""
     def judge(session, text):
         if not text:
             return f"it is {label} = {four_digits(truth, 6)}"
@@ -245,12 +244,10 @@ def refuse_inside_definition(session):
 
 
 def copy_changes(changes: Changes) -> Changes:
-    """The same changes, in dicts of their own, to be added to."""
     return type(changes)(*[dict(part) for part in vars(changes).values()])
 
 
 def apply_changes(session, changes, words):
-    """Run with these changes, and say what that changed."""
     session.apply(changes)
     notes = [note for note in session.trace.notes if note not in session.original.notes]
     return "\n".join([words, *notes, describe_differences(session)])

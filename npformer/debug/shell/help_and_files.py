@@ -54,7 +54,6 @@ def help_(session: Session, rest: str) -> str:
 
 
 def first_clause(text):
-    """A text up to its first colon, semicolon or full stop."""
     return re.split(r"[:.;](?:\s|$)", " ".join(text.split()))[0]
 
 

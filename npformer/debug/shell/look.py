@@ -134,7 +134,6 @@ def p(session: Session, rest: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A number or an array, as `p` prints it after its name."""
     if isinstance(value, ArrayFacts):
         return repr(value)
     if not isinstance(value, np.ndarray):
@@ -163,7 +162,6 @@ def heat(session: Session, rest: str) -> str:
 
 
 def draw_heat(label, heat):
-    """A heat map in characters, with its range."""
     return "\n".join([f"{label} {heat.note}, {four_digits(heat.low)} … {four_digits(heat.high)}",
                       *(f"  │{row}│" for row in screens.shade_rows(heat))])
 

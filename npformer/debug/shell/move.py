@@ -92,7 +92,6 @@ def search_back(session: Session, rest: str) -> str:
 
 
 def search_from_here(session, rest, by):
-    """Search on (1) or back (-1)."""
     session.search_text = text = rest or session.search_text
     if not text:
         raise InputError("search for what? /softmax, /blocks.1, /model.py:46")
@@ -128,7 +127,6 @@ def layer_back(session: Session, rest: str) -> str:
 
 
 def go_to_frame(session, frame, otherwise):
-    """Stand at a frame and show it; `otherwise` where there is none."""
     if frame is None:
         return otherwise
     session.cursor.at = frame

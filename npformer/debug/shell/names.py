@@ -153,7 +153,6 @@ def node_named(session: Session, text: str) -> TracedNode:
 
 
 def read_count(text: str, default: int, least: int = 0) -> int:
-    """A whole number that was typed, or a default."""
     if not text:
         return default
     if not text.isdigit() or int(text) < least:

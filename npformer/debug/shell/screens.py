@@ -22,23 +22,19 @@ HEAD = 9                                           # columns of "arrived", "sent
 
 
 def screen(session: Session) -> str:
-    """What there is to see where the session stands."""
     frame = session.frame
     return step_screen(session, frame.step) if frame.step else module_screen(frame, session.width)
 
 
 def clip(text: str, width: int) -> str:
-    """A line no longer than the screen."""
     return text if len(text) <= width else text[:width - 1] + "…"
 
 
 def plural(count, word):
-    """'1 step', '2 steps'."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def label_lines(label, lines):
-    """Lines with a label before the first, the others below it."""
     return [f"  {'' if k else label:{HEAD}}{line}" for k, line in enumerate(lines)]
 
 
@@ -83,7 +79,6 @@ def user_line(step):
 
 
 def arrived_row(session, step):
-    """What arrived, and from how many consumers it was added up."""
     consumers, note = len(step.node.contributions), []
     if consumers > 1:
         note.append(f"added up from {consumers}")
@@ -96,7 +91,6 @@ def arrived_row(session, step):
 
 
 def sent_row(step, i, d):
-    """What was sent to an argument, where it goes, and how many others are to send there."""
     parent, name = step.node.parents[i], f"d{step.node.op.name_of(i)}"
     after = sum(c.step > step.index for c in parent.contributions)
     more = f", {after} to come" if after else ""
@@ -173,7 +167,6 @@ def outgoing_gradients(frame):
 
 
 def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
-    """A frame in a list: where, what, how large the gradient is that arrived."""
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
     return ("→" if here else " ", frame.span, what, statistics.shape_of(arrived),
@@ -187,7 +180,6 @@ def rows_around(items: Sequence, at: int, around: int) -> Sequence:
 
 
 def module_frames(root: Frame) -> list[Frame]:
-    """Every run through a module, in the order of the walk."""
     # From each step the modules around it, from the outermost inwards, but without the model
     # itself, which is the last of them; a dict keeps the first place of each.
     found = dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1])

@@ -103,7 +103,6 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """What stands before the line that is typed next."""
         if self.question is not None:
             return self.question.prompt
         frame, last = self.frame, len(self.trace) - 1

@@ -73,7 +73,6 @@ def structure_difference(mine, other):
 
 
 def describe_node(node):
-    """A node in words, with its shape and line."""
     line = f" ({node.line[0].rpartition('/')[2]}:{node.line[1]})" if node.line else ""
     return f"{node.name} {node.shape}{line}"
 

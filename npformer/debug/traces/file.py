@@ -27,7 +27,6 @@ UNREADABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, Overf
 
 
 def write_trace(trace, f):
-    """Write a trace into f, whole or not at all."""
     memory = Memory()
     nodes = [pack_node(node, memory) for node in trace.nodes]
     events = [{"node": step.node.number, "g": memory.pack(step.upstream),
@@ -90,7 +89,6 @@ class Memory:
 
 
 def pack_node(node, memory):
-    """What a file says of a node."""
     said = {"name": node.name, "where": node.where, "line": list(node.line) if node.line else None,
             "shape": list(node.shape), "dtype": str(node.dtype), "value": memory.pack(node.value),
             "gradient": memory.pack(node.gradient), "op": None}
@@ -182,14 +180,12 @@ def find_operation(said, names):
 
 
 def shape_of(numbers):
-    """A shape out of a list."""
     if not all(type(n) is int and n >= 0 for n in numbers):
         raise InputError(f"{numbers!r} is not a shape.")
     return tuple(numbers)
 
 
 def unpack(packed, memory):
-    """The value that `Memory.pack` described."""
     (kind, content), = packed.items()
     if kind == "view":
         return unpack_view(memory, *content)

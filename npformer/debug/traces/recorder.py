@@ -99,7 +99,6 @@ class Recorder:
     # ── forward ──────────────────────────────────────────────────────────────────────────────────
 
     def copy_operation(self, node, arguments, y):
-        """Copy an operation that was just recorded."""
         self.seen, self.latest = self.seen + 1, (node.op.name, node.line)
         copied = self.nodes[node] = TracedNode(node.op, node.options, (), node.wrap,
                                                self.path_of(node.scope))
@@ -114,7 +113,6 @@ class Recorder:
                 self.copy_leaf(parent, value)
 
     def copy_leaf(self, node, value):
-        """Copy a leaf, the first time that it is seen."""
         if node not in self.nodes:
             leaf = self.nodes[node] = TracedNode()
             leaf.shape, leaf.dtype, leaf.value = node.shape, node.dtype, value
@@ -131,7 +129,6 @@ class Recorder:
         copied.saved = node.saved and {name: self.keeper.keep(v) for name, v in node.saved.items()}
 
     def path_of(self, scope):
-        """The module's path, looked up once for each module."""
         module = scope and scope.module()
         root = scope and scope.root()
         if not module or not root:

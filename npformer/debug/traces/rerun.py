@@ -113,7 +113,6 @@ def new_argument(value, parent, before, changes):
 
 
 def compute_node(node, values):
-    """Run a node's operation on new values."""
     lost = [node.op.name_of(i) for i, v in enumerate(values)
             if isinstance(v, ArrayFacts) or (v is None and node.parents[i] is not None)]
     if lost:

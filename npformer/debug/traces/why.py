@@ -101,7 +101,6 @@ def values_at(step):
 
 
 def explain_some_zeros(trace, node, zeros):
-    """The Reason where some entries of a gradient are zero."""
     causes = [f"{trace[c.step].name}: {words_of_stop(trace[c.step], c.argument)}"
               for c in node.contributions if c.step >= 0 and np.any(np.asarray(c.array) == 0)]
     message = f"{int(zeros.sum())} of {zeros.size} entries of the gradient of {node.name} are zero"

@@ -108,7 +108,6 @@ class Names(dict):
 
 
 def names_in(trace: Trace) -> set[str]:
-    """Every name that some step of the trace has."""
     return {name for step in trace for name in Names(step)}
 
 
@@ -167,7 +166,6 @@ class Condition:
         self.unknown, self.reason = 0, ""
 
     def holds(self, step: TraceStep) -> bool:
-        """Whether the condition holds at a step."""
         try:
             return holds(value_of(self.tree, Names(step), f"step {step.index}, {step.op}"))
         except Absent as error:

@@ -54,14 +54,12 @@ class Frame:
 
     @property
     def level(self) -> str:
-        """Which of the four zoom levels it is on."""
         if self.step is not None:
             return "primitive" if self.inside_a_step else "operation"
         return "model" if self.parent is None else "module"
 
     @property
     def inside_a_step(self) -> bool:
-        """Whether it belongs to a definition."""
         return any(frame.step is not None for frame in self.around)
 
     @property
@@ -71,7 +69,6 @@ class Frame:
 
     @property
     def span(self) -> str:
-        """The numbers of its steps: '5', '5–22'."""
         return span(self.first, self.last)
 
     @property
@@ -82,7 +79,6 @@ class Frame:
 
     @property
     def steps(self) -> list[TraceStep]:
-        """The steps of its trace that it spans."""
         return self.trace.steps[self.first:self.last + 1]
 
     def __repr__(self):
@@ -181,7 +177,6 @@ class Cursor:
         return True
 
     def out(self) -> bool:
-        """The frame around this one."""
         if self.at.parent is None:
             return False
         self.at = self.at.parent

@@ -75,13 +75,11 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], left: int = 1,
 
 
 def details(summary: Any, *inside: Any, opened: bool = False) -> Markup:
-    """What opens on a click."""
     return element("details", element("summary", summary, style="cursor:pointer"), *inside,
                    style="margin:2px 0 2px 12px", **({"open": ""} if opened else {}))
 
 
 def code(*inside: Any, style: str = "") -> Markup:
-    """Text in the font of code."""
     return element("code", *inside, style="background:none;white-space:pre-wrap;" + style)
 
 
@@ -162,7 +160,6 @@ def ledger_html(ledger: Ledger) -> Markup:
 
 
 def entry_cells(entry: Entry, longest: float) -> tuple:
-    """One line of a ledger."""
     size = facts.norm(entry.contribution) or 0.0
     width = max(round(90 * size / longest), 1) if np.isfinite(size) else 90
     bar = element("span", style=f"display:inline-block;height:.7em;width:{width}px;"
@@ -192,7 +189,6 @@ def step_html(step: TraceStep) -> Markup:
 
 
 def maps_html(step):
-    """Maps of a step's arrays, gradients first."""
     arrays = sorted(statistics.arrays_of(step), key=lambda found: found[0] not in ROLES)
     maps = [picture(value, name, ROLES.get(role, "")) for role, name, value in arrays]
     maps = [drawing for drawing in maps if drawing]
@@ -201,7 +197,6 @@ def maps_html(step):
 
 
 def user_line(step: TraceStep) -> Markup:
-    """The user's line of code with its neighbours, or why it is not here."""
     found = source_text.user_line(step)
     if found is None or not found.lines:
         note = found.note if found else "no line of code was recorded"

@@ -125,7 +125,6 @@ def heat(array: Any, rows: int = 16, columns: int = 64, index: int | tuple = ())
 
 
 def slice_words(array, index, flat, values):
-    """What a heat map shows, in words."""
     part = f"[{', '.join(map(str, index))}] of " if index else ""
     rows, columns = values.shape
     blocks = "" if values.shape == flat.shape else f", means of blocks, {rows} × {columns}"

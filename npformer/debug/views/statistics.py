@@ -52,7 +52,6 @@ def call(step: TraceStep) -> str:
 
 
 def option_text(value: Any) -> str:
-    """The value of an option, floats in four digits."""
     return four_digits(value) if isinstance(value, float) else describe(value)
 
 
@@ -79,7 +78,6 @@ class Row(NamedTuple):
     note: str = ""
 
     def cells(self) -> list[str]:
-        """The row as text, one string for each of HEADERS."""
         odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
         zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
         return [self.role, self.name, self.shape, self.dtype, four_digits(self.norm),
@@ -108,7 +106,6 @@ def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
 
 
 def statistics(step: TraceStep) -> list[Row]:
-    """A Row for each of `arrays_of`."""
     return [row(*found, facts=step.trace.facts_of) for found in arrays_of(step)]
 
 
