@@ -71,11 +71,8 @@ class Map(Vertical):
 
 
 class ArrayView(Vertical):
-    """A choice of arrays; as many as there is room for are drawn.
-
-    Choice and slice stay from step to step: who looks at head 2 of g wants to see head 2 of the
-    next g.
-    """
+    """A choice of arrays; as many as there is room for are drawn. Choice and slice stay from step
+    to step: who looks at head 2 of g wants to see head 2 of the next g."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,11 +183,8 @@ def jacobians_at(frame: Frame) -> list[Choice]:
 
 def jacobian_block(step: TraceStep, name: str) -> Choice:
     """As much of one Jacobian as is drawn: all of it, or a block of the last dims at the last place
-    of the dims before.
-
-    The last place, because the last query of a causal attention is the one that sees every key;
-    the first query sees one, and its Jacobian by q is all zeros.
-    """
+    of the dims before. The last place, because the last query of a causal attention is the one that
+    sees every key; the first query sees one, and its Jacobian by q is all zeros."""
     shapes = step.node.shape, step.node.shapes[[*step.inputs].index(name)]
     for kept in range(max(map(len, shapes)), -1, -1):          # dims that are drawn
         places = [tuple(n - 1 for n in shape[:max(len(shape) - kept, 0)]) for shape in shapes]

@@ -165,11 +165,9 @@ def rgb(colour) -> Color:
 
 @lru_cache(maxsize=1 << 14)
 def half_block_style(above, below):
-    """The style of a character that shows two pixels.
-
-    Cached, since a map has few pairs of colours and very many characters: a map of 200 x 50
-    characters takes 139 ms with a new Style for each, 1.6 ms with these.
-    """
+    """The style of a character that shows two pixels. Cached, since a map has few pairs of colours
+    and very many characters: a map of 200 x 50 characters takes 139 ms with a new Style for each,
+    1.6 ms with these."""
     return Style(color=rgb(above), bgcolor=rgb(below))
 
 

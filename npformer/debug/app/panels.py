@@ -96,10 +96,8 @@ def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look
 
 
 def rule_text(step, look):
-    """The formulas of the gradients, each on its line.
-
-    Docstrings line their "=" up, and put two formulas on a line with at least three spaces between.
-    """
+    """The formulas of the gradients, each on its line. Docstrings line their "=" up, and put two
+    formulas on a line with at least three spaces between."""
     lines = [re.sub(r"\s+= ", " = ", line) for line in source_text.rule_lines(step)]
     parts = [part for line in lines for part in re.split(r"(?<=\S)\s{3,}", line)]
     text = "\n".join(parts) or "a rule with no formula in words; r shows its source"

@@ -26,12 +26,9 @@ MANY = 100                                         # frames in one place; more a
 
 class ModuleTree(Tree, can_focus=False):
     """Model, modules, operations and primitives. A block before each name stands for the gradient
-    that arrives there.
-
-    Lines are made when the line above is opened: a definition is a trace of its own, which takes
-    time to make, and a pass may have tens of thousands of steps. Where more than MANY frames stand
-    in one place they are put into groups, which hold their frames as `data`.
-    """
+    that arrives there. Lines are made when the line above is opened: a definition is a trace of its
+    own, which takes time to make, and a pass may have tens of thousands of steps. Where more than
+    MANY frames stand in one place they are put into groups, which hold their frames as `data`."""
 
     class Chosen(Message):
         """Somebody clicked on a frame."""

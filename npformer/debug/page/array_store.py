@@ -95,12 +95,10 @@ class ArrayStore:
         return self.entries
 
     def most_entries(self) -> int:
-        """The most entries of an array that are shown, so that all together stay within BUDGET.
-
-        One limit for all: large arrays lose detail, for which a map on the screen has little room
+        """The most entries of an array that are shown, so that all together stay within BUDGET. One
+        limit for all: large arrays lose detail, for which a map on the screen has little room
         anyway, and small ones (biases, gains) keep every entry. A share of the budget for each
-        would take from the small ones too.
-        """
+        would take from the small ones too."""
         sizes = [a.size for a in self.arrays if a is not None]
         most = WHOLE
         while most > LEAST and sum(min(size, most) for size in sizes) * PER_ENTRY > BUDGET:
@@ -149,11 +147,9 @@ def three_bytes(array):
 
 
 def block_counts(shape: Sequence[int], most: int) -> list[int]:
-    """How many blocks along each dim, so that there are at most `most` of them.
-
-    The longest dim is halved until they fit. So a map keeps about as many rows as columns, and a
-    short dim (heads, a batch) stays whole as long as possible: each of its slices can be shown.
-    """
+    """How many blocks along each dim, so that there are at most `most` of them. The longest dim is
+    halved until they fit. So a map keeps about as many rows as columns, and a short dim (heads, a
+    batch) stays whole as long as possible: each of its slices can be shown."""
     counts = list(shape)
     while math.prod(counts) > most:
         longest = counts.index(max(counts))

@@ -128,13 +128,10 @@ def source_data(source: source_text.Source | None) -> dict | None:
 
 def relation_data(found: Relation | None, step: TraceStep, i: int,
                   store: ArrayStore) -> dict | None:
-    """A Relation; None where it cannot be shown.
-
-    A table says which single entry goes where. Where the page shows means of blocks there are no
-    single entries, so such a relation is left out. Ties of dims and gates hold for blocks as well;
-    a gate that is too large for a page is left out, and then too many cells are marked, not wrong
-    ones.
-    """
+    """A Relation; None where it cannot be shown. A table says which single entry goes where. Where
+    the page shows means of blocks there are no single entries, so such a relation is left out. Ties
+    of dims and gates hold for blocks as well; a gate that is too large for a page is left out, and
+    then too many cells are marked, not wrong ones."""
     if found is None:
         return None
     whole = max(np.prod(step.node.shape), np.prod(step.node.shapes[i])) <= WHOLE

@@ -128,12 +128,10 @@ def relation_by_numbers(step, i, side):
 
 
 def gates_of(step: TraceStep, i: int, lined: Lined) -> list[Gate]:
-    """Masks that are False where the slope is 0.
-
-    Where each entry of y reads one entry of x, or each entry of x is read once, the rule itself
-    tells: sent an upstream of ones, it answers with the slopes. Elsewhere slopes add up and may
-    cancel, so that the block must say where it is flat.
-    """
+    """Masks that are False where the slope is 0. Where each entry of y reads one entry of x, or
+    each entry of x is read once, the rule itself tells: sent an upstream of ones, it answers with
+    the slopes. Elsewhere slopes add up and may cancel, so that the block must say where it is
+    flat."""
     node = step.node
     if node.op.elementwise:
         # As if nothing had been broadcast: the rule then adds nothing up, and answers for each

@@ -78,11 +78,9 @@ def addition_at(node, earlier):
 
 
 def scaled_operands(node):
-    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin).
-
-    The factor must be a single number or a leaf. A product with an array that was computed is not
-    a scaled skip: a gate x·sigmoid(z), or rotary positions x·cos + rotated(x)·sin.
-    """
+    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin). The factor
+    must be a single number or a leaf. A product with an array that was computed is not a scaled
+    skip: a gate x·sigmoid(z), or rotary positions x·cos + rotated(x)·sin."""
     if not is_call_of(node, mul):
         return []
     found = []
@@ -94,11 +92,9 @@ def scaled_operands(node):
 
 
 def is_ancestor(old, new):
-    """Whether `new` was computed from `old`.
-
-    Nodes are numbered as they are made, so a node older than `old` cannot lead to it and is not
-    looked at: the search ends at x, and costs the size of the branch, not of the graph below.
-    """
+    """Whether `new` was computed from `old`. Nodes are numbered as they are made, so a node older
+    than `old` cannot lead to it and is not looked at: the search ends at x, and costs the size of
+    the branch, not of the graph below."""
     seen, stack = set(), [new]
     while stack:
         for parent in stack.pop().parents:
@@ -251,12 +247,10 @@ def residuals(loss: Tensor, grad: Tensor | None = None) -> Residuals:
 
 
 def identity_at(a: Addition, g: np.ndarray) -> Residual:
-    """The identity at one addition, for the gradient g = dL/dy that arrives there.
-
-    Three walks of their own, from y, from F(x) and from α·x down to x. The sum is not computed
-    from its parts, or `error` could not find anything: it holds the walk itself to the identity.
-    What reaches x from elsewhere (x is used twice) is in none of the three.
-    """
+    """The identity at one addition, for the gradient g = dL/dy that arrives there. Three walks of
+    their own, from y, from F(x) and from α·x down to x. The sum is not computed from its parts, or
+    `error` could not find anything: it holds the walk itself to the identity. What reaches x from
+    elsewhere (x is used twice) is in none of the three."""
     total = gradients_at([(a.node, g)], [a.x])[a.x]
     through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
     skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]

@@ -170,11 +170,9 @@ def all_singular_values(pull, x, y):
 
 
 def products_with(pull, x, y):
-    """(v -> J·v, u -> Jᵀ·u) on flat NumPy arrays, out of pull(g) = Jᵀ·g alone.
-
-    Jᵀ·g is linear in g, so its derivative by g, applied to v, is v ↦ J·v: the backward pass of the
-    backward pass. It is recorded once, at g = y (any g would do), and walked for each v.
-    """
+    """(v -> J·v, u -> Jᵀ·u) on flat NumPy arrays, out of pull(g) = Jᵀ·g alone. Jᵀ·g is linear in g,
+    so its derivative by g, applied to v, is v ↦ J·v: the backward pass of the backward pass. It is
+    recorded once, at g = y (any g would do), and walked for each v."""
     g = y.detach().requires_grad_()
     with enable_grad():
         pulled = pull(g, create_graph=True)

@@ -282,11 +282,9 @@ def describe_differences(session: Session) -> str:
 
 
 def tolerance(session):
-    """The relative difference that is still rounding: none, unless a rule was patched.
-
-    Without a patch the same code runs on the same numbers, and any bit that differs is news. A
-    planted rule may add up in another order, so the last bits differ even where it is right.
-    """
+    """The relative difference that is still rounding: none, unless a rule was patched. Without a
+    patch the same code runs on the same numbers, and any bit that differs is news. A planted rule
+    may add up in another order, so the last bits differ even where it is right."""
     if not session.changes.rules:
         return 0.0
     return 1e-12 if session.original[0].upstream.dtype.itemsize == 8 else 1e-5

@@ -195,11 +195,9 @@ def jac(session: Session, rest: str) -> str:
 
 
 def jacobian_matrix(block, y_shape, rows):
-    """A block of a Jacobian, dims of the output before dims of the argument, as a matrix.
-
-    One row for each entry of the output that was asked for. Where that is a single entry, the
-    matrix would be one line: it is drawn in the argument's own shape instead.
-    """
+    """A block of a Jacobian, dims of the output before dims of the argument, as a matrix. One row
+    for each entry of the output that was asked for. Where that is a single entry, the matrix would
+    be one line: it is drawn in the argument's own shape instead."""
     part = y_shape if rows is None else np.empty(y_shape, bool)[rows].shape
     height = math.prod(part)
     if height > 1 or block.ndim < 2:

@@ -25,11 +25,9 @@ PARTS = (".shape", ".dtype", ".T")
 
 
 class Target(NamedTuple):
-    """An array that was named. role: arrived, input, output, saved, sent, value or gradient.
-
-    rest: the index, as typed, and .shape or the like. node: what made an input, or what a gradient
-    is the gradient of.
-    """
+    """An array that was named. role: arrived, input, output, saved, sent, value or gradient. rest:
+    the index, as typed, and .shape or the like. node: what made an input, or what a gradient is the
+    gradient of."""
 
     label: str
     role: str

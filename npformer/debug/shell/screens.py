@@ -146,11 +146,9 @@ def module_screen(frame: Frame, width: int) -> str:
 
 
 def outgoing_gradients(frame):
-    """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves.
-
-    A node may get something from several of the frame's steps, so each d is their sum. What one
-    step of the frame sent to another is not in it.
-    """
+    """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves. A node
+    may get something from several of the frame's steps, so each d is their sum. What one step of
+    the frame sent to another is not in it."""
     sums = {}
     for step in frame.steps:
         for parent, d in zip(step.node.parents, step.sent):
@@ -194,10 +192,8 @@ SHADES, FAINT = "░▒▓█", 0.05                       # below that share of
 
 def shade_rows(heat: pictures.Heat) -> list[str]:
     """A heat map in characters, two a cell: a minus where it is negative, a shade for the size.
-
-    Two, because a character is about twice as high as wide; the first is free for the sign, which
-    a screen without colour could not show otherwise.
-    """
+    Two, because a character is about twice as high as wide; the first is free for the sign, which a
+    screen without colour could not show otherwise."""
     return ["".join(map(shade, row)) for row in heat.grid]
 
 

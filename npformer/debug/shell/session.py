@@ -45,10 +45,8 @@ GROUPS = ("move", "breakpoints", "look", "ask", "try", "session")
 
 
 def command(usage: str, *names: str, group: str) -> Callable:
-    """Make a function (session, the rest of the line) -> text a command.
-
-    Its name is the first word of `usage`; `names` are others that it answers to.
-    """
+    """Make a function (session, the rest of the line) -> text a command. Its name is the first word
+    of `usage`; `names` are others that it answers to."""
     def enter(function):
         name = usage.split()[0].removesuffix("TEXT")       # `/TEXT` is the command `/`
         entry = Command(function, (name, *names), usage, GROUPS.index(group))

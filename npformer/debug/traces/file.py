@@ -168,10 +168,8 @@ def unpack_node(said, nodes, memory):
 
 
 def find_operation(said, names):
-    """The registered operation that a file names; else one that only knows what was recorded.
-
-    The arguments' names must agree, because a user's Function may have the name of one of ours.
-    """
+    """The registered operation that a file names; else one that only knows what was recorded. The
+    arguments' names must agree, because a user's Function may have the name of one of ours."""
     op = REGISTRY.get(said["op"])
     if isinstance(op, Operation) and names and (
             op.variadic is not None or tuple(names) == op.names[:len(names)]):
@@ -204,11 +202,9 @@ def unpack(packed, memory):
 
 
 def unpack_view(memory, n, offset, dtype, shape, strides):
-    """A view of memory n, none of whose entries lies outside it.
-
-    A stride may be 0 (broadcast) or negative (flipped), so the lowest and the highest byte are
-    found dim by dim. Python's integers cannot overflow, whatever the file says.
-    """
+    """A view of memory n, none of whose entries lies outside it. A stride may be 0 (broadcast) or
+    negative (flipped), so the lowest and the highest byte are found dim by dim. Python's integers
+    cannot overflow, whatever the file says."""
     if type(n) is not int or not 0 <= n < len(memory) or type(offset) is not int:
         raise InputError(f"it names a memory {n!r}, which is not there.")
     shape, dtype = shape_of(shape), np.dtype(dtype)

@@ -74,11 +74,8 @@ class Ledger:
 
 
 def ledger_of(trace, node):
-    """The Ledger of a node.
-
-    The running sums are added here as the walk adds them: in its order, never in place. So the last
-    one is the node's gradient to the bit, if no hook changed it.
-    """
+    """The Ledger of a node. The running sums are added here as the walk adds them: in its order,
+    never in place. So the last one is the node's gradient to the bit, if no hook changed it."""
     entries, running = [], None
     for k, c in enumerate(node.contributions):
         running = c.array if running is None else tape.as_array(running + c.array)

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 def plant_mistake(op, mutant, order):
     """The operation with a mutant's wrong rules; its forward, definition and other rules stay.
-
     order: the numbers of the arguments that the mutant takes. What is returned is a copy of one
-    operation with another `gradients`: the registry and every other step keep the right rule.
-    """
+    operation with another `gradients`: the registry and every other step keep the right rule."""
     def gradients(node, g):
         sent, given = list(op.gradients(node, g)), g.copy()
         wrong = mutant_gradients(mutant, given, node, order)
@@ -48,11 +46,8 @@ def plant_mistake(op, mutant, order):
 
 
 def mutant_gradients(mutant, g, node, order):
-    """The gradients that a mutant's backward gives for a node's arguments.
-
-    On copies: a mistake may be that it writes into what it gets, and the trace's arrays are the
-    record.
-    """
+    """The gradients that a mutant's backward gives for a node's arguments. On copies: a mistake may
+    be that it writes into what it gets, and the trace's arrays are the record."""
     values = [node.values[i].copy() for i in order]
     y = mutant.forward(*values, **shared_options(mutant, node))
     return mutant.backward(g, *(y[1:] if isinstance(y, tuple) else values))
@@ -67,12 +62,10 @@ def shared_options(mutant, node):
 
 
 def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
-    """The planted mistakes that fit a step, by name, each with the arguments that it takes.
-
-    They are found by trying, not by the operation's name: a mutant's subject fits where its forward
+    """The planted mistakes that fit a step, by name, each with the arguments that it takes. They
+    are found by trying, not by the operation's name: a mutant's subject fits where its forward
     gives the step's output on the step's inputs, and its right rule the step's gradients. A list of
-    names would not do: whether a rule fits depends on the shapes, the mask and the options.
-    """
+    names would not do: whether a rule fits depends on the shapes, the mask and the options."""
     # Not at the top: the mistakes come with the whole judge, which takes 140 ms to load, and only
     # `patch` asks for them.
     from ...verify.mutants import SUBJECTS
@@ -91,11 +84,8 @@ def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
 
 
 def argument_orders(subject, step):
-    """The ways to give a step's arrays to a subject: tuples of argument numbers.
-
-    The kinds of dtype (float, int, bool) must agree, and no argument that gets a gradient may be
-    left out.
-    """
+    """The ways to give a step's arrays to a subject: tuples of argument numbers. The kinds of dtype
+    (float, int, bool) must agree, and no argument that gets a gradient may be left out."""
     arrays = [i for i, v in enumerate(step.node.values) if isinstance(v, np.ndarray)]
     needed = {i for i, d in enumerate(step.sent) if d is not None}
     kinds = [a.dtype.kind for a in subject.control.inputs()]
@@ -106,11 +96,9 @@ def argument_orders(subject, step):
 
 @np.errstate(all="ignore")
 def reproduces_step(control, step, order):
-    """Whether a right forward and backward do what the step does.
-
-    The output is asked first: it rules nearly all subjects out, and costs no backward pass. A
-    gradient is measured by the largest one of the step, because one of them may be rounding alone.
-    """
+    """Whether a right forward and backward do what the step does. The output is asked first: it
+    rules nearly all subjects out, and costs no backward pass. A gradient is measured by the largest
+    one of the step, because one of them may be rounding alone."""
     close = 1e-9 if step.upstream.dtype.itemsize == 8 else 1e-4
     try:
         values = [step.node.values[i] for i in order]

@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 
 class Contribution(NamedTuple):
     """What one consumer added to a gradient: its step, and which argument of it the value was.
-
-    step: -1 for what the walk began with.
-    """
+    step: -1 for what the walk began with."""
 
     step: int
     argument: int
@@ -297,12 +295,10 @@ def link_recording(recorder):
 
 
 def make_trace(nodes, seeds, events, **said):
-    """The Trace of these nodes, with every contribution to a gradient put in its place.
-
-    seeds: (number of a node, gradient) pairs. events: (node, what arrived, what it sent), in the
-    order of the walk, so contributions stand in the order in which the walk added them up. That
-    order matters: a sum of three floats has other last bits in another order.
-    """
+    """The Trace of these nodes, with every contribution to a gradient put in its place. seeds:
+    (number of a node, gradient) pairs. events: (node, what arrived, what it sent), in the order of
+    the walk, so contributions stand in the order in which the walk added them up. That order
+    matters: a sum of three floats has other last bits in another order."""
     for n, g in seeds:
         nodes[n].contributions.append(Contribution(-1, -1, g))
     for k, (node, _, sent) in enumerate(events):

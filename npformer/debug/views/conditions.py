@@ -32,11 +32,9 @@ AGREES = {8: 1e-9, 4: 1e-3}                        # how far a definition may be
 
 
 def mismatch(step: TraceStep) -> bool:
-    """Whether a step's rule is wrong.
-
-    A fused rule is wrong where it differs from its definition, any other where it differs from
-    finite differences. Raises Absent where it cannot be known: values are missing, or the code is.
-    """
+    """Whether a step's rule is wrong. A fused rule is wrong where it differs from its definition,
+    any other where it differs from finite differences. Raises Absent where it cannot be known:
+    values are missing, or the code is."""
     try:
         fused = isinstance(step.node.op, Fused)
         return differs_from_definition(step) if fused else not step.check()
@@ -45,12 +43,10 @@ def mismatch(step: TraceStep) -> bool:
 
 
 def differs_from_definition(step):
-    """Whether a fused step's definition gives another gradient to some argument than its rule.
-
-    Each gradient is measured by its own largest entry, because a wrong one may be small beside the
+    """Whether a fused step's definition gives another gradient to some argument than its rule. Each
+    gradient is measured by its own largest entry, because a wrong one may be small beside the
     others (dweight beside dbias). But one that is 0 up to rounding, as a key's bias has it, would
-    differ from itself by any amount; so the measure is a millionth of the largest one at least.
-    """
+    differ from itself by any amount; so the measure is a millionth of the largest one at least."""
     inside = step.into()
     pairs = []
     for name, d in step.gradients.items():
@@ -65,10 +61,8 @@ def differs_from_definition(step):
 
 def holds_odd_numbers(step, fact, test):
     """Whether a gradient at a step holds NaN (or infinity), or its output does and no input does.
-
     The output alone would not do: a mask holds −∞ because it must, and the output of each step
-    behind a NaN holds NaN. The step to find is the one that made it.
-    """
+    behind a NaN holds NaN. The step to find is the one that made it."""
     def has_some(value):
         if not is_nonfinite(value):
             return False
@@ -147,12 +141,10 @@ def check_patterns(tree, text, trace):
 
 
 class Condition:
-    """A condition that was read and found to make sense for a trace.
-
-    Names and patterns are checked against the trace at once: a breakpoint with a typing mistake
-    would else never be met, and whoever waits for it would take the silence for an answer.
-    unknown: how many steps could not be judged by it; reason: why, of the first.
-    """
+    """A condition that was read and found to make sense for a trace. Names and patterns are checked
+    against the trace at once: a breakpoint with a typing mistake would else never be met, and
+    whoever waits for it would take the silence for an answer. unknown: how many steps could not be
+    judged by it; reason: why, of the first."""
 
     def __init__(self, text: str, trace: Trace) -> None:
         self.text, self.tree = text.strip(), parse_expression(text)
@@ -179,10 +171,8 @@ class Condition:
 
 
 def calculate(text: str, step: TraceStep, more: Sequence[str] = ()) -> Any:
-    """The value of an expression at a step: what `p` prints. more: names to suggest.
-
-    Raises InputError.
-    """
+    """The value of an expression at a step: what `p` prints. more: names to suggest. Raises
+    InputError."""
     tree = parse_expression(text)
     names = Names(step)
     check_names(tree, text, {*names, *FACTS, *more})

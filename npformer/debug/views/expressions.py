@@ -91,11 +91,9 @@ ATTRIBUTES = ("shape", "dtype", "T")
 
 
 def parse_expression(text: str) -> Any:
-    """The tree of an expression; an InputError that points at what cannot be read.
-
-    `op:soft*` and `fan-out` are not Python, and are what people type. They are written as
-    like(op, "soft*") and fanout before Python's parser sees them.
-    """
+    """The tree of an expression; an InputError that points at what cannot be read. `op:soft*` and
+    `fan-out` are not Python, and are what people type. They are written as like(op, "soft*") and
+    fanout before Python's parser sees them."""
     whole = re.sub(r"\bfan[-_ ]out\b", "fanout", text.strip())
     whole = re.sub(r"\b(op|name):\s*([^\s()<>=,]+)", r'like(\1, "\2")', whole)
     if not whole:

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """A place in a trace; `first` and `last` are the steps that it spans.
-
-    path: the module's path, or the step's name. step: where it is a single step. level: 'model',
-    'module', 'operation' or 'primitive'.
-    """
+    """A place in a trace; `first` and `last` are the steps that it spans. path: the module's path,
+    or the step's name. step: where it is a single step. level: 'model', 'module', 'operation' or
+    'primitive'."""
 
     def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int,
                  step: TraceStep | None = None) -> None:
@@ -41,11 +39,9 @@ class Frame:
 
     @property
     def children(self) -> list[Frame]:
-        """The frames inside, first step first.
-
-        Those of a fused step are made when they are asked for: its definition must be run and
-        walked for them, and in a tree of hundreds of steps few are opened.
-        """
+        """The frames inside, first step first. Those of a fused step are made when they are asked
+        for: its definition must be run and walked for them, and in a tree of hundreds of steps few
+        are opened."""
         if self.inner is None and self.step is not None:
             self.inner = tree(self.step.into()).children
             for child in self.inner:
@@ -86,11 +82,9 @@ class Frame:
 
 
 def tree(trace: Trace) -> Frame:
-    """The frames of a trace: the model, with the runs through its modules inside.
-
-    One pass over the steps. `open_frames` are the frames around the step at hand, the model first:
-    those that the next step's path does not share are closed, those that it adds are opened.
-    """
+    """The frames of a trace: the model, with the runs through its modules inside. One pass over the
+    steps. `open_frames` are the frames around the step at hand, the model first: those that the
+    next step's path does not share are closed, those that it adds are opened."""
     modules = {step.where for step in trace}
     root = Frame(trace, "", None, 0)
     root.last = len(trace) - 1
@@ -135,10 +129,8 @@ def leaves(frame: Frame) -> Iterator[Frame]:
 
 
 class Cursor:
-    """Where somebody stands in a trace.
-
-    Every move returns True, or False and stays where there is nothing to move to.
-    """
+    """Where somebody stands in a trace. Every move returns True, or False and stays where there is
+    nothing to move to."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.root = trace, tree(trace)
@@ -191,10 +183,8 @@ class Cursor:
         return True
 
     def run(self, accepts: Callable[[TraceStep], object], by: int = 1) -> bool:
-        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; else stays.
-
-        At a module's frame its first step has not been looked at yet, so going on begins with it.
-        """
+        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; else stays. At
+        a module's frame its first step has not been looked at yet, so going on begins with it."""
         start = self.index + (by if by < 0 or self.at.step is not None else 0)
         for index in range(start, len(self.by_index) if by > 0 else -1, by):
             if accepts(self.trace[index]):

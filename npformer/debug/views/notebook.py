@@ -87,11 +87,9 @@ def code(*inside: Any, style: str = "") -> Markup:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of (rows, columns, 4) bytes: red, green, blue, opacity.
-
-    Written here, in ten lines, because a picture is a grid of at most 64 × 64 and nothing else of
-    the package needs an image library. Each line begins with a 0: "not filtered".
-    """
+    """A PNG file of (rows, columns, 4) bytes: red, green, blue, opacity. Written here, in ten
+    lines, because a picture is a grid of at most 64 × 64 and nothing else of the package needs an
+    image library. Each line begins with a 0: "not filtered"."""
     rows, columns, _ = pixels.shape
     lines = b"".join(b"\0" + row.tobytes() for row in pixels.astype(np.uint8))
 
@@ -241,10 +239,8 @@ def norms_html(trace):
 
 
 def frame_html(frame: Frame, left: list[int]) -> Markup:
-    """The lines of a frame: a step is one line; a module opens.
-
-    left: how many lines there may still be, in a list that the calls share.
-    """
+    """The lines of a frame: a step is one line; a module opens. left: how many lines there may
+    still be, in a list that the calls share."""
     if left[0] <= 0:
         return Markup("")
     left[0] -= 1

@@ -35,11 +35,9 @@ def layers(trace: Trace) -> list[Layer]:
 
 
 def sparkline(values: Sequence[float], width: int | None = None, log: bool = True) -> str:
-    """The values as blocks, the largest full; logarithmic unless told otherwise.
-
-    ! stands for NaN or infinity. width: the most characters; each stands for the largest of its
-    values, so that a peak is not averaged away.
-    """
+    """The values as blocks, the largest full; logarithmic unless told otherwise. ! stands for NaN
+    or infinity. width: the most characters; each stands for the largest of its values, so that a
+    peak is not averaged away."""
     shown = np.asarray(values, dtype=float)
     if width is not None and len(shown) > width:
         shown = np.maximum.reduceat(shown, edges(len(shown), width)[:-1])
@@ -78,12 +76,9 @@ def marker(count: int, at: int, width: int | None = None) -> str:
 
 
 class Heat(NamedTuple):
-    """A 2-d slice as a grid that fits.
-
-    values: the mean of each block. grid: the same, divided by the largest size, so within −1 to 1;
-    NaN where a block has no finite mean. low, high: of the slice itself. signed: whether it has
-    negative numbers. note: what is shown.
-    """
+    """A 2-d slice as a grid that fits. values: the mean of each block. grid: the same, divided by
+    the largest size, so within −1 to 1; NaN where a block has no finite mean. low, high: of the
+    slice itself. signed: whether it has negative numbers. note: what is shown."""
 
     values: np.ndarray
     grid: np.ndarray
@@ -94,11 +89,9 @@ class Heat(NamedTuple):
 
 
 def heat(array: Any, rows: int = 16, columns: int = 64, index: int | tuple = ()) -> Heat:
-    """A heat map of the last two dims, in at most rows × columns blocks.
-
-    index: into the dims before, 0s by default. Raises ValueRangeError for what is not an array of
-    numbers, and for an index that points outside.
-    """
+    """A heat map of the last two dims, in at most rows × columns blocks. index: into the dims
+    before, 0s by default. Raises ValueRangeError for what is not an array of numbers, and for an
+    index that points outside."""
     if array is None:
         raise ValueRangeError("there is nothing to draw: the value was not kept")
     if isinstance(array, ArrayFacts) or not hasattr(array, "dtype"):

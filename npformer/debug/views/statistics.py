@@ -33,11 +33,9 @@ def shape_of(value: Any) -> str:
 
 
 def call(step: TraceStep) -> str:
-    """The operation with this step's shapes.
-
-    'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) → (4, 16, 64) float64'. An option is shown
-    where it differs from its default, and a float that is not 0 always: eps, scale, p.
-    """
+    """The operation with this step's shapes. 'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) →
+    (4, 16, 64) float64'. An option is shown where it differs from its default, and a float that is
+    not 0 always: eps, scale, p."""
     node, defaults = step.node, getattr(step.node.op, "options", {})
     parts = []
     for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values)):
@@ -59,11 +57,8 @@ def option_text(value: Any) -> str:
 
 
 class Row(NamedTuple):
-    """What there is to say of one array of a step.
-
-    role: arrived, input, output, saved or sent. zeros: the fraction that is 0. note: why there are
-    no numbers.
-    """
+    """What there is to say of one array of a step. role: arrived, input, output, saved or sent.
+    zeros: the fraction that is 0. note: why there are no numbers."""
 
     role: str
     name: str
@@ -86,12 +81,10 @@ class Row(NamedTuple):
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
-    """(role, name, value) of everything at a step, in the order in which it is used.
-
-    What arrived, inputs, output, what the forward saved, what was sent. Many operations save an
-    input or the output for their backward; these are listed once. They are found by where they lie
-    (`writes.place`), not by `is`: a trace has a view of its own for each use of an array.
-    """
+    """(role, name, value) of everything at a step, in the order in which it is used. What arrived,
+    inputs, output, what the forward saved, what was sent. Many operations save an input or the
+    output for their backward; these are listed once. They are found by where they lie
+    (`writes.place`), not by `is`: a trace has a view of its own for each use of an array."""
     yield "arrived", "g", step.upstream
     for (name, value), dtype in zip(step.inputs.items(), step.node.dtypes):
         if value is not None or dtype is not None:           # not an option that is None
@@ -110,10 +103,8 @@ def statistics(step: TraceStep) -> list[Row]:
 
 
 def row(role: str, name: str, value: Any, facts: Callable[[Any], ArrayFacts] = facts_of) -> Row:
-    """The Row of one value: an array, its facts, a number, or None.
-
-    facts: gives the facts of an array; `trace.facts_of` works them out once for all viewers.
-    """
+    """The Row of one value: an array, its facts, a number, or None. facts: gives the facts of an
+    array; `trace.facts_of` works them out once for all viewers."""
     if value is None:
         return Row(role, name, NOTHING, note="not kept by the tape")
     if not hasattr(value, "dtype"):
