@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import creation
@@ -11,8 +12,6 @@ from ..models import GPT, TinyTransformer, VisionTransformer, make_model
 from ..nn import functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..nn.module import Module
     from ..tensors import Tensor
 

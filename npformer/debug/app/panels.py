@@ -4,6 +4,7 @@ identity; a module; a ledger."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -18,8 +19,6 @@ from ..traces.why import is_nonfinite
 from ..views import pictures, source_text, statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import RenderableType
     from textual.theme import Theme
 

@@ -16,15 +16,13 @@ import base64
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..views.pictures import edges
 from ..views.statistics import row
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WHOLE = 4096                                       # entries that are shown one by one: 64 × 64
 LEAST = 192                                        # never fewer, however many arrays there are

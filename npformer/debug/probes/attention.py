@@ -3,6 +3,7 @@ of them, and rollout."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from ..views.tables import table
 from .watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ...files import StrPath
     from ...nn import Module
 

@@ -8,6 +8,7 @@ from products alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,6 @@ from .lengths import split_by_degree
 from .residual import additions_in, gradients_at, graph_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ...files import StrPath
     from ...tensors import Tensor
 

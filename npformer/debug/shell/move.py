@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
@@ -11,8 +12,6 @@ from .screens import module_frames, screen
 from .session import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .session import Session
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,6 @@ from ..views.tables import columns
 from .session import span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..views.frames import Frame
     from .session import Session
 

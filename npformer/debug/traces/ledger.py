@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,6 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.facts import four_digits, norm
 from .html import notebook_html
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Entry(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from ...core import anomaly
 from ...core.facts import ArrayFacts, facts_of
 from ...core.source import short_path
 from .nodes import TracedNode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass

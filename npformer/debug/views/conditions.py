@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,6 @@ from .expressions import PUBLIC_FUNCTIONS, Absent, holds, matches, parse_express
 from .statistics import arrays_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..traces.trace import Trace, TraceStep
 
 AGREES = {8: 1e-9, 4: 1e-3}                        # how far a definition may be from its rule, by

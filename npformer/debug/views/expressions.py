@@ -13,16 +13,14 @@ from __future__ import annotations
 import ast
 import operator
 import re
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, norm
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 class Absent(Exception):

@@ -11,6 +11,7 @@ import base64
 import html
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,6 @@ from .colours import shade_by_opacity
 from .frames import Frame, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from ..traces.ledger import Entry
 
 BLUE, ORANGE = "#2b7fd4", "#d0680c"                # what arrived, what was sent

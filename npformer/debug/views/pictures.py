@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +12,6 @@ from ...core.errors import ValueRangeError
 from ...core.facts import ArrayFacts, norm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..traces.trace import Trace
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -6,6 +6,7 @@ again. The step's source text stands in `source_text`, small pictures in `pictur
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import describe
@@ -13,8 +14,6 @@ from ...core.facts import NOTHING, facts_of, four_digits
 from ...core.writes import memory_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ...core.facts import ArrayFacts
     from ..traces.trace import TraceStep
 
