@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from .. import creation
 from ..core import dtypes, random_numbers
 from ..core.errors import ValueRangeError
 from ..models import GPT, TinyTransformer, VisionTransformer, make_model
 from ..nn import functional as F
-
-if TYPE_CHECKING:
-    from ..nn.module import Module
-    from ..tensors import Tensor
+from ..nn.module import Module
+from ..tensors import Tensor
 
 VOCABULARY = 65
 

@@ -3,26 +3,23 @@ with its name, a scale, and the map."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.style import Style
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from ...core import facts
 from ...core.errors import NpformerError
 from ...core.facts import ArrayFacts
+from ..traces.trace import TraceStep
 from ..views import statistics
+from ..views.frames import Frame
 from .heat import HeatMap, is_drawable, legend, palette
 from .panels import FAINT, STRONG, click_style
-
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
-    from ..traces.trace import TraceStep
-    from ..views.frames import Frame
 
 BLOCK = 64                                         # the most rows and columns of a Jacobian drawn
 MAPS, ROWS = 3, 16                                 # the most maps at once, and lines for each

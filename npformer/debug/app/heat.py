@@ -8,13 +8,14 @@ pixels of any two colours: twice the rows, and no letters that look like pattern
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.binding import Binding
 from textual.message import Message
 from textual.strip import Strip
@@ -23,9 +24,6 @@ from textual.widget import Widget
 from ...core import facts
 from ..views import pictures
 from ..views.colours import DARK, LIGHT, shade_grid
-
-if TYPE_CHECKING:
-    from textual import events
 
 SIDE = 8                                           # the largest cell, in pixels
 HALF = "▀"                                         # foreground above, background below

@@ -3,19 +3,15 @@ far as they go; `window` has the actions that they name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.table import Table
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from .panels import STRONG
-
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
 
 
 def hidden_key(key: str, action: str, tooltip: str = "", display: str | None = None) -> Binding:

@@ -5,28 +5,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
+from textual.theme import Theme
 
 from ...core import facts
-from ..probes.residual import identity_at
+from ..probes.residual import Addition, Residual, identity_at
+from ..traces.ledger import Ledger
+from ..traces.trace import Trace, TraceStep
 from ..traces.why import is_nonfinite
 from ..views import pictures, source_text, statistics
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from textual.theme import Theme
-
-    from ..probes.residual import Addition, Residual
-    from ..traces.ledger import Ledger
-    from ..traces.trace import Trace, TraceStep
-    from ..views.colours import Palette
-    from ..views.frames import Frame
+from ..views.colours import Palette
+from ..views.frames import Frame
 
 LONG = 2_000                                       # nodes of a branch, walked while somebody waits
 ROOMY = 70                                         # columns from which a table shows all it has

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from rich.style import Style
 from rich.text import Text
 from textual.message import Message
 from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
 
 from ...core import facts
 from ...core.errors import NpformerError
 from ..views import pictures
+from ..views.frames import Frame
 from .heat import palette
-
-if TYPE_CHECKING:
-    from textual.widgets.tree import TreeNode
-
-    from ..views.frames import Frame
 
 FLOOR = 1e3                                        # the lowest block is so far below the largest
 MANY = 100                                         # frames in one place; more are put into groups

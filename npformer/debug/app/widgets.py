@@ -3,27 +3,22 @@ which a question is answered."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from rich.style import Style
 from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.theme import Theme
 from textual.widgets import Input, Static
 
 from ...core import facts
+from ..traces.trace import Trace
 from ..views import pictures
 from ..views.colours import DARK, LIGHT
 from .heat import palette, rgb
 from .panels import FAINT
-
-if TYPE_CHECKING:
-    from textual import events
-    from textual.app import ComposeResult
-
-    from ..traces.trace import Trace
 
 
 def make_theme(name, colours, background, panel, foreground) -> Theme:

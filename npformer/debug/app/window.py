@@ -6,17 +6,18 @@ actions move one Cursor, as the shell's commands do, and `arrive` draws the plac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group
 from rich.style import Style
 from rich.text import Text
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
 from ...core.errors import NpformerError
-from ..probes.residual import additions_in
+from ..probes.residual import Addition, additions_in
+from ..traces.trace import Trace
 from ..views.conditions import Condition
 from ..views.frames import Cursor, Frame, leaves
 from . import panels
@@ -25,12 +26,6 @@ from .heat import HeatMap, palette, rgb
 from .keys import KEYS, KeyList
 from .tree import ModuleTree
 from .widgets import THEMES, Layers, Prompt
-
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
-    from ..probes.residual import Addition
-    from ..traces.trace import Trace
 
 WIDE = 140                                         # columns that have room for step and tabs
 MOVES = {                                          # and what is said where one leads nowhere

@@ -6,7 +6,7 @@ the dicts are read by `web/src`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,11 @@ from ...core.errors import NpformerError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
 from ..probes.residual import additions_in, residuals
+from ..traces.trace import Trace, TracedNode, TraceStep
 from ..views import pictures, source_text, statistics
-from ..views.frames import tree
+from ..views.frames import Frame, tree
 from .array_store import WHOLE, ArrayStore, finite_or_none
-from .which_cells import LARGEST, relation
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TracedNode, TraceStep
-    from ..views.frames import Frame
-    from .which_cells import Relation
+from .which_cells import LARGEST, Relation, relation
 
 INSIDE = 80_000                                    # entries of arrays that definitions may add
 MOST_ADDITIONS = 200                               # beyond which their identities are left out

@@ -12,19 +12,15 @@ import html
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...core.errors import GraphError
-from ...files import write_whole
+from ...files import StrPath, write_whole
 from ..traces.html import page_html
 from ..traces.trace import Trace
 from ..views.colours import DARK, LIGHT
 from .array_store import ArrayStore
 from .data import trace_data
 from .long_traces import long_trace_data
-
-if TYPE_CHECKING:
-    from ...files import StrPath
 
 MOST_STEPS = 2_000                                 # more steps than that are grouped by module
 BUILT = Path(__file__).parent / "built"

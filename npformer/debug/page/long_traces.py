@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core import facts
+from ..traces.trace import Trace, TraceStep
 from .array_store import ArrayStore, finite_or_none
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
 
 MOST_GROUPS = 150
 

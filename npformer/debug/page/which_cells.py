@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...core.dims import spell
+from ...core.dims import Lined, spell
 from ...core.errors import GraphError
 from ...core.facts import ArrayFacts
 from ...core.operation import Operation
+from ..traces.trace import TraceStep
 from ..traces.why import facts_on, values_at
-
-if TYPE_CHECKING:
-    from ...core.dims import Lined
-    from ..traces.trace import TraceStep
 
 LARGEST = 65_536  # entries of a map, or of a Jacobian that is looked at whole
 ROWS = 256  # entries of an output whose Jacobian is asked for row by row

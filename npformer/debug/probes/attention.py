@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,11 @@ from ...core.devices import to_numpy
 from ...core.errors import GraphError, IndexRangeError, ShapeError
 from ...core.facts import norm
 from ...core.operation import Operation
+from ...files import StrPath
+from ...nn import Module
 from ...ops.shape import unbroadcast
 from ..views.tables import table
 from .watching import Watch
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...nn import Module
 
 PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)",
          "product": "Weights ⊙ dL/d(weights)"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,11 @@ from ...core.devices import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
 from ...core.facts import norm
 from ...core.operation import is_call_of
+from ...files import StrPath
+from ...nn import Module
 from ...ops.activation import relu
 from ..views.tables import table
 from .watching import Watch
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...nn import Module
 
 VANISHING, EXPLODING = 1e-3, 1e3                   # of the last layer's gradient, per entry
 

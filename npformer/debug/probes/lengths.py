@@ -14,7 +14,6 @@ k + 1 (`split_by_degree`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +22,10 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.errors import GraphError
 from ...core.facts import norm
+from ...files import StrPath
+from ...tensors import Tensor
 from ..views.tables import table
 from .residual import additions_in, gradients_at, graph_of
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...tensors import Tensor
 
 
 @dataclass

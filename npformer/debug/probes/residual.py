@@ -8,7 +8,6 @@ takes one apart; path_lengths, jacobian_spectrum and every viewer use the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +17,10 @@ from ...core.devices import to_numpy
 from ...core.errors import GraphError
 from ...core.facts import norm
 from ...core.operation import is_call_of
+from ...files import StrPath
 from ...ops.elementwise import add, mul
+from ...tensors import Tensor
 from ..views.tables import line_of, table
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...tensors import Tensor
-
 
 # ── finding the additions ─────────────────────────────────────────────────────────────────────────
 

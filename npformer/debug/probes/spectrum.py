@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +19,11 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.dtypes import is_float
 from ...core.errors import DTypeError, GraphError, ValueRangeError, complaint
+from ...files import StrPath
+from ...tensors import Tensor
 from ..views.tables import table
 from .lengths import split_by_degree
 from .residual import additions_in, gradients_at, graph_of
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...tensors import Tensor
 
 EXACT = 1024                                       # entries of x or y up to which J is written out
 ACCURACY = 1e-6                                    # of the iteration, relative to the largest value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,7 @@ from ..views import source_text
 from ..views.tables import columns
 from . import screens
 from .names import node_named
-from .session import command
-
-if TYPE_CHECKING:
-    from .session import Session
-
+from .session import Session, command
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 

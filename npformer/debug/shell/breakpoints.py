@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...core import facts
 from ...core.errors import InputError
 from ...core.facts import four_digits
 from ..views.conditions import Condition
 from .names import node_named
 from .screens import plural, screen
-from .session import Breakpoint, command
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Breakpoint, Session, command
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 

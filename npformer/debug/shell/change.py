@@ -9,7 +9,6 @@ still has the changes that it had.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,15 +16,12 @@ from ...core import facts, writes
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, four_digits
 from ..traces.mistakes import mistakes_for
+from ..traces.rerun import Changes
 from ..views import statistics
 from ..views.tables import columns
 from . import screens
 from .names import find_target
-from .session import Question, command
-
-if TYPE_CHECKING:
-    from ..traces.rerun import Changes
-    from .session import Session
+from .session import Question, Session, command
 
 TRIES, CLOSE = 3, 0.01
 

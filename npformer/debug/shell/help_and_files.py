@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
 from ..views.tables import columns
 from .screens import clip, plural
-from .session import COMMANDS, GROUPS, command
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import COMMANDS, GROUPS, Session, command
 
 
 @command("save FILE", group="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,7 @@ from ..views import expressions, pictures, source_text, statistics
 from ..views.tables import columns
 from . import screens
 from .names import array_named, arrays_here, evaluate, read_count
-from .session import command, span
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session, command, span
 
 LARGE_JACOBIAN = 250_000                           # entries beyond which one row of it is computed
 

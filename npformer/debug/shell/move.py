@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
 from ...core.source import short_path
 from .names import node_named, read_count
 from .screens import module_frames, screen
-from .session import command
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session, command
 
 
 def move_times(session: Session, move: Callable[[], bool], rest: str, end: str) -> str:

@@ -7,7 +7,7 @@ never run by Python.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from ...core.facts import ArrayFacts
 from ..traces.nodes import TracedNode
 from ..views import conditions, expressions
 from ..views.statistics import arrays_of
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 ALIASES = {"upstream": "g", "output": "y"}
 PARTS = (".shape", ".dtype", ".T")

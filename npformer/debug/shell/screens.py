@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.facts import four_digits, norm
 from ..views import pictures, source_text, statistics
-from ..views.frames import leaves
+from ..views.frames import Frame, leaves
 from ..views.tables import columns
-from .session import span
-
-if TYPE_CHECKING:
-    from ..views.frames import Frame
-    from .session import Session
+from .session import Session, span
 
 HEAD = 9                                           # columns of "arrived", "sent", "rule" and a gap
 

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ...core.errors import InputError
 from ..traces.rerun import Changes, rerun
+from ..traces.trace import Trace, TraceStep
 from ..views import frames
-from ..views.frames import Cursor
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
-    from ..views.conditions import Condition
-    from ..views.frames import Frame
+from ..views.conditions import Condition
+from ..views.frames import Cursor, Frame
 
 
 class Command(NamedTuple):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,17 +25,12 @@ from ...core.step import Step
 from ...core.writes import memory_place
 from ...tensors import Tensor
 from . import file, replay
-from .diff import first_difference
+from .diff import Difference, first_difference
 from .html import notebook_html, page_html
 from .ledger import Ledger, PathList, find_paths, ledger_of
 from .nodes import TracedNode, default_name, make_unique, notes_on, require_whole
 from .recorder import Recorder, copy_graph
 from .why import Reason, why_nan, why_zero
-
-if TYPE_CHECKING:
-    from os import PathLike
-
-    from .diff import Difference
 
 
 class Contribution(NamedTuple):

@@ -9,19 +9,17 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import GraphError, InputError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
+from ..traces.trace import Trace, TraceStep
 from ..traces.why import is_nonfinite
 from .expressions import PUBLIC_FUNCTIONS, Absent, holds, matches, parse_expression, value_of
 from .statistics import arrays_of
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
 
 AGREES = {8: 1e-9, 4: 1e-3}                        # how far a definition may be from its rule, by
 #                                                    bytes of the dtype

@@ -11,13 +11,11 @@ The tree is that of the walk, not that of the model. A module whose steps do not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import ValueRangeError
 from ...core.operation import Fused
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
+from ..traces.trace import Trace, TraceStep
 
 
 class Frame:

@@ -12,20 +12,17 @@ import html
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core import facts
 from ..traces.html import notebook_html
-from ..traces.ledger import Ledger
+from ..traces.ledger import Entry, Ledger
 from ..traces.trace import Trace, TraceStep
 from . import pictures, source_text, statistics
 from .colours import shade_by_opacity
 from .frames import Frame, tree
-
-if TYPE_CHECKING:
-    from ..traces.ledger import Entry
 
 BLUE, ORANGE = "#2b7fd4", "#d0680c"                # what arrived, what was sent
 ROLES = {"arrived": f"color:{BLUE}", "sent": f"color:{ORANGE}"}

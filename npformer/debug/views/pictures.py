@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core.errors import ValueRangeError
 from ...core.facts import ArrayFacts, norm
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace
+from ..traces.trace import Trace
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 import linecache
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...core.operation import Fused
 from ...core.source import short_path
-
-if TYPE_CHECKING:
-    from ..traces.trace import TraceStep
+from ..traces.trace import TraceStep
 
 
 def rule_lines(step: TraceStep) -> list[str]:

@@ -7,15 +7,12 @@ again. The step's source text stands in `source_text`, small pictures in `pictur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ...core.errors import describe
-from ...core.facts import NOTHING, facts_of, four_digits
+from ...core.facts import NOTHING, ArrayFacts, facts_of, four_digits
 from ...core.writes import memory_place
-
-if TYPE_CHECKING:
-    from ...core.facts import ArrayFacts
-    from ..traces.trace import TraceStep
+from ..traces.trace import TraceStep
 
 HEADERS = ("", "name", "shape", "dtype", "norm", "min", "max", "zeros", "")
 
