@@ -56,9 +56,6 @@ def bare_table(**options: Any) -> Table:
                  **options)
 
 
-# ── a step ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual | str:
     """The identity at a step that is an addition y = x + F(x), else why it is not worked out; ''
     where there is none."""
@@ -153,9 +150,6 @@ def rule_panel(frame: Frame, look: Look) -> RenderableType:
     return Group(rule_text(frame.step, look), Text(""), *source_lines(found, look, mark=False))
 
 
-# ── a module ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     """The model or a module: what arrives at each part of it, in the order of the walk."""
     name = frame.path or frame.trace.title or "the whole graph"
@@ -189,9 +183,6 @@ def definition_note(trace: Trace) -> str:
         return ""
     how = f"to {trace.agreement:.1e}" if trace.agreement else "exactly"
     return f"{trace.title.partition(': ')[2]} agrees with its rule {how}"
-
-
-# ── a ledger ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def ledgers_at(frame: Frame) -> list[Ledger]:

@@ -109,9 +109,6 @@ def finite_or_none(value: Any) -> float | None:
     return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
 
 
-# ── bytes ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def choose_bytes(array):
     """(kind, numbers): how an array's entries are written, one by one."""
     if array.dtype == bool:
@@ -139,9 +136,6 @@ def three_bytes(array):
     half = np.where(np.isfinite(single), np.uint32(0x80), np.uint32(0))
     bits = single.view("<u4") + half
     return bits.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:]
-
-
-# ── blocks ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def block_counts(shape: Sequence[int], most: int) -> list[int]:

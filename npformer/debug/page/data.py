@@ -25,9 +25,6 @@ INSIDE = 80_000                                    # entries of arrays that defi
 MOST_ADDITIONS = 200                               # beyond which their identities are left out
 
 
-# ── the whole ────────────────────────────────────────────────────────────────────────────────────
-
-
 def trace_data(trace: Trace, store: ArrayStore) -> dict:
     """A trace and, as far as there is room, the definitions of its fused steps."""
     data = trace_without_definitions(trace, store)
@@ -69,9 +66,6 @@ def definition_data(step: TraceStep, store: ArrayStore, room: int) -> dict | str
         return str(error)
     data = trace_without_definitions(inside, store)
     return {**data, "agreement": finite_or_none(inside.agreement)}
-
-
-# ── parts ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:

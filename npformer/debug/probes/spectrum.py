@@ -85,9 +85,6 @@ def summarise_largest(values):
     return {f"number {k}": float(values[k - 1]) for k in places}
 
 
-# ── the probe ────────────────────────────────────────────────────────────────────────────────────
-
-
 def jacobian_spectrum(block: Callable[[Tensor], Tensor], x: Tensor, count: int = 20) -> Spectrum:
     """The singular values of dy/dx, y = block(x): by how much each direction of a gradient grows or
     shrinks on its way.
@@ -148,9 +145,6 @@ def run_block(call, block, x, count):
     if reached is None:
         raise GraphError(complaint(call, "block(x) does not depend on x", {"x": x, "block(x)": y}))
     return x, y
-
-
-# ── singular values ──────────────────────────────────────────────────────────────────────────────
 
 
 def all_singular_values(pull, x, y):

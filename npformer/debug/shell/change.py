@@ -26,9 +26,6 @@ from .session import Question, Session, command
 TRIES, CLOSE = 3, 0.01
 
 
-# ── predict ──────────────────────────────────────────────────────────────────────────────────────
-
-
 @command("predict NAME[INDEX] [VALUE]", group="try")
 def predict(session: Session, rest: str) -> str:
     """Say a number before it is shown: `predict dx[0, 1]`, then the number. Within 1 % counts as
@@ -89,9 +86,6 @@ def describe_miss(guess, truth):
     return f"off by {abs(guess - truth):.1g}"
 
 
-# ── set ──────────────────────────────────────────────────────────────────────────────────────────
-
-
 @command("set NAME[INDEX] = VALUE", group="try")
 def set_(session: Session, rest: str) -> str:
     """Change an input, a parameter or what arrived (g), run the program again, and say what that
@@ -144,9 +138,6 @@ def array_with(target, value):
     except (IndexError, ValueError, OverflowError) as error:
         raise InputError(f"set {target.label}: {error}") from None
     return array
-
-
-# ── patch ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("patch [MUTANT]", group="try")
@@ -202,9 +193,6 @@ def unpatch(session: Session, rest: str) -> str:
     changes = copy_changes(session.changes)
     changes.rules.clear()
     return apply_changes(session, changes, "every step has its own rule again")
-
-
-# ── run again ────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("reset", group="try")

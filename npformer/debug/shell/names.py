@@ -54,9 +54,6 @@ class Target(NamedTuple):
         return expressions.index_of(tree.slice)
 
 
-# ── arrays ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def find_target(session: Session, text: str) -> Target:
     """The array that a text names: one of this step, else of any node. Raises InputError."""
     text = text.strip()
@@ -124,9 +121,6 @@ def array_named(session: Session, text: str) -> tuple[str, np.ndarray]:
     if not isinstance(value, np.ndarray):
         raise InputError(f"{label} is not an array: {value}")
     return label, value
-
-
-# ── nodes, numbers ───────────────────────────────────────────────────────────────────────────────
 
 
 def find_node(session, name):

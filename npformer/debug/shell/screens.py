@@ -32,9 +32,6 @@ def label_lines(label, lines):
     return [f"  {'' if k else label:{HEAD}}{line}" for k, line in enumerate(lines)]
 
 
-# ── one step ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def step_screen(session, step):
     """Formula, shapes, rule, the user's line, what arrived, what was sent and to whom."""
     lines = [heading(session, step), f"  {step.formula}", f"  {statistics.call(step)}"]
@@ -109,9 +106,6 @@ def describe_array(name, array):
     return f"|{name}| {four_digits(row.norm)}", "  ".join([spread, *odd])
 
 
-# ── a module ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def module_screen(frame: Frame, width: int) -> str:
     """A module: what is inside, what arrived, what was sent, the gradients of its parameters."""
     steps = frame.steps
@@ -155,9 +149,6 @@ def outgoing_gradients(frame):
     return [p for p in pairs if p[0].op is not None], [p for p in pairs if p[0].op is None]
 
 
-# ── lists ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
@@ -176,9 +167,6 @@ def module_frames(root: Frame) -> list[Frame]:
     # itself, which is the last of them; a dict keeps the first place of each.
     found = dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1])
     return list(found)
-
-
-# ── heat maps ────────────────────────────────────────────────────────────────────────────────────
 
 
 SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest: left empty

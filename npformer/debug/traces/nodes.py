@@ -59,9 +59,6 @@ class TracedNode(tape.Node):
         """Keep the arrays: a trace may be walked again at any time."""
 
 
-# ── names and notes ──────────────────────────────────────────────────────────────────────────────
-
-
 def default_name(node):
     """Module path and operation, 'blocks.0.relu'; 'leaf' for a leaf that no variable names."""
     return ".".join(part for part in (node.where, node.op.name) if part) if node.op else "leaf"

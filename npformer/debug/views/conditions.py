@@ -25,9 +25,6 @@ AGREES = {8: 1e-9, 4: 1e-3}                        # how far a definition may be
 #                                                    bytes of the dtype
 
 
-# ── names ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def mismatch(step: TraceStep) -> bool:
     """Whether a step's rule is wrong. A fused rule is wrong where it differs from its definition,
     any other where it differs from finite differences. Raises Absent where it cannot be known:
@@ -102,9 +99,6 @@ def names_in(trace: Trace) -> set[str]:
     return {name for step in trace for name in Names(step)}
 
 
-# ── checking ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def check_names(tree, text, names):
     """Raise InputError where an expression uses a name that no step has."""
     functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -132,9 +126,6 @@ def check_patterns(tree, text, trace):
         hint = (f"Is it {' or '.join(near)}?" if near else
                 f"There are {', '.join(filter(None, there))[:200]}")
         raise InputError(f"`{text}`: no step matches {fact}:{pattern}. {hint}")
-
-
-# ── what the viewers use ─────────────────────────────────────────────────────────────────────────
 
 
 class Condition:

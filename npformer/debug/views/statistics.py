@@ -17,9 +17,6 @@ from ..traces.trace import TraceStep
 HEADERS = ("", "name", "shape", "dtype", "norm", "min", "max", "zeros", "")
 
 
-# ── words ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def shape_of(value: Any) -> str:
     """'(4, 16)' for an array or its ArrayFacts, 'a number' for no dims, '·' for nothing."""
     shape = getattr(value, "shape", None)
@@ -47,9 +44,6 @@ def call(step: TraceStep) -> str:
 
 def option_text(value: Any) -> str:
     return four_digits(value) if isinstance(value, float) else describe(value)
-
-
-# ── numbers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class Row(NamedTuple):
