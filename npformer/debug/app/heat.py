@@ -60,8 +60,7 @@ class HeatMap(Widget, can_focus=True):
         self.fit()
 
     def fit(self) -> None:
-        """Choose the size of a cell, so that the slice fills the space; where there is not even a
-        pixel for each entry, a cell is the mean of a block."""
+        """Choose the size of a cell: the slice fills the space; if too large, a cell is a mean."""
         width, height = self.size.width, 2 * self.size.height      # in pixels
         self.map = None
         if is_drawable(self.array) and width and height:

@@ -57,8 +57,7 @@ def bare_table(**options: Any) -> Table:
 
 
 def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual | str:
-    """The identity at a step that is an addition y = x + F(x), else why it is not worked out; ''
-    where there is none."""
+    """The identity at an addition y = x + F(x), or why it is not worked out; '' at other steps."""
     addition: Any = additions.get(step.node)
     if addition is None:
         return ""
@@ -69,8 +68,7 @@ def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual 
 
 
 def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look) -> RenderableType:
-    """An operation: formula, rule, what arrived and what was sent, the identity if it is an
-    addition, the user's line."""
+    """An operation: formula, rule, arrays, the identity if it is an addition, the user's line."""
     formulas = Table.grid(padding=(0, 2, 0, 0))
     formulas.add_row(Text("forward", FAINT), Text(step.formula.rstrip(".")))
     formulas.add_row("", Text(statistics.call(step), FAINT))
@@ -177,8 +175,7 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
 
 
 def definition_note(trace: Trace) -> str:
-    """Of the trace of a fused operation's definition: what it is, and how well the two gradients
-    agree; '' of any other."""
+    """How well a definition's gradients agree with the rule's; '' for any other trace."""
     if trace.agreement is None:
         return ""
     how = f"to {trace.agreement:.1e}" if trace.agreement else "exactly"
@@ -195,8 +192,7 @@ def ledgers_at(frame: Frame) -> list[Ledger]:
 
 
 def ledger_panel(ledgers: list[Ledger], frame: Frame, look: Look) -> RenderableType:
-    """Who sent what to a step's output, then to each of its inputs; a click on a consumer goes
-    there."""
+    """Who sent what to a step's output and to its inputs; a click on a consumer goes there."""
     parts: list[RenderableType] = []
     for k, ledger in enumerate(ledgers):
         parts.append(heading(f"dL/d({ledger.name})"))

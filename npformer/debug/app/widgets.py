@@ -33,8 +33,7 @@ THEMES = [make_theme("night", DARK, "#16181d", "#262a32", "#d8dbe2"),
 
 
 class Layers(Static):
-    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk; the current place
-    stands out."""
+    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk."""
 
     class Chosen(Message):
         """Somebody clicked on a layer."""

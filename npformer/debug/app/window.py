@@ -35,8 +35,7 @@ MOVES = {                                          # and what is said where one 
 
 
 class Stepper(App):
-    """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows
-    one place in it."""
+    """Walk through a trace: the tree of modules, steps and definitions, and one place in it."""
 
     TITLE = "npformer step --app"
     ENABLE_COMMAND_PALETTE = False
@@ -119,8 +118,7 @@ class Stepper(App):
         self.draw()
 
     def draw(self) -> None:
-        """Draw what can be seen: title, layers, the tab that is open, and on a wide screen the step
-        beside it."""
+        """Draw title, layers, the tab that is open, and on a wide screen the step beside it."""
         self.query_one("#title", Static).update(self.title_line())
         self.query_one(Layers).stand_at(self.cursor.index)
         tabs = self.query_one(TabbedContent)

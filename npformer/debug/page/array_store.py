@@ -78,8 +78,7 @@ class ArrayStore:
         return self.blobs.setdefault(text, len(self.blobs))
 
     def encode(self) -> list[dict]:
-        """The entries, each with its bytes: `blob` and `kind` (f3, i4, u1), and `blocks` where
-        means of blocks stand for the array."""
+        """The entries with bytes: `blob`, `kind` (f3, i4, u1), `blocks` where they are means."""
         most = self.most_entries()
         for entry, array in zip(self.entries, self.arrays):
             if array is None or not array.size:

@@ -110,8 +110,7 @@ def operation_words(step: TraceStep, store: ArrayStore) -> int:
 
 
 def source_data(source: source_text.Source | None) -> dict | None:
-    """A piece of source text. A page is handed to others, so of the file it has the short name
-    alone: the whole path tells of the machine."""
+    """A piece of source text; of its file only the short name, since pages are handed to others."""
     return source and {"place": source.place, "line": source.line, "lines": source.lines,
                        "at": source.at, "note": source.note}
 
@@ -142,8 +141,7 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
 
 
 def frame_rows(root: Frame) -> list[list]:
-    """[number of the frame around, label, path, first step, last step, whether it is one step],
-    outermost first."""
+    """[number of the frame around, label, path, first, last, whether one step], outermost first."""
     rows: list[list] = []
     stack = [(root, -1)]
     while stack:

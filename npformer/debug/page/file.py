@@ -28,8 +28,7 @@ BUILT = Path(__file__).parent / "built"
 
 @page_html.register(Trace)
 def to_html(trace: Trace, f: StrPath | None = None) -> str:
-    """The page of a trace. f: where to write it, whole or not at all. Returns the text. Raises
-    GraphError for a trace without steps, InputError where f cannot be written."""
+    """The page of a trace, written into f if given. Raises GraphError without steps, InputError."""
     if not len(trace):
         raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is "
                          "nothing to step through")

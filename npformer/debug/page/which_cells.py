@@ -70,8 +70,7 @@ class Relation:
 
 @np.errstate(all="ignore")                         # slopes of 1/0 are no concern of a picture
 def relation(step: TraceStep, i: int) -> Relation | None:
-    """When an entry of the step's output reads an entry of its argument i; None where that is not
-    known."""
+    """When an entry of y reads an entry of the step's argument i; None where that is not known."""
     op, node = step.node.op, step.node
     read = (*node.kept, node.y, *(step.saved or {}).values())
     whole = not any(isinstance(a, ArrayFacts) for a in read)
@@ -146,8 +145,7 @@ def gates_of(step: TraceStep, i: int, lined: Lined) -> list[Gate]:
 
 
 def gates_by_letter(step, fact, lined):
-    """The gates of a Fact whose `at` says, in letters, whose entries it is about: y's where y has
-    the letter, else x's."""
+    """The gates of a Fact whose `at` has letters: y's entries where y has the letter, else x's."""
     mask = fact.mask(values_at(step))
     if mask is None or not mask.any():
         return

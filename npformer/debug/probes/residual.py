@@ -47,8 +47,7 @@ def additions_in(nodes) -> dict[tape.Node, Addition]:
 
 
 def addition_at(node, earlier):
-    """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was
-    computed from x."""
+    """The Addition that `node` is, or None: x, α·x or x + F(x), plus something made from x."""
     # An operand that is broadcast (a bias, a position) passes no gradient on unchanged.
     if not is_call_of(node, add) or None in node.parents or node.shapes[0] != node.shapes[1]:
         return None
@@ -103,8 +102,7 @@ def is_ancestor(old, new):
 
 
 def graph_of(loss, call):
-    """Every node behind `loss`, oldest first. GraphError where there is no graph, or it was freed.
-    """
+    """Every node behind `loss`, oldest first. GraphError: there is no graph, or it was freed."""
     tape.require_boxes(call, loss=loss)
     if loss.node is None:
         raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a "
@@ -117,8 +115,7 @@ def graph_of(loss, call):
 
 
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
-    """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of
-    `nodes` is left out."""
+    """{node: its gradient from `seeds`, or None}; stop: nothing passes another of `nodes`."""
     found = dict.fromkeys(nodes)
     # A probe's own walks are not part of the user's backward pass: whoever records that
     # (npf.debug.recording) must not see these.

@@ -11,8 +11,7 @@ from ...nn import Module
 
 
 class Watch:
-    """Inside `with`, see(node, arguments, y) is called for each operation that is recorded.
-    names: {module: its path}."""
+    """Inside `with`, `see` is called for each recorded operation. names: {module: its path}."""
 
     def __init__(self, call: str, model: Module) -> None:
         if not isinstance(model, Module):

@@ -60,8 +60,7 @@ class Breakpoint(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question that the session asked. judge(session, line): the reply to an answer, or None
-    where the line is not an answer."""
+    """What the session asked. judge(session, line): the reply, or None if it is no answer."""
 
     prompt: str
     judge: Callable[[Session, str], str | None]
@@ -112,8 +111,7 @@ class Session:
     # ── lines ────────────────────────────────────────────────────────────────────────────────────
 
     def do(self, line: str) -> str:
-        """The text that answers a typed line. An empty line repeats the last command, as in gdb.
-        Raises NpformerError."""
+        """The reply to a typed line; an empty one repeats the last. Raises NpformerError."""
         # While a question is open an empty line is an answer (it gives up), never a repetition.
         line = line.strip() or ("" if self.question is not None else self.last_line)
         asked, self.question = self.question, None

@@ -43,8 +43,7 @@ class Changes:
 
 
 def rerun(trace: Trace, changes: Changes) -> Trace:
-    """The Trace of the same program with `changes`; the given one stays as it is. Raises GraphError
-    where a value that is needed is not in the trace."""
+    """The Trace of the same program with `changes`. GraphError where a needed value is missing."""
     nodes: list = []
     for node in trace.nodes:
         nodes.append(rerun_node(node, nodes, changes))

@@ -34,8 +34,7 @@ from .why import Reason, why_nan, why_zero
 
 
 class Contribution(NamedTuple):
-    """What one consumer added to a gradient: its step, and which argument of it the value was.
-    step: -1 for what the walk began with."""
+    """What a consumer added to a gradient: its step (-1: the walk's beginning) and argument."""
 
     step: int
     argument: int

@@ -82,15 +82,13 @@ def words_of_stop(step, i):
 
 
 def facts_on(step, i, kind):
-    """The Facts of that kind on argument i which the operation's block tells; a user's own Function
-    has none."""
+    """The Facts of that kind on argument i in the operation's block; a Function has none."""
     return [fact for fact in getattr(step.node.op, "facts", ())
             if (fact.kind, fact.argument) == (kind, step.node.op.name_of(i))]
 
 
 def values_at(step):
-    """What a Fact may name: arguments, output, options, what the forward pass saved. Arrays that
-    were too large to keep are left out."""
+    """What a Fact may name: arguments, output, options, what was saved; no summaries."""
     op = step.node.op
     values = {**getattr(op, "options", {}), **step.options, **(step.saved or {}), **step.inputs,
               "y": step.value}
@@ -106,8 +104,7 @@ def explain_some_zeros(trace, node, zeros):
 
 
 def why_nan(trace, node):
-    """The Reason of the first NaN or infinity: in the forward pass, else in the backward pass;
-    behind `node` if given."""
+    """The Reason of the first NaN or infinity, forward, then backward; behind `node` if given."""
     asked = node.name if node is not None else "the trace"
     wanted = None if node is None else steps_towards(trace, node)
     if node is not None and node.gradient is not None and np.isfinite(node.gradient).all():

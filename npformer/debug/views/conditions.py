@@ -159,8 +159,7 @@ class Condition:
 
 
 def calculate(text: str, step: TraceStep, more: Sequence[str] = ()) -> Any:
-    """The value of an expression at a step: what `p` prints. more: names to suggest. Raises
-    InputError."""
+    """The value of an expression at a step, for `p`. more: names to suggest. Raises InputError."""
     tree = parse_expression(text)
     names = Names(step)
     check_names(tree, text, {*names, *FACTS, *more})

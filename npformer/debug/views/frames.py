@@ -126,8 +126,7 @@ def leaves(frame: Frame) -> Iterator[Frame]:
 
 
 class Cursor:
-    """Where somebody stands in a trace. Every move returns True, or False and stays where there is
-    nothing to move to."""
+    """A place in a trace. Every move returns True; where there is nothing to move to, False."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.root = trace, tree(trace)

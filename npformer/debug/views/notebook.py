@@ -235,8 +235,7 @@ def norms_html(trace):
 
 
 def frame_html(frame: Frame, left: list[int]) -> Markup:
-    """The lines of a frame: a step is one line; a module opens. left: how many lines there may
-    still be, in a list that the calls share."""
+    """A step is one line; a module opens. left: [lines that there may still be], shared."""
     if left[0] <= 0:
         return Markup("")
     left[0] -= 1

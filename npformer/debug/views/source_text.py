@@ -33,8 +33,7 @@ def rule_lines(step: TraceStep) -> list[str]:
 
 
 class Source(NamedTuple):
-    """A piece of source text. line: the number of its first line. at: the line that is meant. note:
-    why text is missing."""
+    """Source text. line: of its first line. at: the line meant. note: why text is missing."""
 
     file: str
     line: int
@@ -55,8 +54,7 @@ def lines_of_file(file: str) -> list[str]:
 
 
 def user_line(step: TraceStep, around: int = 2) -> Source | None:
-    """The user's line of code that made the operation, with its neighbours. None where no line was
-    recorded."""
+    """The user's line that made the operation, with its neighbours; None if none was recorded."""
     if not step.source:
         return None
     file, at = step.source

@@ -47,8 +47,7 @@ def option_text(value: Any) -> str:
 
 
 class Row(NamedTuple):
-    """What there is to say of one array of a step. role: arrived, input, output, saved or sent.
-    zeros: the fraction that is 0. note: why there are no numbers."""
+    """One array of a step. role: arrived, input, ...; zeros: a fraction; note: why no numbers."""
 
     role: str
     name: str
@@ -93,8 +92,7 @@ def statistics(step: TraceStep) -> list[Row]:
 
 
 def row(role: str, name: str, value: Any, facts: Callable[[Any], ArrayFacts] = facts_of) -> Row:
-    """The Row of one value: an array, its facts, a number, or None. facts: gives the facts of an
-    array; `trace.facts_of` works them out once for all viewers."""
+    """The Row of an array, its facts, a number, or None. facts: gives an array's facts."""
     if value is None:
         return Row(role, name, NOTHING, note="not kept by the tape")
     if not hasattr(value, "dtype"):
