@@ -61,9 +61,8 @@ class Map(Vertical):
                 note = missing_note(choice.array) if heat is None else heat.note + choice.more
                 head.append(f"  {note}", FAINT)
         if heat is not None:
-            head.append("\n")
             width = min(24, max(self.size.width - 24, 4))
-            head.append_text(legend(heat, width, palette(self)))
+            head.append("\n").append_text(legend(heat, width, palette(self)))
         self.query_one(Static).update(head)
 
 
@@ -128,7 +127,7 @@ class ArrayView(Vertical):
         line = Text("" if self.choices else "nothing to draw for a module: s goes into it", FAINT)
         for k, choice in enumerate(self.choices):
             chosen = Style(reverse=k == self.at, underline=False)
-            line.append(f" {choice.name} ", click_style(f"pick({k})") + chosen)
+            line.append(f" {choice.name} ", click_style(f"maps('pick', {k})") + chosen)
         if len(self.choices) > 1:
             line.append("  [ ] array", FAINT)
         if self.choices and leading_dims(self.choices[self.at].array):
@@ -148,11 +147,9 @@ def missing_note(array: Any) -> str:
         numbers = (array.min, array.max, array.mean, array.norm)
         low, high, mean, norm = map(facts.four_digits, numbers)
         return f"is too large to keep: {array.shape}, {low} to {high}, mean {mean}, norm {norm}"
-    if isinstance(array, str):
-        return array
     if getattr(array, "size", 1) == 0:
         return f"is empty: {array.shape}"
-    return f"is {array!r}"[:200]
+    return array if isinstance(array, str) else f"is {array!r}"[:200]
 
 
 # ── what there is to draw ────────────────────────────────────────────────────────────────────────

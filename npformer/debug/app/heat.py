@@ -113,9 +113,8 @@ class HeatMap(Widget, can_focus=True):
         if self.cell is None:
             self.point(0, 0)
             return
-        last = [count - 1 for count in self.map.values.shape]
-        row, column = self.cell
-        self.point(min(max(row + down, 0), last[0]), min(max(column + across, 0), last[1]))
+        (row, column), (rows, columns) = self.cell, self.map.values.shape
+        self.point(min(max(row + down, 0), rows - 1), min(max(column + across, 0), columns - 1))
 
     def point(self, row: int, column: int) -> None:
         """Put the cell cursor there; nowhere, if there is no such cell."""
@@ -183,6 +182,5 @@ def legend(heat: pictures.Heat, width: int, colours) -> Text:
         bar.append("█", Style(color=rgb(shade)))
     bar.append(f" {facts.four_digits(largest)}")
     if not all_finite:
-        bar.append("  █", Style(color=rgb(colours.nan)))
-        bar.append(" NaN or inf")
+        bar.append("  █", Style(color=rgb(colours.nan))).append(" NaN or inf")
     return bar

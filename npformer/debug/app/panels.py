@@ -52,8 +52,7 @@ def heading(text: str) -> Text:
 
 
 def bare_table(**options: Any) -> Table:
-    return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT,
-                 **options)
+    return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT, **options)
 
 
 def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual | str:
@@ -89,8 +88,8 @@ def rule_text(step, look):
     formulas on a line with at least three spaces between."""
     lines = [re.sub(r"\s+= ", " = ", line) for line in source_text.rule_lines(step)]
     parts = [part for line in lines for part in re.split(r"(?<=\S)\s{3,}", line)]
-    text = "\n".join(parts) or "a rule with no formula in words; r shows its source"
-    return Text(text, look.sent)
+    no_formula = "a rule with no formula in words; r shows its source"
+    return Text("\n".join(parts) or no_formula, look.sent)
 
 
 def statistics_table(step, look):
@@ -113,9 +112,7 @@ def statistics_table(step, look):
 def identity_bars(residual, look):
     """The three numbers of dL/dx = dL/dy + dL/dy·dF/dx, as bars of one scale."""
     arrived, branch, total = residual.norms
-    longest = max(arrived, branch, total) or 1.0
-    room = max(look.width - 34, 8)
-    lines = []
+    longest, room, lines = max(arrived, branch, total) or 1.0, max(look.width - 34, 8), []
     for words, value, style in (("arrived, by the skip", arrived, look.arrived),
                                 ("the branch adds", branch, look.sent),
                                 ("sum: |dL/dx|", total, Style())):
@@ -152,10 +149,8 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     """The model or a module: what arrives at each part of it, in the order of the walk."""
     name = frame.path or frame.trace.title or "the whole graph"
     table = bare_table()
-    table.add_column("steps")
-    table.add_column("part")
-    table.add_column("|g| arrives", justify="right")
-    table.add_column()
+    for name in ("steps", "part", "|g| arrives", ""):
+        table.add_column(name, justify="right" if name == "|g| arrives" else "left")
     children = frame.children[:most]
     arrived = [facts.norm(child.trace[child.first].upstream) or 0.0 for child in children]
     for child, size, block in zip(children, arrived, pictures.sparkline(arrived)):
@@ -168,8 +163,7 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     if len(frame.children) > most:
         notes.append(Text(f"… and {len(frame.children) - most:,} more: the tree has them", FAINT))
     if frame.parent is None and frame.trace.unreached:
-        unreached = Text(", ".join(frame.trace.unreached), look.odd)
-        notes += [heading("no gradient reaches"), unreached]
+        notes += [heading("no gradient reaches"), Text(", ".join(frame.trace.unreached), look.odd)]
     place = f"  {frame.level}, its parts in the order of the walk"
     return Group(Text.assemble((name, STRONG), (place, FAINT)), Text(""), table, *notes)
 
@@ -228,8 +222,7 @@ def select_entries(entries, frame):
     ends and around this step's, and (how many, None) where some are left out."""
     mine = next((k for k, e in enumerate(entries) if e.step == frame.first), 0)
     end = len(entries)
-    kept = [k for k in range(end)
-            if end <= 40 or k < 12 or k >= end - 3 or abs(k - mine) <= 3]
+    kept = [k for k in range(end) if end <= 40 or k < 12 or k >= end - 3 or abs(k - mine) <= 3]
     for k, before in zip(kept, [-1, *kept]):
         if k > before + 1:
             yield k - before - 1, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from rich.style import Style
 from rich.text import Text
@@ -25,12 +27,11 @@ class ModuleTree(Tree, can_focus=False):
     own, which takes time to make, and a pass may have tens of thousands of steps. Where more than
     MANY frames stand in one place they are put into groups, which hold their frames as `data`."""
 
+    @dataclass
     class Chosen(Message):
         """Somebody clicked on a frame."""
 
-        def __init__(self, frame: Frame) -> None:
-            super().__init__()
-            self.frame = frame
+        frame: Frame
 
     def __init__(self, root: Frame) -> None:
         super().__init__(root.trace.title or "graph", data=[root])

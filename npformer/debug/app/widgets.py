@@ -3,6 +3,8 @@ which a question is answered."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from rich.style import Style
 from rich.text import Text
@@ -35,12 +37,11 @@ THEMES = [make_theme("night", DARK, "#16181d", "#262a32", "#d8dbe2"),
 class Layers(Static):
     """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk."""
 
+    @dataclass
     class Chosen(Message):
         """Somebody clicked on a layer."""
 
-        def __init__(self, step: int) -> None:
-            super().__init__()
-            self.step = step
+        step: int
 
     def __init__(self, trace: Trace) -> None:
         super().__init__()
@@ -90,12 +91,12 @@ class Prompt(Horizontal):
     Prompt > Input { background: $panel; width: 1fr; }
     """
 
+    @dataclass
     class Answered(Message):
         """Somebody pressed Enter."""
 
-        def __init__(self, what: str, text: str) -> None:
-            super().__init__()
-            self.what, self.text = what, text
+        what: str
+        text: str
 
     def compose(self) -> ComposeResult:
         yield Static()

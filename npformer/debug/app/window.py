@@ -6,6 +6,7 @@ actions move one Cursor, as the shell's commands do, and `arrive` draws the plac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Group
@@ -153,26 +154,28 @@ class Stepper(App):
         name = frame.path or self.trace.title or "graph"
         steps = f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}"
         line = Text.assemble((name, Style(bold=True)), steps, no_wrap=True, overflow="ellipsis")
-        note = panels.definition_note(frame.trace)
-        line.append(f"  {note}", Style(color=rgb(colours.positive)))
-        if self.breakpoints:
-            stops = f"  stops at {', '.join(self.breakpoints)}"
-            line.append(stops, Style(color=rgb(colours.negative)))
+        line.append(f"  {panels.definition_note(frame.trace)}", Style(color=rgb(colours.positive)))
+        stops = f"  stops at {', '.join(self.breakpoints)}" if self.breakpoints else ""
+        line.append(stops, Style(color=rgb(colours.negative)))
         return line
 
     # ── moving ────────────────────────────────────────────────────────────────────────────────────
 
     def action_move(self, word: str) -> None:
         """One of the cursor's moves: over, back, into, out."""
+        if not self.go(getattr(self.cursor, word)):
+            self.say(MOVES[word])
+
+    def go(self, move: Callable[[], bool]) -> bool:
+        """Make a move and show where it leads; False, with no word, where it leads nowhere."""
         try:
-            moved = getattr(self.cursor, word)()
+            moved = move()
         except NpformerError as error:
             self.complain(error)
-            return
+            return True
         if moved:
             self.arrive()
-        else:
-            self.say(MOVES[word])
+        return moved
 
     def say(self, text: str) -> None:
         """Tell the user something. No markup: a name in the text may look like it."""
@@ -194,8 +197,7 @@ class Stepper(App):
             inside = (leaf for child in frame.parent.children for leaf in leaves(child))
             self.stand(next(leaf for leaf in inside if leaf.first == index))
         else:
-            self.cursor.goto(index)
-            self.arrive()
+            self.go(lambda: self.cursor.goto(index))
 
     def action_who(self, line: int) -> None:
         """Go to the consumer on that line of the first ledger."""
@@ -210,28 +212,18 @@ class Stepper(App):
         """On (1) or back (-1) to the next step at which a breakpoint holds."""
         if not self.breakpoints:
             self.say("there is no breakpoint: b sets one")
-        elif self.seek(lambda step: any(b.holds(step) for b in self.breakpoints.values()), by):
-            return
-        else:
+        elif not self.seek(lambda step: any(b.holds(step) for b in self.breakpoints.values()), by):
             self.say(f"no {'later' if by > 0 else 'earlier'} step: {', '.join(self.breakpoints)}")
 
     def seek(self, accepts, by=1):
         """Go to the next step that is accepted, if there is one."""
-        try:
-            found = self.cursor.run(accepts, by)
-        except NpformerError as error:
-            self.complain(error)
-            return True
-        if found:
-            self.arrive()
-        return found
+        return self.go(lambda: self.cursor.run(accepts, by))
 
     def on_module_tree_chosen(self, event: ModuleTree.Chosen) -> None:
         self.stand(event.frame)
 
     def on_layers_chosen(self, event: Layers.Chosen) -> None:
-        self.cursor.goto(event.step)
-        self.arrive()
+        self.go(lambda: self.cursor.goto(event.step))
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────
 
@@ -252,13 +244,11 @@ class Stepper(App):
 
     def answer_goto(self, text: str) -> None:
         try:
-            self.cursor.goto(int(text))
-        except NpformerError as error:
-            self.complain(error)
+            index = int(text)
         except ValueError:
             self.complain(ValueError(f"{text!r} is not a number of a step"))
         else:
-            self.arrive()
+            self.go(lambda: self.cursor.goto(index))
 
     def answer_break(self, text: str) -> None:
         """One more condition to stop at; nothing clears them all."""
@@ -298,17 +288,10 @@ class Stepper(App):
         for area in self.query(VerticalScroll):
             area.scroll_relative(y=by * (area.size.height - 2), animate=False)
 
-    def action_choose(self, by: int) -> None:
+    def action_maps(self, what: str, number: int) -> None:
+        """A method of the maps that are shown, by name: choose, slice, pick."""
         if self.arrays:
-            self.arrays.choose(by)
-
-    def action_slice(self, by: int) -> None:
-        if self.arrays:
-            self.arrays.slice(by)
-
-    def action_pick(self, at: int) -> None:
-        if self.arrays:
-            self.arrays.pick(at)
+            getattr(self.arrays, what)(number)
 
     def action_cells(self) -> None:
         if self.arrays:

@@ -46,26 +46,23 @@ def trace_without_definitions(trace, store):
     return {
         "title": trace.title or "a graph", "notes": trace.notes, "unreached": trace.unreached,
         "nodes": [node_data(trace, node, store) for node in trace.nodes],
-        "steps": [step_data(step, store) for step in trace],
-        "frames": frame_rows(tree(trace)),
+        "steps": [step_data(step, store) for step in trace], "frames": frame_rows(tree(trace)),
         "layers": [[layer.where, finite_or_none(layer.norm), layer.first, layer.last]
-                   for layer in pictures.layers(trace)],
-    }
+                   for layer in pictures.layers(trace)]}
 
 
 def definition_data(step: TraceStep, store: ArrayStore, room: int) -> dict | str:
     """The trace of a fused step's definition; words where it is left out."""
     if store.entries_to_show > room:
-        return (f"left out, to keep the page small: trace[{step.index}].into() shows it in "
-                "Python")
+        return f"left out, to keep the page small: trace[{step.index}].into() shows it in Python"
     if any(isinstance(a, ArrayFacts) for a in step.node.values):
         return "its arrays were too large to keep"
     try:
         inside = step.into()
     except NpformerError as error:
         return str(error)
-    data = trace_without_definitions(inside, store)
-    return {**data, "agreement": finite_or_none(inside.agreement)}
+    return {**trace_without_definitions(inside, store),
+            "agreement": finite_or_none(inside.agreement)}
 
 
 def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:
@@ -77,8 +74,7 @@ def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:
         "gradient": store.add(node.gradient), "value": store.add(node.value),
         "ledger": [[e.step, e.consumer, e.argument, store.add(e.contribution),
                     finite_or_none(facts.norm(e.running))] for e in ledger],
-        "hooked": ledger.hooked,
-    }
+        "hooked": ledger.hooked}
 
 
 def step_data(step: TraceStep, store: ArrayStore) -> dict:
@@ -95,8 +91,7 @@ def step_data(step: TraceStep, store: ArrayStore) -> dict:
         "line": store.text(source_data(source_text.user_line(step))), "arrays": arrays,
         "feeds": {i: relation_data(relation(step, i), step, i, store)
                   for i, d in enumerate(step.sent) if d is not None},
-        "fused": isinstance(step.node.op, Fused),
-    }
+        "fused": isinstance(step.node.op, Fused)}
 
 
 def operation_words(step: TraceStep, store: ArrayStore) -> int:
@@ -131,8 +126,7 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
             continue
         if not whole:
             return None
-        bits_or_numbers = np.packbits(table) if table.dtype == bool else table.astype("<i4")
-        data[name] = store.blob(bits_or_numbers)
+        data[name] = store.blob(np.packbits(table) if table.dtype == bool else table.astype("<i4"))
     if found.flat:
         data["flat"] = True
     data["gates"] = [[dims, list(mask.shape), store.blob(np.packbits(mask))]
@@ -175,6 +169,5 @@ def addition_data(trace: Trace, store: ArrayStore) -> list[dict]:
             ("dL/dy, what arrived", r.upstream), ("what the skip passes on", r.through_skip),
             ("dL/dy · dF/dx, what the branch adds", r.through_branch),
             ("dL/dx, the total", r.total))]
-        entry["error"] = finite_or_none(r.error)
-        entry["cosine"] = finite_or_none(r.cosine)
+        entry["error"], entry["cosine"] = finite_or_none(r.error), finite_or_none(r.cosine)
     return data

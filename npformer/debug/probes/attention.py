@@ -197,8 +197,8 @@ class AttentionMaps(Watch):
         sign: where it is blue, the loss falls if the weight grows; where it is red, it rises.
         """
         if part not in PARTS:
-            raise IndexRangeError(f"attention.plot: part must be one of {', '.join(PARTS)}, "
-                                  f"got {part!r}")
+            raise IndexRangeError(
+                f"attention.plot: part must be one of {', '.join(PARTS)}, got {part!r}")
         wholes = [(m, m.as_heads(m.part(part))) for m in self.require(None)]
         samples = min(len(values) for _, values in wholes)
         if not 0 <= batch < samples:
@@ -216,8 +216,7 @@ class AttentionMaps(Watch):
                 axes.set(xticks=[], yticks=[])
                 axes.set_visible(h < len(values))
                 if h < len(values):
-                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest",
-                                        **look)
+                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest", **look)
                 if labels is not None and values.shape[-1] == len(labels):
                     axes.set_xticks(range(len(labels)), labels, fontsize=6)
                     queries = values.shape[-2]

@@ -46,9 +46,8 @@ def run_to_breakpoint(session, by):
     notes = []
     for n, (condition, _) in session.breakpoints.items():
         if condition.unknown:
-            notes.append(f"breakpoint {n} ({condition.text}): "
-                         f"{plural(condition.unknown, 'step')} could not be judged: "
-                         f"{condition.reason}")
+            notes.append(f"breakpoint {n} ({condition.text}): {plural(condition.unknown, 'step')} "
+                         f"could not be judged: {condition.reason}")
     if not found:
         return stand_at_end(session, by, notes)
     for n in hit:
@@ -121,8 +120,8 @@ def set_breakpoint(session, rest, once):
 @command("breakpoints", group="breakpoints")
 def breakpoints(session: Session, rest: str) -> str:
     """List the breakpoints and what is watched."""
-    lines = [f"{n}  {condition.text}{'  (once)' if once else ''}"
-             for n, (condition, once) in session.breakpoints.items()]
+    lines = [f"{n}  {point.condition.text}{'  (once)' if point.once else ''}"
+             for n, point in session.breakpoints.items()]
     lines += [f"watching {session.watched}"] if session.watched else []
     return "\n".join(lines) or "there is no breakpoint; `b CONDITION` sets one"
 
@@ -149,8 +148,8 @@ def watch(session: Session, rest: str) -> str:
     on to the next one."""
     if not rest:
         if session.watched is None:
-            raise InputError("watch what? `watch NAME`: an input of this step (x), a parameter's "
-                             "name")
+            raise InputError(
+                "watch what? `watch NAME`: an input of this step (x), a parameter's name")
         if session.cursor.run(lambda step: adds_to_watched(session, step)):
             return f"{session.watched} gets a contribution here\n{screen(session)}"
         return f"nothing more is added to {session.watched} after this step"

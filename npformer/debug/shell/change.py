@@ -131,8 +131,8 @@ def array_with(target, value):
     array = np.array(target.array)
     # 0.5 in an array of integers would become 0 without a word.
     if array.dtype.kind != "f" and value != array.dtype.type(value):
-        raise InputError(f"set: {target.name} is {array.dtype}, "
-                         f"so it cannot be {four_digits(value)}")
+        raise InputError(
+            f"set: {target.name} is {array.dtype}, so it cannot be {four_digits(value)}")
     try:
         array[target.subscript()] = value
     except (IndexError, ValueError, OverflowError) as error:
@@ -157,9 +157,8 @@ def patch(session: Session, rest: str) -> str:
         if not mutants:
             return (f"no planted mistake fits {step.op} as it is used here; steps with relu, "
                     "softmax, gelu, add have some")
-        names = columns([(f"  {name}",) for name in mutants])
         head = f"{len(mutants)} planted mistakes fit {step.op}; patch NAME takes one:"
-        return "\n".join([head, *names])
+        return "\n".join([head, *(f"  {name}" for name in mutants)])
     name = match_name(rest, mutants)
     changes = copy_changes(session.changes)
     changes.rules[step.node.number] = mutants[name]

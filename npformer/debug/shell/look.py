@@ -184,8 +184,7 @@ def jac(session: Session, rest: str) -> str:
     if flat.size <= 64:
         return f"{words} {format_value(block)}"
     diagonal = flat.shape[0] == flat.shape[1] and not np.any(flat - np.diag(np.diag(flat)))
-    note = ("  (diagonal: each entry of the output depends on one of the input)" if diagonal
-            else "")
+    note = "  (diagonal: each entry of the output depends on one of the input)" * bool(diagonal)
     share = np.count_nonzero(flat) / flat.size
     return (f"{words} {block.dtype} {block.shape}, {share:.0%} of its entries are not 0{note}\n"
             + draw_heat(f"as {flat.shape[0]} × {flat.shape[1]}:", pictures.heat(flat, 16, 40)))

@@ -103,8 +103,7 @@ def search_from_here(session, rest, by):
 @command("layer+", group="move")
 def layer_on(session: Session, rest: str) -> str:
     """To the next module that the walk enters."""
-    ahead = [frame for frame in module_frames(session.cursor.root)
-             if frame.first > session.cursor.index]
+    ahead = [f for f in module_frames(session.cursor.root) if f.first > session.cursor.index]
     return go_to_frame(session, ahead[0] if ahead else None, "no module begins after this step")
 
 
@@ -115,9 +114,8 @@ def layer_back(session: Session, rest: str) -> str:
     # "before"; standing on a step, the module around it is.
     on_step = session.frame.inside_a_step or session.frame.step is not None
     here = None if on_step else session.frame
-    past = [frame for frame in module_frames(session.cursor.root)
-            if frame.first <= session.cursor.index and frame is not here
-            and here not in frame.around]
+    past = [f for f in module_frames(session.cursor.root) if f.first <= session.cursor.index
+            and f is not here and here not in f.around]
     return go_to_frame(session, past[-1] if past else None, "no module begins before this step")
 
 

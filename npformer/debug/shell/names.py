@@ -58,8 +58,8 @@ def find_target(session: Session, text: str) -> Target:
     """The array that a text names: one of this step, else of any node. Raises InputError."""
     text = text.strip()
     if not text:
-        raise InputError("a name is needed: g, y, an input (x), a gradient (dx), or a parameter's "
-                         "name")
+        raise InputError(
+            "a name is needed: g, y, an input (x), a gradient (dx), or a parameter's name")
     local = arrays_here(session)
     # The longest name first, or `x` would be found in `xhat[0]`. What follows the name must be an
     # index or a part, or `g` would be found in `gain`.

@@ -110,8 +110,7 @@ def module_screen(frame: Frame, width: int) -> str:
     """A module: what is inside, what arrived, what was sent, the gradients of its parameters."""
     steps = frame.steps
     if not steps:
-        return ("no step: nothing here leads to a parameter or to an input that requires a "
-                "gradient")
+        return "no step: nothing here leads to a parameter or to an input that requires a gradient"
     outgoing, parameters = outgoing_gradients(frame)
     title = f": {frame.trace.title}" if frame.trace.title else ""
     name = f"module {frame.path}" if frame.path else f"the whole model{title}"
@@ -137,12 +136,10 @@ def outgoing_gradients(frame):
     """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves. A node
     may get something from several of the frame's steps, so each d is their sum. What one step of
     the frame sent to another is not in it."""
-    sums = {}
+    sums, at = {}, frame.trace.step_at
     for step in frame.steps:
         for parent, d in zip(step.node.parents, step.sent):
-            if d is None:
-                continue
-            if frame.first <= frame.trace.step_at.get(parent.number, -1) <= frame.last:
+            if d is None or frame.first <= at.get(parent.number, -1) <= frame.last:
                 continue
             sums[parent] = d if parent not in sums else sums[parent] + d
     pairs = list(sums.items())
@@ -165,8 +162,7 @@ def rows_around(items: Sequence, at: int, around: int) -> Sequence:
 def module_frames(root: Frame) -> list[Frame]:
     # From each step the modules around it, from the outermost inwards, but without the model
     # itself, which is the last of them; a dict keeps the first place of each.
-    found = dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1])
-    return list(found)
+    return list(dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1]))
 
 
 SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest: left empty

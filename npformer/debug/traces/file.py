@@ -100,10 +100,8 @@ def pack_node(node, memory):
             "options": {name: memory.pack(v) for name, v in node.options.items()},
             "parents": [None if p is None else p.number for p in node.parents],
             "values": [memory.pack(v) for v in node.values],
-            "dtypes": [d and str(d) for d in node.dtypes],
-            "shapes": [list(s) for s in node.shapes],
-            "kept": kept,
-            "y": node.y is not None,
+            "dtypes": [d and str(d) for d in node.dtypes], "shapes": [list(s) for s in node.shapes],
+            "kept": kept, "y": node.y is not None,
             "saved": node.saved and {name: memory.pack(v) for name, v in node.saved.items()}}
 
 
@@ -131,8 +129,7 @@ def unpack_trace(content):
     seeds = [(node_at(nodes, n).number, unpack(g, memory)) for n, g in content["seeds"]]
     return nodes, seeds, events, {
         "title": str(content["title"]), "graph": bool(content["graph"]),
-        "unreached": [str(name) for name in content["unreached"]],
-        "notes": [str(note) for note in content["notes"]]}
+        "unreached": [*map(str, content["unreached"])], "notes": [*map(str, content["notes"])]}
 
 
 def node_at(nodes, n):
@@ -208,9 +205,8 @@ def unpack_view(memory, n, offset, dtype, shape, strides):
     if type(n) is not int or not 0 <= n < len(memory) or type(offset) is not int:
         raise InputError(f"it names a memory {n!r}, which is not there.")
     shape, dtype = shape_of(shape), np.dtype(dtype)
-    if len(strides) != len(shape) or not all(type(s) is int for s in strides):
-        raise InputError("a view does not fit its memory.")
-    if dtype.kind not in "biuf":                   # an object would be an address to follow
+    if (len(strides) != len(shape) or not all(type(s) is int for s in strides)
+            or dtype.kind not in "biuf"):          # an object would be an address to follow
         raise InputError("a view does not fit its memory.")
     if not math.prod(shape):
         return np.empty(shape, dtype)

@@ -67,8 +67,7 @@ class Ledger:
                          f"sum so far |{four_digits(norm(e.running))}|   {e.left} to come")
         return "\n".join(lines + (["  then a hook changed it"] if self.hooked else []))
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
 
 def ledger_of(trace, node):
@@ -77,13 +76,13 @@ def ledger_of(trace, node):
     entries, running = [], None
     for k, c in enumerate(node.contributions):
         running = c.array if running is None else tape.as_array(running + c.array)
-        left = len(node.contributions) - k - 1
         if c.step < 0:
             consumer, argument = "the start of the walk", "seed"
         else:
             sender = trace[c.step].node
             consumer, argument = sender.name, sender.op.name_of(c.argument)
-        entries.append(Entry(c.step, consumer, argument, c.array, running, left))
+        entries.append(Entry(c.step, consumer, argument, c.array, running,
+                             len(node.contributions) - k - 1))
     return Ledger(node.name, entries, node.gradient)
 
 

@@ -31,10 +31,9 @@ def plant_mistake(op, mutant, order):
         sent, given = list(op.gradients(node, g)), g.copy()
         wrong = mutant_gradients(mutant, given, node, order)
         if not same_bits(given, g):
-            raise GraphError(
-                f"{mutant.name}: it writes into the gradient that arrived, which others still "
-                "need. Numbers alone would not show that here, and the trace must not be written "
-                "into: take another mistake")
+            raise GraphError(f"{mutant.name}: it writes into the gradient that arrived, which "
+                             "others still need. Numbers alone would not show that here, and the "
+                             "trace must not be written into: take another mistake")
         for i, name, d in zip(order, mutant.names, wrong):
             if name in mutant.mistaken and node.parents[i] is not None:
                 sent[i] = d

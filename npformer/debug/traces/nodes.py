@@ -79,7 +79,7 @@ def notes_on(nodes):
         notes.append(f"{len(large)} arrays were too large to keep and are summarised, "
                      f"{large[0].name} {large[0].shape} first")
     if lost:
-        notes.append(f"{len(lost)} values were not kept by the tape ({lost[0].name} first): "
-                     "record the forward pass too, with npf.debug.recording() or "
-                     "npf.debug.trace(function)")
+        notes.append(
+            f"{len(lost)} values were not kept by the tape ({lost[0].name} first): record the "
+            "forward pass too, with npf.debug.recording() or npf.debug.trace(function)")
     return notes

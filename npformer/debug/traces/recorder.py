@@ -98,8 +98,7 @@ class Recorder:
         self.seen, self.latest = self.seen + 1, (node.op.name, node.line)
         copied = self.nodes[node] = TracedNode(node.op, node.options, (), node.wrap,
                                                self.path_of(node.scope))
-        copied.line = node.line
-        copied.shape, copied.dtype = node.shape, node.dtype
+        copied.line, copied.shape, copied.dtype = node.line, node.shape, node.dtype
         copied.shapes, copied.dtypes = node.shapes, node.dtypes
         copied.values = tuple(self.keeper.keep(a) for a in arguments)
         copied.value = self.keeper.keep(y)

@@ -92,10 +92,9 @@ def check_replay(trace):
         for what, recorded, d in pairs:
             count += 1
             if not same_bits(recorded, d):
-                raise GraphError(
-                    f"the trace does not repeat itself: at step {step.index}, {step.name}, {what} "
-                    "is not what was recorded. Was an array written into behind npformer's back, "
-                    "or a rule changed?")
+                raise GraphError(f"the trace does not repeat itself: at step {step.index}, "
+                                 f"{step.name}, {what} is not what was recorded. Was an array "
+                                 "written into behind npformer's back, or a rule changed?")
     for leaf, g in leaves.items():
         if not same_bits(g, leaf.gradient):
             raise GraphError(f"the trace does not repeat itself: the gradient of {leaf.name} is "

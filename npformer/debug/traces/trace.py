@@ -90,8 +90,7 @@ class TraceStep(Step):
         require_whole(self.name, {**self.inputs, "y": self.value, **(self.saved or {})})
         return super().jacobian(argument, rows, columns)
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
 
 class Trace(Sequence):
@@ -122,12 +121,10 @@ class Trace(Sequence):
         return self.steps[k]
 
     def __repr__(self):
-        return (f"<trace of {self.title or 'a graph'}: {len(self.steps)} steps back, "
-                f"{len(self.nodes)} nodes"
-                + (f"; {'; '.join(self.notes)}" if self.notes else "") + ">")
+        size = f"{len(self.steps)} steps back, {len(self.nodes)} nodes"
+        return f"<trace of {self.title or 'a graph'}: {'; '.join([size, *self.notes])}>"
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
     @property
     def output(self) -> Tensor:

@@ -68,15 +68,12 @@ def holds_odd_numbers(step, fact, test):
 
 
 FACTS: dict[str, Callable[[TraceStep], Any]] = {
-    "op": lambda step: step.op,
-    "where": lambda step: step.where,
-    "index": lambda step: step.index,
-    "name": lambda step: f"{step.name} {step.where}",
+    "op": lambda step: step.op, "where": lambda step: step.where,
+    "index": lambda step: step.index, "name": lambda step: f"{step.name} {step.where}",
     "fanout": lambda step: len(step.node.contributions),
     "nan": lambda step: holds_odd_numbers(step, "nan", np.isnan),
     "inf": lambda step: holds_odd_numbers(step, "inf", np.isinf),
-    "mismatch": mismatch,
-}
+    "mismatch": mismatch}
 
 
 class Names(dict):
@@ -107,10 +104,9 @@ def check_names(tree, text, names):
             near = difflib.get_close_matches(node.id, names, 3, 0.5)
             hint = f"; is it {' or '.join(near)}?" if near else ""
             raise InputError(
-                f"`{text}`: nothing is called `{node.id}`{hint}"
-                f"\n  Names: {', '.join(FACTS)}; g, y, inputs (x), gradients (dx), and what was "
-                f"saved.\n  Functions: {PUBLIC_FUNCTIONS}."
-                "\n  Patterns: op:soft*, name:blocks.1.*")
+                f"`{text}`: nothing is called `{node.id}`{hint}\n  Names: {', '.join(FACTS)}; g, "
+                "y, inputs (x), gradients (dx), and what was saved.\n  Functions: "
+                f"{PUBLIC_FUNCTIONS}.\n  Patterns: op:soft*, name:blocks.1.*")
 
 
 def check_patterns(tree, text, trace):

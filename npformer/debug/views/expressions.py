@@ -54,31 +54,19 @@ def matches(text, pattern):
 
 
 FUNCTIONS: dict[str, Callable] = {
-    "norm": lambda x: norm(x if isinstance(x, ArrayFacts) else np.asarray(x)),
-    "zeros": zeros,
-    "abs": array_function(np.abs),
-    "sqrt": array_function(np.sqrt),
-    "log10": array_function(np.log10),
-    "max": array_function(np.max, "max"),
-    "min": array_function(np.min, "min"),
-    "mean": array_function(np.mean, "mean"),
-    "std": array_function(np.std),
-    "sum": array_function(np.sum),
-    "any": array_function(np.any),
-    "all": array_function(np.all),
-    "isnan": array_function(np.isnan),
-    "isinf": array_function(np.isinf),
-    "size": lambda x: getattr(x, "size", 1),
-    "like": matches,
-}
+    "norm": lambda x: norm(x if isinstance(x, ArrayFacts) else np.asarray(x)), "zeros": zeros,
+    "abs": array_function(np.abs), "sqrt": array_function(np.sqrt),
+    "log10": array_function(np.log10), "max": array_function(np.max, "max"),
+    "min": array_function(np.min, "min"), "mean": array_function(np.mean, "mean"),
+    "std": array_function(np.std), "sum": array_function(np.sum), "any": array_function(np.any),
+    "all": array_function(np.all), "isnan": array_function(np.isnan),
+    "isinf": array_function(np.isinf), "size": lambda x: getattr(x, "size", 1), "like": matches}
 PUBLIC_FUNCTIONS = ", ".join(name for name in FUNCTIONS if name != "like")     # typed as op:...
 OPERATORS: dict[type, Callable] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.Mod: operator.mod, ast.Pow: operator.pow,
-    ast.MatMult: operator.matmul, ast.USub: operator.neg, ast.UAdd: operator.pos,
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
-}
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Mod: operator.mod,
+    ast.Div: operator.truediv, ast.Pow: operator.pow, ast.MatMult: operator.matmul,
+    ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Eq: operator.eq, ast.NotEq: operator.ne,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 ALLOWED = (ast.BoolOp, ast.And, ast.Or, ast.Not, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Call,
            ast.Name, ast.Load, ast.Constant, ast.Subscript, ast.Slice, ast.Tuple, ast.Attribute,
            *OPERATORS)
@@ -100,9 +88,8 @@ def parse_expression(text: str) -> Any:
     try:
         tree = ast.parse(whole, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        where = ""
-        if isinstance(error, SyntaxError):
-            where = f", at `{whole[max((error.offset or 1) - 1, 0):]}`"
+        where = (f", at `{whole[max((error.offset or 1) - 1, 0):]}`"
+                 if isinstance(error, SyntaxError) else "")
         shown = text if len(text) < 100 else f"{text[:97]}..."
         raise InputError(f"`{shown}` cannot be read{where[:100]}: "
                          f"{getattr(error, 'msg', error)}") from None

@@ -170,15 +170,11 @@ def step_html(step: TraceStep) -> Markup:
     place = element("span", f"  step {step.index} of {len(step.trace)}, {step.name}", style=FAINT)
     rows = statistics.statistics(step)
     return element(
-        "div",
-        element("div", element("b", step.op), place),
-        element("div", code(step.formula)),
-        element("div", code(statistics.call(step), style=FAINT)),
-        *rule,
+        "div", element("div", element("b", step.op), place), element("div", code(step.formula)),
+        element("div", code(statistics.call(step), style=FAINT)), *rule,
         table(statistics.HEADERS, [row.cells() for row in rows], left=3,
               styles=[ROLES.get(row.role, "") for row in rows]),
-        maps_html(step),
-        user_line(step),
+        maps_html(step), user_line(step),
         details(f"who sent it ({len(step.ledger)})", ledger_html(step.ledger)))
 
 
@@ -216,9 +212,7 @@ def trace_html(trace: Trace) -> Markup:
                              "shows any step", style=FAINT))
     sizes = f": {len(trace):,} steps back, {len(trace.nodes):,} nodes"
     return element(
-        "div",
-        element("div", element("b", trace.title or "a graph"), sizes),
-        *notes,
+        "div", element("div", element("b", trace.title or "a graph"), sizes), *notes,
         norms_html(trace),
         element("div", "‖dL/d(output)‖ of each layer, on a logarithmic scale, in the order of the "
                 "walk", style=FAINT),
@@ -229,9 +223,8 @@ def norms_html(trace):
     """The chart of the norms of the layers; of very many, every second or third alone."""
     layers = pictures.layers(trace)
     layers = layers[::max(len(layers) // COLUMNS, 1)]
-    return bars([layer.norm for layer in layers],
-                [f"{layer.where or 'top level'}: {facts.four_digits(layer.norm)}"
-                 for layer in layers])
+    titles = [f"{layer.where or 'top level'}: {facts.four_digits(layer.norm)}" for layer in layers]
+    return bars([layer.norm for layer in layers], titles)
 
 
 def frame_html(frame: Frame, left: list[int]) -> Markup:

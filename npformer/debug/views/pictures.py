@@ -39,10 +39,8 @@ def sparkline(values: Sequence[float], width: int | None = None, log: bool = Tru
     if width is not None and len(shown) > width:
         shown = np.maximum.reduceat(shown, edges(len(shown), width)[:-1])
     heights, low, high = heights_of(shown, log)
-    if high > low:
-        places = (heights - low) / (high - low) * (len(BLOCKS) - 1)
-    else:
-        places = np.full(len(heights), 3.0)
+    places = ((heights - low) / (high - low) * (len(BLOCKS) - 1) if high > low else
+              np.full(len(heights), 3.0))
     line = ""
     for value, height, at in zip(shown, heights, places):
         if not np.isfinite(value):

@@ -64,9 +64,8 @@ class Row(NamedTuple):
     def cells(self) -> list[str]:
         odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
         zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
-        return [self.role, self.name, self.shape, self.dtype, four_digits(self.norm),
-                four_digits(self.min),
-                four_digits(self.max), zeros, " ".join(odd) or self.note]
+        sizes = map(four_digits, (self.norm, self.min, self.max))
+        return [*self[:4], *sizes, zeros, " ".join(odd) or self.note]
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
