@@ -146,8 +146,7 @@ class Stepper(App):
             return panels.module_panel(frame, look)
         if self.additions is None:                 # found once, when they are first needed
             self.additions = additions_in(self.trace.nodes)
-        residual = panels.residual_at(step, self.additions)
-        return panels.step_panel(step, frame.level, residual, look)
+        return panels.step_panel(step, frame.level, panels.residual_at(step, self.additions), look)
 
     def title_line(self):
         frame, colours = self.frame, palette(self)

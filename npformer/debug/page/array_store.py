@@ -133,8 +133,7 @@ def three_bytes(array):
     # exponent, as it must: the next number above 1.11…1 · 2ᵏ is 1 · 2ᵏ⁺¹. Not to NaN, whose bits
     # may all be 1 and would run over.
     half = np.where(np.isfinite(single), np.uint32(0x80), np.uint32(0))
-    bits = single.view("<u4") + half
-    return bits.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:]
+    return (single.view("<u4") + half).astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:]
 
 
 def block_counts(shape: Sequence[int], most: int) -> list[int]:

@@ -192,8 +192,7 @@ class GradientFlow(Watch):
                 values = np.log10(np.where(values > 0, values, np.nan))
         image = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest",
                             extent=(0.5, len(self.records) + 0.5, len(shown) - 0.5, -0.5))
-        label = "" if what == "dead" else "log₁₀"
-        picture.colorbar(image, ax=axes, label=label, fraction=0.05)
+        picture.colorbar(image, ax=axes, label="" if what == "dead" else "log₁₀", fraction=0.05)
         every = 1 + len(shown) // 50               # names that would lie on top of each other
         names = [path or "model" for path in shown[::every]]
         axes.set_yticks(range(0, len(shown), every), names, fontsize=7)

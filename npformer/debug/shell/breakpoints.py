@@ -77,8 +77,7 @@ def stand_at_end(session, by, notes):
 def adds_to_watched(session, step):
     if session.watched is None:
         return False
-    watched = session.trace.named[session.watched]
-    return any(c.step == step.index for c in watched.contributions)
+    return any(c.step == step.index for c in session.trace.named[session.watched].contributions)
 
 
 # ── conditions ───────────────────────────────────────────────────────────────────────────────────

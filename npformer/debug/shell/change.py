@@ -207,8 +207,7 @@ def rerun_(session: Session, rest: str) -> str:
     """Make the whole pass again, forward and back, with what was changed; without changes the bits
     must be the same."""
     if not session.changes:
-        count = session.original.replay()
-        return f"walked again: {count} gradients are the same, bit for bit"
+        return f"walked again: {session.original.replay()} gradients are the same, bit for bit"
     return apply_changes(session, copy_changes(session.changes), "ran again")
 
 

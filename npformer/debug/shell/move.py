@@ -112,8 +112,8 @@ def layer_back(session: Session, rest: str) -> str:
     """To the module that the walk entered before."""
     # Standing on a module, neither it nor a module inside it (which begins at the same step) is
     # "before"; standing on a step, the module around it is.
-    on_step = session.frame.inside_a_step or session.frame.step is not None
-    here = None if on_step else session.frame
+    at = session.frame
+    here = None if at.inside_a_step or at.step is not None else at
     past = [f for f in module_frames(session.cursor.root) if f.first <= session.cursor.index
             and f is not here and here not in f.around]
     return go_to_frame(session, past[-1] if past else None, "no module begins before this step")

@@ -26,9 +26,8 @@ def shape_of(value: Any) -> str:
 
 
 def call(step: TraceStep) -> str:
-    """The operation with this step's shapes. 'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) →
-    (4, 16, 64) float64'. An option is shown where it differs from its default, and a float that is
-    not 0 always: eps, scale, p."""
+    """'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) → (4, 16, 64) float64'. An option stands
+    there if it differs from its default, and a float that is not 0 always: eps, scale, p."""
     node, defaults = step.node, getattr(step.node.op, "options", {})
     parts = []
     for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values)):
