@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from .. import creation
 from ..core import dtypes, random_numbers
 from ..core.errors import ValueRangeError
 from ..models import GPT, TinyTransformer, VisionTransformer, make_model
 from ..nn import functional as F
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..nn.module import Module
-    from ..tensors import Tensor
+from ..nn.module import Module
+from ..tensors import Tensor
 
 VOCABULARY = 65
 

@@ -7,12 +7,8 @@ answers the keys of `keys`. `heat` draws an array. All but this file need textua
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...extras import extra
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace
+from ..traces.trace import Trace
 
 
 def run(trace: Trace) -> None:

@@ -3,26 +3,23 @@ with its name, a scale, and the map."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.style import Style
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from ...core import facts
 from ...core.errors import NpformerError
 from ...core.facts import ArrayFacts
+from ..traces.trace import TraceStep
 from ..views import statistics
+from ..views.frames import Frame
 from .heat import HeatMap, is_drawable, legend, palette
 from .panels import FAINT, STRONG, click_style
-
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
-    from ..traces.trace import TraceStep
-    from ..views.frames import Frame
 
 BLOCK = 64                                         # the most rows and columns of a Jacobian drawn
 MAPS, ROWS = 3, 16                                 # the most maps at once, and lines for each
@@ -51,12 +48,10 @@ class Map(Vertical):
         yield HeatMap()
 
     def show(self, choice: Choice | None, index: tuple[int, ...]) -> None:
-        """Draw an array at a slice, or nothing."""
         self.choice = choice
         self.query_one(HeatMap).show(None if choice is None else choice.array, index)
 
     def on_heat_map_pointed(self) -> None:
-        """Say what is drawn, or the entry that is pointed at, and the scale."""
         widget, head = self.query_one(HeatMap), Text()
         heat, choice = widget.map, self.choice
         if choice is not None:
@@ -66,18 +61,14 @@ class Map(Vertical):
                 note = missing_note(choice.array) if heat is None else heat.note + choice.more
                 head.append(f"  {note}", FAINT)
         if heat is not None:
-            head.append("\n")
             width = min(24, max(self.size.width - 24, 4))
-            head.append_text(legend(heat, width, palette(self)))
+            head.append("\n").append_text(legend(heat, width, palette(self)))
         self.query_one(Static).update(head)
 
 
 class ArrayView(Vertical):
-    """A choice of arrays; as many as there is room for are drawn.
-
-    Choice and slice stay from step to step: who looks at head 2 of g wants to see head 2 of the
-    next g.
-    """
+    """A choice of arrays; as many as there is room for are drawn. Choice and slice stay from step
+    to step: who looks at head 2 of g wants to see head 2 of the next g."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,11 +92,9 @@ class ArrayView(Vertical):
         self.draw()
 
     def choose(self, by: int) -> None:
-        """The next (1) or previous (-1) array."""
         self.pick((self.at + by) % max(len(self.choices), 1))
 
     def pick(self, at: int) -> None:
-        """The array of that number."""
         self.at = at
         self.draw()
 
@@ -119,7 +108,6 @@ class ArrayView(Vertical):
             self.draw()
 
     def slice_of(self, leading):
-        """The slice that is shown of arrays with these dims before the last two."""
         return self.slices.get(leading, (0,) * len(leading))
 
     def on_resize(self) -> None:
@@ -136,11 +124,10 @@ class ArrayView(Vertical):
                 panel.show(choice, self.slice_of(leading_dims(choice.array) if choice else ()))
 
     def choice_line(self):
-        """The names to choose from, and the keys for it."""
         line = Text("" if self.choices else "nothing to draw for a module: s goes into it", FAINT)
         for k, choice in enumerate(self.choices):
             chosen = Style(reverse=k == self.at, underline=False)
-            line.append(f" {choice.name} ", click_style(f"pick({k})") + chosen)
+            line.append(f" {choice.name} ", click_style(f"maps('pick', {k})") + chosen)
         if len(self.choices) > 1:
             line.append("  [ ] array", FAINT)
         if self.choices and leading_dims(self.choices[self.at].array):
@@ -154,18 +141,15 @@ def leading_dims(array: Any) -> tuple[int, ...]:
 
 
 def missing_note(array: Any) -> str:
-    """Why there is no picture, in words."""
     if array is None:
         return "was not kept by the tape"
     if isinstance(array, ArrayFacts):
         numbers = (array.min, array.max, array.mean, array.norm)
         low, high, mean, norm = map(facts.four_digits, numbers)
         return f"is too large to keep: {array.shape}, {low} to {high}, mean {mean}, norm {norm}"
-    if isinstance(array, str):
-        return array
     if getattr(array, "size", 1) == 0:
         return f"is empty: {array.shape}"
-    return f"is {array!r}"[:200]
+    return array if isinstance(array, str) else f"is {array!r}"[:200]
 
 
 # ── what there is to draw ────────────────────────────────────────────────────────────────────────
@@ -193,11 +177,8 @@ def jacobians_at(frame: Frame) -> list[Choice]:
 
 def jacobian_block(step: TraceStep, name: str) -> Choice:
     """As much of one Jacobian as is drawn: all of it, or a block of the last dims at the last place
-    of the dims before.
-
-    The last place, because the last query of a causal attention is the one that sees every key;
-    the first query sees one, and its Jacobian by q is all zeros.
-    """
+    of the dims before. The last place, because the last query of a causal attention is the one that
+    sees every key; the first query sees one, and its Jacobian by q is all zeros."""
     shapes = step.node.shape, step.node.shapes[[*step.inputs].index(name)]
     for kept in range(max(map(len, shapes)), -1, -1):          # dims that are drawn
         places = [tuple(n - 1 for n in shape[:max(len(shape) - kept, 0)]) for shape in shapes]

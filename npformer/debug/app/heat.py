@@ -8,13 +8,14 @@ pixels of any two colours: twice the rows, and no letters that look like pattern
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.binding import Binding
 from textual.message import Message
 from textual.strip import Strip
@@ -24,16 +25,12 @@ from ...core import facts
 from ..views import pictures
 from ..views.colours import DARK, LIGHT, shade_grid
 
-if TYPE_CHECKING:
-    from textual import events
-
 SIDE = 8                                           # the largest cell, in pixels
 HALF = "▀"                                         # foreground above, background below
 ARROWS = (("up", -1, 0), ("down", 1, 0), ("left", 0, -1), ("right", 0, 1))
 
 
 def palette(widget: Widget):
-    """The colours for the theme that the app has now."""
     return DARK if widget.app.current_theme.dark else LIGHT
 
 
@@ -56,7 +53,6 @@ class HeatMap(Widget, can_focus=True):
         self.pixels = np.zeros((0, 0, 3), np.uint8)
 
     def show(self, array: Any, index: tuple[int, ...]) -> None:
-        """Show another array, or another slice of it."""
         self.array, self.index, self.cell = array, index, None
         self.fit()
 
@@ -64,8 +60,7 @@ class HeatMap(Widget, can_focus=True):
         self.fit()
 
     def fit(self) -> None:
-        """Choose the size of a cell, so that the slice fills the space; where there is not even a
-        pixel for each entry, a cell is the mean of a block."""
+        """Choose the size of a cell: the slice fills the space; if too large, a cell is a mean."""
         width, height = self.size.width, 2 * self.size.height      # in pixels
         self.map = None
         if is_drawable(self.array) and width and height:
@@ -81,7 +76,6 @@ class HeatMap(Widget, can_focus=True):
         self.paint()
 
     def paint(self) -> None:
-        """Work out the colour of every pixel."""
         colours = palette(self)
         self.pixels = np.zeros((0, 0, 3), np.uint8)
         if self.map is not None:
@@ -119,9 +113,8 @@ class HeatMap(Widget, can_focus=True):
         if self.cell is None:
             self.point(0, 0)
             return
-        last = [count - 1 for count in self.map.values.shape]
-        row, column = self.cell
-        self.point(min(max(row + down, 0), last[0]), min(max(column + across, 0), last[1]))
+        (row, column), (rows, columns) = self.cell, self.map.values.shape
+        self.point(min(max(row + down, 0), rows - 1), min(max(column + across, 0), columns - 1))
 
     def point(self, row: int, column: int) -> None:
         """Put the cell cursor there; nowhere, if there is no such cell."""
@@ -168,21 +161,17 @@ def rgb(colour) -> Color:
 
 @lru_cache(maxsize=1 << 14)
 def half_block_style(above, below):
-    """The style of a character that shows two pixels.
-
-    Cached, since a map has few pairs of colours and very many characters: a map of 200 x 50
-    characters takes 139 ms with a new Style for each, 1.6 ms with these.
-    """
+    """The style of a character that shows two pixels. Cached, since a map has few pairs of colours
+    and very many characters: a map of 200 x 50 characters takes 139 ms with a new Style for each,
+    1.6 ms with these."""
     return Style(color=rgb(above), bgcolor=rgb(below))
 
 
 def is_drawable(array: Any) -> bool:
-    """Whether there are numbers to draw."""
     return isinstance(array, np.ndarray) and array.size > 0 and array.dtype.kind in "biuf"
 
 
 def legend(heat: pictures.Heat, width: int, colours) -> Text:
-    """A bar of the colours with the numbers that they stand for."""
     largest = float(np.abs(heat.values[np.isfinite(heat.values)]).max(initial=0))
     all_finite = np.isfinite(heat.grid).all()
     if all_finite and not largest:
@@ -193,6 +182,5 @@ def legend(heat: pictures.Heat, width: int, colours) -> Text:
         bar.append("█", Style(color=rgb(shade)))
     bar.append(f" {facts.four_digits(largest)}")
     if not all_finite:
-        bar.append("  █", Style(color=rgb(colours.nan)))
-        bar.append(" NaN or inf")
+        bar.append("  █", Style(color=rgb(colours.nan))).append(" NaN or inf")
     return bar

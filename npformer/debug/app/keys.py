@@ -3,19 +3,15 @@ far as they go; `window` has the actions that they name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.table import Table
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from .panels import STRONG
-
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
 
 
 def hidden_key(key: str, action: str, tooltip: str = "", display: str | None = None) -> Binding:
@@ -40,10 +36,11 @@ KEYS = [
     hidden_key("l", "tab('ledger')", "tab ledger: who sent what"),
     hidden_key("j", "tab('jacobian')", "tab jacobian: of this step alone"),
     hidden_key("r", "tab('rule')", "tab rule: the source of the gradient rule"),
-    hidden_key("left_square_bracket", "choose(-1)", "another array to draw", "[ ]"),
-    hidden_key("right_square_bracket", "choose(1)"),
-    hidden_key("comma", "slice(-1)", "another slice of an array of three dims or more", ", ."),
-    hidden_key("full_stop", "slice(1)"),
+    hidden_key("left_square_bracket", "maps('choose', -1)", "another array to draw", "[ ]"),
+    hidden_key("right_square_bracket", "maps('choose', 1)"),
+    hidden_key("comma", "maps('slice', -1)",
+               "another slice of an array of three dims or more", ", ."),
+    hidden_key("full_stop", "maps('slice', 1)"),
     hidden_key("tab", "cells", "into the map: arrows go from cell to cell"),
     hidden_key("escape", "leave", "out of the map, or of a question"),
     hidden_key("pagedown", "page(1)", "scroll what is too long for the screen", "pgdn pgup"),

@@ -4,30 +4,24 @@ identity; a module; a ledger."""
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
+from textual.theme import Theme
 
 from ...core import facts
-from ..probes.residual import identity_at
+from ..probes.residual import Addition, Residual, identity_at
+from ..traces.ledger import Ledger
+from ..traces.trace import Trace, TraceStep
 from ..traces.why import is_nonfinite
 from ..views import pictures, source_text, statistics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rich.console import RenderableType
-    from textual.theme import Theme
-
-    from ..probes.residual import Addition, Residual
-    from ..traces.ledger import Ledger
-    from ..traces.trace import Trace, TraceStep
-    from ..views.colours import Palette
-    from ..views.frames import Frame
+from ..views.colours import Palette
+from ..views.frames import Frame
 
 LONG = 2_000                                       # nodes of a branch, walked while somebody waits
 ROOMY = 70                                         # columns from which a table shows all it has
@@ -50,27 +44,19 @@ class Look:
 
 
 def click_style(action: str) -> Style:
-    """The style of text that does something when it is clicked."""
     return Style(meta={"@click": f"app.{action}"}, underline=True)
 
 
 def heading(text: str) -> Text:
-    """The title of a part."""
     return Text(f"\n{text}", STRONG)
 
 
 def bare_table(**options: Any) -> Table:
-    """A table without lines."""
-    return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT,
-                 **options)
-
-
-# ── a step ───────────────────────────────────────────────────────────────────────────────────────
+    return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=FAINT, **options)
 
 
 def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual | str:
-    """The identity at a step that is an addition y = x + F(x), else why it is not worked out; ''
-    where there is none."""
+    """The identity at an addition y = x + F(x), or why it is not worked out; '' at other steps."""
     addition: Any = additions.get(step.node)
     if addition is None:
         return ""
@@ -81,8 +67,7 @@ def residual_at(step: TraceStep, additions: Mapping[Any, Addition]) -> Residual 
 
 
 def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look) -> RenderableType:
-    """An operation: formula, rule, what arrived and what was sent, the identity if it is an
-    addition, the user's line."""
+    """An operation: formula, rule, arrays, the identity if it is an addition, the user's line."""
     formulas = Table.grid(padding=(0, 2, 0, 0))
     formulas.add_row(Text("forward", FAINT), Text(step.formula.rstrip(".")))
     formulas.add_row("", Text(statistics.call(step), FAINT))
@@ -99,14 +84,12 @@ def step_panel(step: TraceStep, level: str, residual: Residual | str, look: Look
 
 
 def rule_text(step, look):
-    """The formulas of the gradients, each on its line.
-
-    Docstrings line their "=" up, and put two formulas on a line with at least three spaces between.
-    """
+    """The formulas of the gradients, each on its line. Docstrings line their "=" up, and put two
+    formulas on a line with at least three spaces between."""
     lines = [re.sub(r"\s+= ", " = ", line) for line in source_text.rule_lines(step)]
     parts = [part for line in lines for part in re.split(r"(?<=\S)\s{3,}", line)]
-    text = "\n".join(parts) or "a rule with no formula in words; r shows its source"
-    return Text(text, look.sent)
+    no_formula = "a rule with no formula in words; r shows its source"
+    return Text("\n".join(parts) or no_formula, look.sent)
 
 
 def statistics_table(step, look):
@@ -129,9 +112,7 @@ def statistics_table(step, look):
 def identity_bars(residual, look):
     """The three numbers of dL/dx = dL/dy + dL/dy·dF/dx, as bars of one scale."""
     arrived, branch, total = residual.norms
-    longest = max(arrived, branch, total) or 1.0
-    room = max(look.width - 34, 8)
-    lines = []
+    longest, room, lines = max(arrived, branch, total) or 1.0, max(look.width - 34, 8), []
     for words, value, style in (("arrived, by the skip", arrived, look.arrived),
                                 ("the branch adds", branch, look.sent),
                                 ("sum: |dL/dx|", total, Style())):
@@ -156,7 +137,6 @@ def source_lines(found, look, mark=True):
 
 
 def rule_panel(frame: Frame, look: Look) -> RenderableType:
-    """The source text of the gradient rule."""
     if frame.step is None:
         return Text("A module has no rule of its own: step into it.", FAINT)
     found = source_text.rule_source(frame.step)
@@ -165,17 +145,12 @@ def rule_panel(frame: Frame, look: Look) -> RenderableType:
     return Group(rule_text(frame.step, look), Text(""), *source_lines(found, look, mark=False))
 
 
-# ── a module ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     """The model or a module: what arrives at each part of it, in the order of the walk."""
     name = frame.path or frame.trace.title or "the whole graph"
     table = bare_table()
-    table.add_column("steps")
-    table.add_column("part")
-    table.add_column("|g| arrives", justify="right")
-    table.add_column()
+    for name in ("steps", "part", "|g| arrives", ""):
+        table.add_column(name, justify="right" if name == "|g| arrives" else "left")
     children = frame.children[:most]
     arrived = [facts.norm(child.trace[child.first].upstream) or 0.0 for child in children]
     for child, size, block in zip(children, arrived, pictures.sparkline(arrived)):
@@ -188,22 +163,17 @@ def module_panel(frame: Frame, look: Look, most: int = 200) -> RenderableType:
     if len(frame.children) > most:
         notes.append(Text(f"… and {len(frame.children) - most:,} more: the tree has them", FAINT))
     if frame.parent is None and frame.trace.unreached:
-        unreached = Text(", ".join(frame.trace.unreached), look.odd)
-        notes += [heading("no gradient reaches"), unreached]
+        notes += [heading("no gradient reaches"), Text(", ".join(frame.trace.unreached), look.odd)]
     place = f"  {frame.level}, its parts in the order of the walk"
     return Group(Text.assemble((name, STRONG), (place, FAINT)), Text(""), table, *notes)
 
 
 def definition_note(trace: Trace) -> str:
-    """Of the trace of a fused operation's definition: what it is, and how well the two gradients
-    agree; '' of any other."""
+    """How well a definition's gradients agree with the rule's; '' for any other trace."""
     if trace.agreement is None:
         return ""
     how = f"to {trace.agreement:.1e}" if trace.agreement else "exactly"
     return f"{trace.title.partition(': ')[2]} agrees with its rule {how}"
-
-
-# ── a ledger ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def ledgers_at(frame: Frame) -> list[Ledger]:
@@ -216,8 +186,7 @@ def ledgers_at(frame: Frame) -> list[Ledger]:
 
 
 def ledger_panel(ledgers: list[Ledger], frame: Frame, look: Look) -> RenderableType:
-    """Who sent what to a step's output, then to each of its inputs; a click on a consumer goes
-    there."""
+    """Who sent what to a step's output and to its inputs; a click on a consumer goes there."""
     parts: list[RenderableType] = []
     for k, ledger in enumerate(ledgers):
         parts.append(heading(f"dL/d({ledger.name})"))
@@ -253,8 +222,7 @@ def select_entries(entries, frame):
     ends and around this step's, and (how many, None) where some are left out."""
     mine = next((k for k, e in enumerate(entries) if e.step == frame.first), 0)
     end = len(entries)
-    kept = [k for k in range(end)
-            if end <= 40 or k < 12 or k >= end - 3 or abs(k - mine) <= 3]
+    kept = [k for k in range(end) if end <= 40 or k < 12 or k >= end - 3 or abs(k - mine) <= 3]
     for k, before in zip(kept, [-1, *kept]):
         if k > before + 1:
             yield k - before - 1, None

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from rich.style import Style
 from rich.text import Text
 from textual.message import Message
 from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
 
 from ...core import facts
 from ...core.errors import NpformerError
 from ..views import pictures
+from ..views.frames import Frame
 from .heat import palette
-
-if TYPE_CHECKING:
-    from textual.widgets.tree import TreeNode
-
-    from ..views.frames import Frame
 
 FLOOR = 1e3                                        # the lowest block is so far below the largest
 MANY = 100                                         # frames in one place; more are put into groups
@@ -26,19 +23,15 @@ MANY = 100                                         # frames in one place; more a
 
 class ModuleTree(Tree, can_focus=False):
     """Model, modules, operations and primitives. A block before each name stands for the gradient
-    that arrives there.
+    that arrives there. Lines are made when the line above is opened: a definition is a trace of its
+    own, which takes time to make, and a pass may have tens of thousands of steps. Where more than
+    MANY frames stand in one place they are put into groups, which hold their frames as `data`."""
 
-    Lines are made when the line above is opened: a definition is a trace of its own, which takes
-    time to make, and a pass may have tens of thousands of steps. Where more than MANY frames stand
-    in one place they are put into groups, which hold their frames as `data`.
-    """
-
+    @dataclass
     class Chosen(Message):
         """Somebody clicked on a frame."""
 
-        def __init__(self, frame: Frame) -> None:
-            super().__init__()
-            self.frame = frame
+        frame: Frame
 
     def __init__(self, root: Frame) -> None:
         super().__init__(root.trace.title or "graph", data=[root])
@@ -112,7 +105,6 @@ class ModuleTree(Tree, can_focus=False):
         return self.blocks[id(trace)][frame.first] if len(trace) else " "
 
     def render_label(self, node: TreeNode, base_style: Style, style: Style) -> Text:
-        """Arrow, block, name."""
         frame = self.frame_of.get(node)
         label = Text("" if node.allow_expand else "  ", base_style, no_wrap=True)
         if node.allow_expand:
@@ -149,7 +141,6 @@ class ModuleTree(Tree, can_focus=False):
 
 
 def depth(node: TreeNode) -> int:
-    """How many lines are above a line in the tree."""
     count = 0
     while node.parent is not None:
         node, count = node.parent, count + 1

@@ -3,27 +3,24 @@ which a question is answered."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from rich.style import Style
 from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.theme import Theme
 from textual.widgets import Input, Static
 
 from ...core import facts
+from ..traces.trace import Trace
 from ..views import pictures
 from ..views.colours import DARK, LIGHT
 from .heat import palette, rgb
 from .panels import FAINT
-
-if TYPE_CHECKING:
-    from textual import events
-    from textual.app import ComposeResult
-
-    from ..traces.trace import Trace
 
 
 def make_theme(name, colours, background, panel, foreground) -> Theme:
@@ -38,15 +35,13 @@ THEMES = [make_theme("night", DARK, "#16181d", "#262a32", "#d8dbe2"),
 
 
 class Layers(Static):
-    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk; the current place
-    stands out."""
+    """‖dL/d(output)‖ of each layer as a row of blocks, in the order of the walk."""
 
+    @dataclass
     class Chosen(Message):
         """Somebody clicked on a layer."""
 
-        def __init__(self, step: int) -> None:
-            super().__init__()
-            self.step = step
+        step: int
 
     def __init__(self, trace: Trace) -> None:
         super().__init__()
@@ -62,7 +57,6 @@ class Layers(Static):
         return begins, max(min(width // len(begins), 6), 1)
 
     def stand_at(self, index: int) -> None:
-        """Mark the layer of the step of that number."""
         self.index = index
         if not self.runs:
             return
@@ -82,7 +76,6 @@ class Layers(Static):
         self.update(line)
 
     def on_click(self, event: events.Click) -> None:
-        """Say which layer was clicked."""
         begins, columns = self.places()
         block = (event.x - self.styles.padding.left) // columns
         if self.runs and event.y == 0 and 0 <= block < len(begins):
@@ -98,19 +91,18 @@ class Prompt(Horizontal):
     Prompt > Input { background: $panel; width: 1fr; }
     """
 
+    @dataclass
     class Answered(Message):
         """Somebody pressed Enter."""
 
-        def __init__(self, what: str, text: str) -> None:
-            super().__init__()
-            self.what, self.text = what, text
+        what: str
+        text: str
 
     def compose(self) -> ComposeResult:
         yield Static()
         yield Input(compact=True)
 
     def ask(self, what: str, hint: str) -> None:
-        """Open the line for one answer."""
         self.what, self.display = what, True
         self.query_one(Static).update(f"{what}:")
         answer = self.query_one(Input)

@@ -6,17 +6,19 @@ actions move one Cursor, as the shell's commands do, and `arrive` draws the plac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Group
 from rich.style import Style
 from rich.text import Text
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
 from ...core.errors import NpformerError
-from ..probes.residual import additions_in
+from ..probes.residual import Addition, additions_in
+from ..traces.trace import Trace
 from ..views.conditions import Condition
 from ..views.frames import Cursor, Frame, leaves
 from . import panels
@@ -26,12 +28,6 @@ from .keys import KEYS, KeyList
 from .tree import ModuleTree
 from .widgets import THEMES, Layers, Prompt
 
-if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
-    from ..probes.residual import Addition
-    from ..traces.trace import Trace
-
 WIDE = 140                                         # columns that have room for step and tabs
 MOVES = {                                          # and what is said where one leads nowhere
     "over": "this is the last step", "back": "this is the first step",
@@ -40,8 +36,7 @@ MOVES = {                                          # and what is said where one 
 
 
 class Stepper(App):
-    """Walk through a trace. The tree has the model's modules, steps and definitions; the rest shows
-    one place in it."""
+    """Walk through a trace: the tree of modules, steps and definitions, and one place in it."""
 
     TITLE = "npformer step --app"
     ENABLE_COMMAND_PALETTE = False
@@ -106,7 +101,6 @@ class Stepper(App):
 
     @property
     def frame(self) -> Frame:
-        """Where the cursor stands."""
         return self.cursor.at
 
     @property
@@ -125,8 +119,7 @@ class Stepper(App):
         self.draw()
 
     def draw(self) -> None:
-        """Draw what can be seen: title, layers, the tab that is open, and on a wide screen the step
-        beside it."""
+        """Draw title, layers, the tab that is open, and on a wide screen the step beside it."""
         self.query_one("#title", Static).update(self.title_line())
         self.query_one(Layers).stand_at(self.cursor.index)
         tabs = self.query_one(TabbedContent)
@@ -140,12 +133,10 @@ class Stepper(App):
             self.draw_panel(tabs.get_pane(tabs.active), tabs.active)
 
     def draw_panel(self, area, *names):
-        """Fill one area with panels: 'info', 'ledger', 'rule'."""
         look = panels.Look(max(area.size.width - 3, 30), self.current_theme, palette(self))
         area.query_one(Static).update(Group(*(self.panel(name, look) for name in names)))
 
     def panel(self, name, look):
-        """What one panel says of the place where the cursor stands."""
         if name == "rule":
             return panels.rule_panel(self.frame, look)
         if name == "ledger":
@@ -155,46 +146,44 @@ class Stepper(App):
             return panels.module_panel(frame, look)
         if self.additions is None:                 # found once, when they are first needed
             self.additions = additions_in(self.trace.nodes)
-        residual = panels.residual_at(step, self.additions)
-        return panels.step_panel(step, frame.level, residual, look)
+        return panels.step_panel(step, frame.level, panels.residual_at(step, self.additions), look)
 
     def title_line(self):
-        """The model, the place, what the walk stops at."""
         frame, colours = self.frame, palette(self)
         name = frame.path or self.trace.title or "graph"
         steps = f"  step{'' if frame.step else 's'} {frame.span} of {len(frame.trace)}"
         line = Text.assemble((name, Style(bold=True)), steps, no_wrap=True, overflow="ellipsis")
-        note = panels.definition_note(frame.trace)
-        line.append(f"  {note}", Style(color=rgb(colours.positive)))
-        if self.breakpoints:
-            stops = f"  stops at {', '.join(self.breakpoints)}"
-            line.append(stops, Style(color=rgb(colours.negative)))
+        line.append(f"  {panels.definition_note(frame.trace)}", Style(color=rgb(colours.positive)))
+        stops = f"  stops at {', '.join(self.breakpoints)}" if self.breakpoints else ""
+        line.append(stops, Style(color=rgb(colours.negative)))
         return line
 
     # ── moving ────────────────────────────────────────────────────────────────────────────────────
 
     def action_move(self, word: str) -> None:
         """One of the cursor's moves: over, back, into, out."""
+        if not self.go(getattr(self.cursor, word)):
+            self.say(MOVES[word])
+
+    def go(self, move: Callable[[], bool]) -> bool:
+        """Make a move and show where it leads; False, with no word, where it leads nowhere."""
         try:
-            moved = getattr(self.cursor, word)()
+            moved = move()
         except NpformerError as error:
             self.complain(error)
-            return
+            return True
         if moved:
             self.arrive()
-        else:
-            self.say(MOVES[word])
+        return moved
 
     def say(self, text: str) -> None:
         """Tell the user something. No markup: a name in the text may look like it."""
         self.notify(text, markup=False)
 
     def complain(self, error: Exception) -> None:
-        """Say what cannot be done, and why."""
         self.notify(str(error), severity="error", markup=False)
 
     def stand(self, frame: Frame) -> None:
-        """Go to a frame."""
         self.cursor.at = frame
         self.arrive()
 
@@ -207,8 +196,7 @@ class Stepper(App):
             inside = (leaf for child in frame.parent.children for leaf in leaves(child))
             self.stand(next(leaf for leaf in inside if leaf.first == index))
         else:
-            self.cursor.goto(index)
-            self.arrive()
+            self.go(lambda: self.cursor.goto(index))
 
     def action_who(self, line: int) -> None:
         """Go to the consumer on that line of the first ledger."""
@@ -223,33 +211,22 @@ class Stepper(App):
         """On (1) or back (-1) to the next step at which a breakpoint holds."""
         if not self.breakpoints:
             self.say("there is no breakpoint: b sets one")
-        elif self.seek(lambda step: any(b.holds(step) for b in self.breakpoints.values()), by):
-            return
-        else:
+        elif not self.seek(lambda step: any(b.holds(step) for b in self.breakpoints.values()), by):
             self.say(f"no {'later' if by > 0 else 'earlier'} step: {', '.join(self.breakpoints)}")
 
     def seek(self, accepts, by=1):
         """Go to the next step that is accepted, if there is one."""
-        try:
-            found = self.cursor.run(accepts, by)
-        except NpformerError as error:
-            self.complain(error)
-            return True
-        if found:
-            self.arrive()
-        return found
+        return self.go(lambda: self.cursor.run(accepts, by))
 
     def on_module_tree_chosen(self, event: ModuleTree.Chosen) -> None:
         self.stand(event.frame)
 
     def on_layers_chosen(self, event: Layers.Chosen) -> None:
-        self.cursor.goto(event.step)
-        self.arrive()
+        self.go(lambda: self.cursor.goto(event.step))
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────
 
     def action_ask(self, what: str) -> None:
-        """Open the line at the bottom for one answer."""
         again = f"; nothing: {self.search_text} again" if self.search_text else ""
         hints = {"find": f"part of a name{again}", "goto": "number of a step",
                  "break": "nan, op:softmax, norm(g) > 10, ...; nothing: clear all"}
@@ -260,21 +237,17 @@ class Stepper(App):
         getattr(self, f"answer_{event.what}")(event.text)
 
     def answer_find(self, text: str) -> None:
-        """On to the next step whose name has the text in it."""
         self.search_text = text or self.search_text
         if self.search_text and not self.seek(lambda step: self.search_text in step.name):
             self.say(f"no later step has {self.search_text!r} in its name")
 
     def answer_goto(self, text: str) -> None:
-        """To the step of that number."""
         try:
-            self.cursor.goto(int(text))
-        except NpformerError as error:
-            self.complain(error)
+            index = int(text)
         except ValueError:
             self.complain(ValueError(f"{text!r} is not a number of a step"))
         else:
-            self.arrive()
+            self.go(lambda: self.cursor.goto(index))
 
     def answer_break(self, text: str) -> None:
         """One more condition to stop at; nothing clears them all."""
@@ -288,14 +261,12 @@ class Stepper(App):
         self.draw()
 
     def action_leave(self) -> None:
-        """Out of a question or a map, back to walking."""
         self.query_one(Prompt).display = False
         self.set_focus(None)
 
     # ── tabs, maps, themes ────────────────────────────────────────────────────────────────────────
 
     def action_tab(self, name: str) -> None:
-        """Open a tab."""
         if name != "info" or self.size.width < WIDE:
             self.query_one(TabbedContent).active = name
 
@@ -313,35 +284,21 @@ class Stepper(App):
         self.call_after_refresh(self.draw)
 
     def action_page(self, by: int) -> None:
-        """A page down or up in what is too long for the screen."""
         for area in self.query(VerticalScroll):
             area.scroll_relative(y=by * (area.size.height - 2), animate=False)
 
-    def action_choose(self, by: int) -> None:
-        """The next or previous array."""
+    def action_maps(self, what: str, number: int) -> None:
+        """A method of the maps that are shown, by name: choose, slice, pick."""
         if self.arrays:
-            self.arrays.choose(by)
-
-    def action_slice(self, by: int) -> None:
-        """The next or previous slice of it."""
-        if self.arrays:
-            self.arrays.slice(by)
-
-    def action_pick(self, at: int) -> None:
-        """The array that was clicked."""
-        if self.arrays:
-            self.arrays.pick(at)
+            getattr(self.arrays, what)(number)
 
     def action_cells(self) -> None:
-        """Into the map."""
         if self.arrays:
             self.arrays.query_one(HeatMap).focus()
 
     def action_other_theme(self) -> None:
-        """Dark or light."""
         self.theme = next(theme.name for theme in THEMES if theme.name != self.theme)
 
     def action_keys(self) -> None:
-        """The list of keys."""
         self.push_screen(KeyList())
 

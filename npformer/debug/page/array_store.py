@@ -16,15 +16,13 @@ import base64
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..views.pictures import edges
 from ..views.statistics import row
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WHOLE = 4096                                       # entries that are shown one by one: 64 × 64
 LEAST = 192                                        # never fewer, however many arrays there are
@@ -60,7 +58,6 @@ class ArrayStore:
         return self.known[content]
 
     def append(self, value, array):
-        """A new entry."""
         facts = row("", "", value)
         self.entries.append({
             "shape": list(getattr(value, "shape", ())), "dtype": facts.dtype,
@@ -81,8 +78,7 @@ class ArrayStore:
         return self.blobs.setdefault(text, len(self.blobs))
 
     def encode(self) -> list[dict]:
-        """The entries, each with its bytes: `blob` and `kind` (f3, i4, u1), and `blocks` where
-        means of blocks stand for the array."""
+        """The entries with bytes: `blob`, `kind` (f3, i4, u1), `blocks` where they are means."""
         most = self.most_entries()
         for entry, array in zip(self.entries, self.arrays):
             if array is None or not array.size:
@@ -96,12 +92,10 @@ class ArrayStore:
         return self.entries
 
     def most_entries(self) -> int:
-        """The most entries of an array that are shown, so that all together stay within BUDGET.
-
-        One limit for all: large arrays lose detail, for which a map on the screen has little room
+        """The most entries of an array that are shown, so that all together stay within BUDGET. One
+        limit for all: large arrays lose detail, for which a map on the screen has little room
         anyway, and small ones (biases, gains) keep every entry. A share of the budget for each
-        would take from the small ones too.
-        """
+        would take from the small ones too."""
         sizes = [a.size for a in self.arrays if a is not None]
         most = WHOLE
         while most > LEAST and sum(min(size, most) for size in sizes) * PER_ENTRY > BUDGET:
@@ -112,9 +106,6 @@ class ArrayStore:
 def finite_or_none(value: Any) -> float | None:
     """A number in seven digits; None for NaN and infinity, which JSON has not."""
     return float(f"{value:.7g}") if value is not None and math.isfinite(value) else None
-
-
-# ── bytes ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def choose_bytes(array):
@@ -142,19 +133,13 @@ def three_bytes(array):
     # exponent, as it must: the next number above 1.11…1 · 2ᵏ is 1 · 2ᵏ⁺¹. Not to NaN, whose bits
     # may all be 1 and would run over.
     half = np.where(np.isfinite(single), np.uint32(0x80), np.uint32(0))
-    bits = single.view("<u4") + half
-    return bits.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:]
-
-
-# ── blocks ───────────────────────────────────────────────────────────────────────────────────────
+    return (single.view("<u4") + half).astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:]
 
 
 def block_counts(shape: Sequence[int], most: int) -> list[int]:
-    """How many blocks along each dim, so that there are at most `most` of them.
-
-    The longest dim is halved until they fit. So a map keeps about as many rows as columns, and a
-    short dim (heads, a batch) stays whole as long as possible: each of its slices can be shown.
-    """
+    """How many blocks along each dim, so that there are at most `most` of them. The longest dim is
+    halved until they fit. So a map keeps about as many rows as columns, and a short dim (heads, a
+    batch) stays whole as long as possible: each of its slices can be shown."""
     counts = list(shape)
     while math.prod(counts) > most:
         longest = counts.index(max(counts))
@@ -163,7 +148,6 @@ def block_counts(shape: Sequence[int], most: int) -> list[int]:
 
 
 def block_means(array, counts):
-    """The mean of each block."""
     mean = array.astype(float)
     with np.errstate(all="ignore"):                # of what is NaN or infinite
         # A dim at a time: the mean of a block is the mean of the means of its rows, since all

@@ -6,7 +6,7 @@ the dicts are read by `web/src`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +15,14 @@ from ...core.errors import NpformerError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
 from ..probes.residual import additions_in, residuals
+from ..traces.trace import Trace, TracedNode, TraceStep
 from ..views import pictures, source_text, statistics
-from ..views.frames import tree
+from ..views.frames import Frame, tree
 from .array_store import WHOLE, ArrayStore, finite_or_none
-from .which_cells import LARGEST, relation
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TracedNode, TraceStep
-    from ..views.frames import Frame
-    from .which_cells import Relation
+from .which_cells import LARGEST, Relation, relation
 
 INSIDE = 80_000                                    # entries of arrays that definitions may add
 MOST_ADDITIONS = 200                               # beyond which their identities are left out
-
-
-# ── the whole ────────────────────────────────────────────────────────────────────────────────────
 
 
 def trace_data(trace: Trace, store: ArrayStore) -> dict:
@@ -53,33 +46,26 @@ def trace_without_definitions(trace, store):
     return {
         "title": trace.title or "a graph", "notes": trace.notes, "unreached": trace.unreached,
         "nodes": [node_data(trace, node, store) for node in trace.nodes],
-        "steps": [step_data(step, store) for step in trace],
-        "frames": frame_rows(tree(trace)),
+        "steps": [step_data(step, store) for step in trace], "frames": frame_rows(tree(trace)),
         "layers": [[layer.where, finite_or_none(layer.norm), layer.first, layer.last]
-                   for layer in pictures.layers(trace)],
-    }
+                   for layer in pictures.layers(trace)]}
 
 
 def definition_data(step: TraceStep, store: ArrayStore, room: int) -> dict | str:
     """The trace of a fused step's definition; words where it is left out."""
     if store.entries_to_show > room:
-        return (f"left out, to keep the page small: trace[{step.index}].into() shows it in "
-                "Python")
+        return f"left out, to keep the page small: trace[{step.index}].into() shows it in Python"
     if any(isinstance(a, ArrayFacts) for a in step.node.values):
         return "its arrays were too large to keep"
     try:
         inside = step.into()
     except NpformerError as error:
         return str(error)
-    data = trace_without_definitions(inside, store)
-    return {**data, "agreement": finite_or_none(inside.agreement)}
-
-
-# ── parts ────────────────────────────────────────────────────────────────────────────────────────
+    return {**trace_without_definitions(inside, store),
+            "agreement": finite_or_none(inside.agreement)}
 
 
 def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:
-    """A node of the graph, and who added what to its gradient."""
     ledger = trace.ledger(node)
     return {
         "name": node.name, "where": node.where, "op": node.op.name if node.op else None,
@@ -88,8 +74,7 @@ def node_data(trace: Trace, node: TracedNode, store: ArrayStore) -> dict:
         "gradient": store.add(node.gradient), "value": store.add(node.value),
         "ledger": [[e.step, e.consumer, e.argument, store.add(e.contribution),
                     finite_or_none(facts.norm(e.running))] for e in ledger],
-        "hooked": ledger.hooked,
-    }
+        "hooked": ledger.hooked}
 
 
 def step_data(step: TraceStep, store: ArrayStore) -> dict:
@@ -106,8 +91,7 @@ def step_data(step: TraceStep, store: ArrayStore) -> dict:
         "line": store.text(source_data(source_text.user_line(step))), "arrays": arrays,
         "feeds": {i: relation_data(relation(step, i), step, i, store)
                   for i, d in enumerate(step.sent) if d is not None},
-        "fused": isinstance(step.node.op, Fused),
-    }
+        "fused": isinstance(step.node.op, Fused)}
 
 
 def operation_words(step: TraceStep, store: ArrayStore) -> int:
@@ -121,21 +105,17 @@ def operation_words(step: TraceStep, store: ArrayStore) -> int:
 
 
 def source_data(source: source_text.Source | None) -> dict | None:
-    """A piece of source text. A page is handed to others, so of the file it has the short name
-    alone: the whole path tells of the machine."""
+    """A piece of source text; of its file only the short name, since pages are handed to others."""
     return source and {"place": source.place, "line": source.line, "lines": source.lines,
                        "at": source.at, "note": source.note}
 
 
 def relation_data(found: Relation | None, step: TraceStep, i: int,
                   store: ArrayStore) -> dict | None:
-    """A Relation; None where it cannot be shown.
-
-    A table says which single entry goes where. Where the page shows means of blocks there are no
-    single entries, so such a relation is left out. Ties of dims and gates hold for blocks as well;
-    a gate that is too large for a page is left out, and then too many cells are marked, not wrong
-    ones.
-    """
+    """A Relation; None where it cannot be shown. A table says which single entry goes where. Where
+    the page shows means of blocks there are no single entries, so such a relation is left out. Ties
+    of dims and gates hold for blocks as well; a gate that is too large for a page is left out, and
+    then too many cells are marked, not wrong ones."""
     if found is None:
         return None
     whole = max(np.prod(step.node.shape), np.prod(step.node.shapes[i])) <= WHOLE
@@ -146,8 +126,7 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
             continue
         if not whole:
             return None
-        bits_or_numbers = np.packbits(table) if table.dtype == bool else table.astype("<i4")
-        data[name] = store.blob(bits_or_numbers)
+        data[name] = store.blob(np.packbits(table) if table.dtype == bool else table.astype("<i4"))
     if found.flat:
         data["flat"] = True
     data["gates"] = [[dims, list(mask.shape), store.blob(np.packbits(mask))]
@@ -156,8 +135,7 @@ def relation_data(found: Relation | None, step: TraceStep, i: int,
 
 
 def frame_rows(root: Frame) -> list[list]:
-    """[number of the frame around, label, path, first step, last step, whether it is one step],
-    outermost first."""
+    """[number of the frame around, label, path, first, last, whether one step], outermost first."""
     rows: list[list] = []
     stack = [(root, -1)]
     while stack:
@@ -191,6 +169,5 @@ def addition_data(trace: Trace, store: ArrayStore) -> list[dict]:
             ("dL/dy, what arrived", r.upstream), ("what the skip passes on", r.through_skip),
             ("dL/dy · dF/dx, what the branch adds", r.through_branch),
             ("dL/dx, the total", r.total))]
-        entry["error"] = finite_or_none(r.error)
-        entry["cosine"] = finite_or_none(r.cosine)
+        entry["error"], entry["cosine"] = finite_or_none(r.error), finite_or_none(r.cosine)
     return data

@@ -12,10 +12,9 @@ import html
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...core.errors import GraphError
-from ...files import write_whole
+from ...files import StrPath, write_whole
 from ..traces.html import page_html
 from ..traces.trace import Trace
 from ..views.colours import DARK, LIGHT
@@ -23,19 +22,13 @@ from .array_store import ArrayStore
 from .data import trace_data
 from .long_traces import long_trace_data
 
-if TYPE_CHECKING:
-    from ...files import StrPath
-
 MOST_STEPS = 2_000                                 # more steps than that are grouped by module
 BUILT = Path(__file__).parent / "built"
 
 
 @page_html.register(Trace)
 def to_html(trace: Trace, f: StrPath | None = None) -> str:
-    """The page of a trace. f: where to write it, whole or not at all. Returns the text.
-
-    Raises GraphError for a trace without steps, InputError where f cannot be written.
-    """
+    """The page of a trace, written into f if given. Raises GraphError without steps, InputError."""
     if not len(trace):
         raise GraphError("to_html: the trace has no steps: the loss is a leaf, and there is "
                          "nothing to step through")
@@ -46,7 +39,6 @@ def to_html(trace: Trace, f: StrPath | None = None) -> str:
 
 
 def page_data(trace: Trace) -> dict:
-    """All that the page knows, for JSON."""
     store = ArrayStore()
     describe = long_trace_data if len(trace) > MOST_STEPS else trace_data
     described = describe(trace, store)

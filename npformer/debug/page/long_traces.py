@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core import facts
+from ..traces.trace import Trace, TraceStep
 from .array_store import ArrayStore, finite_or_none
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
 
 MOST_GROUPS = 150
 
@@ -36,8 +33,7 @@ def long_trace_data(trace: Trace, store: ArrayStore) -> dict:
         "title": trace.title or "a graph", "unreached": trace.unreached, "additions": [],
         "steps": steps, "notes": [note, *trace.notes], "frames": frames,
         "nodes": [group_as_node(k, group, steps[k], number) for k, group in enumerate(groups)],
-        "layers": [[step["where"], step["group"]["arrived"], k, k] for k, step in enumerate(steps)],
-    }
+        "layers": [[s["where"], s["group"]["arrived"], k, k] for k, s in enumerate(steps)]}
 
 
 def group_steps(trace: Trace) -> list[list[TraceStep]]:
@@ -70,8 +66,7 @@ def group_as_step(k, group, store):
         "op": f"{ops[0][0]} × {len(group)}" if len(ops) == 1 else f"{len(group)} steps",
         "call": ", ".join(f"{op} × {count}" for op, count in ops[:8]) + ", …" * (len(ops) > 8),
         "words": store.text({"formula": "", "rule": [], "code": None}), "line": store.text(None),
-        "feeds": {}, "fused": False, "arrays": arrays, "group": group_facts(group),
-    }
+        "feeds": {}, "fused": False, "arrays": arrays, "group": group_facts(group)}
 
 
 def group_facts(group):
@@ -83,8 +78,7 @@ def group_facts(group):
         "arrived": finite_or_none(facts.norm(group[0].upstream)),
         "least": finite_or_none(known.min(initial=np.inf)),
         "most": finite_or_none(known.max(initial=-np.inf)),
-        "odd": len(norms) - len(known), "zero": int((norms == 0).sum()),
-    }
+        "odd": len(norms) - len(known), "zero": int((norms == 0).sum())}
 
 
 def group_as_node(k, group, step, number):
@@ -97,7 +91,6 @@ def group_as_node(k, group, step, number):
 
 
 def common_module(paths):
-    """The module path that all have in common."""
     common = paths[0].split(".")
     for path in paths:
         parts = path.split(".")

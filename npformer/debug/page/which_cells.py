@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...core.dims import spell
+from ...core.dims import Lined, spell
 from ...core.errors import GraphError
 from ...core.facts import ArrayFacts
 from ...core.operation import Operation
+from ..traces.trace import TraceStep
 from ..traces.why import facts_on, values_at
-
-if TYPE_CHECKING:
-    from ...core.dims import Lined
-    from ..traces.trace import TraceStep
 
 LARGEST = 65_536  # entries of a map, or of a Jacobian that is looked at whole
 ROWS = 256  # entries of an output whose Jacobian is asked for row by row
@@ -73,8 +70,7 @@ class Relation:
 
 @np.errstate(all="ignore")                         # slopes of 1/0 are no concern of a picture
 def relation(step: TraceStep, i: int) -> Relation | None:
-    """When an entry of the step's output reads an entry of its argument i; None where that is not
-    known."""
+    """When an entry of y reads an entry of the step's argument i; None where that is not known."""
     op, node = step.node.op, step.node
     read = (*node.kept, node.y, *(step.saved or {}).values())
     whole = not any(isinstance(a, ArrayFacts) for a in read)
@@ -128,12 +124,10 @@ def relation_by_numbers(step, i, side):
 
 
 def gates_of(step: TraceStep, i: int, lined: Lined) -> list[Gate]:
-    """Masks that are False where the slope is 0.
-
-    Where each entry of y reads one entry of x, or each entry of x is read once, the rule itself
-    tells: sent an upstream of ones, it answers with the slopes. Elsewhere slopes add up and may
-    cancel, so that the block must say where it is flat.
-    """
+    """Masks that are False where the slope is 0. Where each entry of y reads one entry of x, or
+    each entry of x is read once, the rule itself tells: sent an upstream of ones, it answers with
+    the slopes. Elsewhere slopes add up and may cancel, so that the block must say where it is
+    flat."""
     node = step.node
     if node.op.elementwise:
         # As if nothing had been broadcast: the rule then adds nothing up, and answers for each
@@ -151,8 +145,7 @@ def gates_of(step: TraceStep, i: int, lined: Lined) -> list[Gate]:
 
 
 def gates_by_letter(step, fact, lined):
-    """The gates of a Fact whose `at` says, in letters, whose entries it is about: y's where y has
-    the letter, else x's."""
+    """The gates of a Fact whose `at` has letters: y's entries where y has the letter, else x's."""
     mask = fact.mask(values_at(step))
     if mask is None or not mask.any():
         return

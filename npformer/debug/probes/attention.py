@@ -3,8 +3,9 @@ of them, and rollout."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,11 @@ from ...core.devices import to_numpy
 from ...core.errors import GraphError, IndexRangeError, ShapeError
 from ...core.facts import norm
 from ...core.operation import Operation
+from ...files import StrPath
+from ...nn import Module
 from ...ops.shape import unbroadcast
 from ..views.tables import table
 from .watching import Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ...files import StrPath
-    from ...nn import Module
 
 PARTS = {"weights": "Attention weights", "gradient": "dL/d(weights)",
          "product": "Weights ⊙ dL/d(weights)"}
@@ -200,8 +197,8 @@ class AttentionMaps(Watch):
         sign: where it is blue, the loss falls if the weight grows; where it is red, it rises.
         """
         if part not in PARTS:
-            raise IndexRangeError(f"attention.plot: part must be one of {', '.join(PARTS)}, "
-                                  f"got {part!r}")
+            raise IndexRangeError(
+                f"attention.plot: part must be one of {', '.join(PARTS)}, got {part!r}")
         wholes = [(m, m.as_heads(m.part(part))) for m in self.require(None)]
         samples = min(len(values) for _, values in wholes)
         if not 0 <= batch < samples:
@@ -219,8 +216,7 @@ class AttentionMaps(Watch):
                 axes.set(xticks=[], yticks=[])
                 axes.set_visible(h < len(values))
                 if h < len(values):
-                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest",
-                                        **look)
+                    image = axes.imshow(values[h], aspect="auto", interpolation="nearest", **look)
                 if labels is not None and values.shape[-1] == len(labels):
                     axes.set_xticks(range(len(labels)), labels, fontsize=6)
                     queries = values.shape[-2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,11 @@ from ...core.devices import to_numpy
 from ...core.errors import DTypeError, GraphError, complaint
 from ...core.facts import norm
 from ...core.operation import is_call_of
+from ...files import StrPath
+from ...nn import Module
 from ...ops.activation import relu
 from ..views.tables import table
 from .watching import Watch
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...nn import Module
 
 VANISHING, EXPLODING = 1e-3, 1e3                   # of the last layer's gradient, per entry
 
@@ -194,8 +192,7 @@ class GradientFlow(Watch):
                 values = np.log10(np.where(values > 0, values, np.nan))
         image = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest",
                             extent=(0.5, len(self.records) + 0.5, len(shown) - 0.5, -0.5))
-        label = "" if what == "dead" else "log₁₀"
-        picture.colorbar(image, ax=axes, label=label, fraction=0.05)
+        picture.colorbar(image, ax=axes, label="" if what == "dead" else "log₁₀", fraction=0.05)
         every = 1 + len(shown) // 50               # names that would lie on top of each other
         names = [path or "model" for path in shown[::every]]
         axes.set_yticks(range(0, len(shown), every), names, fontsize=7)
@@ -213,7 +210,6 @@ def median(values):
 
 
 def number_or_none(value):
-    """A cell of the table: None for NaN."""
     return None if np.isnan(value) else float(value)
 
 

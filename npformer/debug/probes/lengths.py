@@ -14,7 +14,6 @@ k + 1 (`split_by_degree`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +22,10 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.errors import GraphError
 from ...core.facts import norm
+from ...files import StrPath
+from ...tensors import Tensor
 from ..views.tables import table
 from .residual import additions_in, gradients_at, graph_of
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...tensors import Tensor
 
 
 @dataclass
@@ -75,12 +72,10 @@ class PathLengths:
 
     def __str__(self):
         ways, norms, shares, per_path = sum(self.paths), self.norms, self.shares, self.per_path
-        rows = []
-        for k, count in enumerate(self.paths):
-            of_norms = norms[k] / norms.sum() if norms.sum() else np.nan
-            rows.append((k, f"{count:,}", f"{count / ways:.1%}", float(norms[k]),
-                         percent(of_norms), percent(shares[k], "+"),
-                         float(per_path[k]) if count else None))
+        of_norms = norms / (norms.sum() or np.nan)
+        rows = [(k, f"{count:,}", f"{count / ways:.1%}", float(norms[k]), percent(of_norms[k]),
+                 percent(shares[k], "+"), float(per_path[k]) if count else None)
+                for k, count in enumerate(self.paths)]
         head = ("branches", "paths", "of all", "|g_k|", "of Σ|g_k|", "along dL/dx",
                 "|g_k| per path")
         return (f"{table(head, rows, left=0)}\n"

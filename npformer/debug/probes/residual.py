@@ -8,7 +8,6 @@ takes one apart; path_lengths, jacobian_spectrum and every viewer use the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +17,10 @@ from ...core.devices import to_numpy
 from ...core.errors import GraphError
 from ...core.facts import norm
 from ...core.operation import is_call_of
+from ...files import StrPath
 from ...ops.elementwise import add, mul
+from ...tensors import Tensor
 from ..views.tables import line_of, table
-
-if TYPE_CHECKING:
-    from ...files import StrPath
-    from ...tensors import Tensor
-
 
 # ── finding the additions ─────────────────────────────────────────────────────────────────────────
 
@@ -51,8 +47,7 @@ def additions_in(nodes) -> dict[tape.Node, Addition]:
 
 
 def addition_at(node, earlier):
-    """The Addition that `node` is, or None: one operand is x, α·x or x + F(x), and the other was
-    computed from x."""
+    """The Addition that `node` is, or None: x, α·x or x + F(x), plus something made from x."""
     # An operand that is broadcast (a bias, a position) passes no gradient on unchanged.
     if not is_call_of(node, add) or None in node.parents or node.shapes[0] != node.shapes[1]:
         return None
@@ -78,11 +73,9 @@ def addition_at(node, earlier):
 
 
 def scaled_operands(node):
-    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin).
-
-    The factor must be a single number or a leaf. A product with an array that was computed is not
-    a scaled skip: a gate x·sigmoid(z), or rotary positions x·cos + rotated(x)·sin.
-    """
+    """What `node` may be α times of, α one number or a learned weight (DeepNorm, Admin). The factor
+    must be a single number or a leaf. A product with an array that was computed is not a scaled
+    skip: a gate x·sigmoid(z), or rotary positions x·cos + rotated(x)·sin."""
     if not is_call_of(node, mul):
         return []
     found = []
@@ -94,11 +87,9 @@ def scaled_operands(node):
 
 
 def is_ancestor(old, new):
-    """Whether `new` was computed from `old`.
-
-    Nodes are numbered as they are made, so a node older than `old` cannot lead to it and is not
-    looked at: the search ends at x, and costs the size of the branch, not of the graph below.
-    """
+    """Whether `new` was computed from `old`. Nodes are numbered as they are made, so a node older
+    than `old` cannot lead to it and is not looked at: the search ends at x, and costs the size of
+    the branch, not of the graph below."""
     seen, stack = set(), [new]
     while stack:
         for parent in stack.pop().parents:
@@ -111,8 +102,7 @@ def is_ancestor(old, new):
 
 
 def graph_of(loss, call):
-    """Every node behind `loss`, oldest first. GraphError where there is no graph, or it was freed.
-    """
+    """Every node behind `loss`, oldest first. GraphError: there is no graph, or it was freed."""
     tape.require_boxes(call, loss=loss)
     if loss.node is None:
         raise GraphError(f"{call}: loss has no graph behind it; nothing that led to it requires a "
@@ -125,8 +115,7 @@ def graph_of(loss, call):
 
 
 def gradients_at(seeds, nodes, stop=False, create_graph=False):
-    """{node: the gradient that reaches it from `seeds`, or None}; stop: what passes another of
-    `nodes` is left out."""
+    """{node: its gradient from `seeds`, or None}; stop: nothing passes another of `nodes`."""
     found = dict.fromkeys(nodes)
     # A probe's own walks are not part of the user's backward pass: whoever records that
     # (npf.debug.recording) must not see these.
@@ -251,12 +240,10 @@ def residuals(loss: Tensor, grad: Tensor | None = None) -> Residuals:
 
 
 def identity_at(a: Addition, g: np.ndarray) -> Residual:
-    """The identity at one addition, for the gradient g = dL/dy that arrives there.
-
-    Three walks of their own, from y, from F(x) and from α·x down to x. The sum is not computed
-    from its parts, or `error` could not find anything: it holds the walk itself to the identity.
-    What reaches x from elsewhere (x is used twice) is in none of the three.
-    """
+    """The identity at one addition, for the gradient g = dL/dy that arrives there. Three walks of
+    their own, from y, from F(x) and from α·x down to x. The sum is not computed from its parts, or
+    `error` could not find anything: it holds the walk itself to the identity. What reaches x from
+    elsewhere (x is used twice) is in none of the three."""
     total = gradients_at([(a.node, g)], [a.x])[a.x]
     through = gradients_at([(branch, g) for branch in a.branches], [a.x])[a.x]
     skip = g if a.skip is a.x else gradients_at([(a.skip, g)], [a.x])[a.x]

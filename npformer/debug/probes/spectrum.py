@@ -8,8 +8,8 @@ from products alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,15 +19,11 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.dtypes import is_float
 from ...core.errors import DTypeError, GraphError, ValueRangeError, complaint
+from ...files import StrPath
+from ...tensors import Tensor
 from ..views.tables import table
 from .lengths import split_by_degree
 from .residual import additions_in, gradients_at, graph_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...files import StrPath
-    from ...tensors import Tensor
 
 EXACT = 1024                                       # entries of x or y up to which J is written out
 ACCURACY = 1e-6                                    # of the iteration, relative to the largest value
@@ -76,7 +72,6 @@ class Spectrum:
 
 
 def summarise_all(values):
-    """What a table says of all singular values."""
     with np.errstate(divide="ignore"):
         geometric_mean = float(np.exp(np.log(values).mean()))
     return {"largest": float(values[0]), "median": float(np.median(values)),
@@ -86,12 +81,8 @@ def summarise_all(values):
 
 
 def summarise_largest(values):
-    """What a table says where only the largest are known."""
     places = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= len(values)]
     return {f"number {k}": float(values[k - 1]) for k in places}
-
-
-# ── the probe ────────────────────────────────────────────────────────────────────────────────────
 
 
 def jacobian_spectrum(block: Callable[[Tensor], Tensor], x: Tensor, count: int = 20) -> Spectrum:
@@ -156,9 +147,6 @@ def run_block(call, block, x, count):
     return x, y
 
 
-# ── singular values ──────────────────────────────────────────────────────────────────────────────
-
-
 def all_singular_values(pull, x, y):
     """All singular values of J; pull(g) = Jᵀ·g gives a row of it for each one-hot g."""
     J = np.empty((y.array.size, x.array.size), x.array.dtype)
@@ -172,11 +160,9 @@ def all_singular_values(pull, x, y):
 
 
 def products_with(pull, x, y):
-    """(v -> J·v, u -> Jᵀ·u) on flat NumPy arrays, out of pull(g) = Jᵀ·g alone.
-
-    Jᵀ·g is linear in g, so its derivative by g, applied to v, is v ↦ J·v: the backward pass of the
-    backward pass. It is recorded once, at g = y (any g would do), and walked for each v.
-    """
+    """(v -> J·v, u -> Jᵀ·u) on flat NumPy arrays, out of pull(g) = Jᵀ·g alone. Jᵀ·g is linear in g,
+    so its derivative by g, applied to v, is v ↦ J·v: the backward pass of the backward pass. It is
+    recorded once, at g = y (any g would do), and walked for each v."""
     g = y.detach().requires_grad_()
     with enable_grad():
         pulled = pull(g, create_graph=True)

@@ -11,8 +11,7 @@ from ...nn import Module
 
 
 class Watch:
-    """Inside `with`, see(node, arguments, y) is called for each operation that is recorded.
-    names: {module: its path}."""
+    """Inside `with`, `see` is called for each recorded operation. names: {module: its path}."""
 
     def __init__(self, call: str, model: Module) -> None:
         if not isinstance(model, Module):
@@ -21,7 +20,6 @@ class Watch:
         self.watch = contextlib.ExitStack()
 
     def see(self, node: Any, arguments: Any, y: Any) -> None:
-        """Note one operation."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,7 @@ from ..views import source_text
 from ..views.tables import columns
 from . import screens
 from .names import node_named
-from .session import command
-
-if TYPE_CHECKING:
-    from .session import Session
-
+from .session import Session, command
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,8 +78,7 @@ def check(session: Session, rest: str) -> str:
     a module, of every step in it. A rule that is wrong makes `npformer step --do` end with exit
     code 1."""
     frame = session.frame
-    steps = [frame.step] if frame.step is not None else frame.steps
-    answers = [check_step(session, step) for step in steps]
+    answers = [check_step(session, step) for step in ([frame.step] if frame.step else frame.steps)]
     if len(answers) == 1:
         return answers[0][1]
     wrong = [text for verdict, text in answers if verdict is False]
@@ -147,9 +142,8 @@ def paths(session: Session, rest: str) -> str:
     found = session.frame.trace.paths(a, b[0] if b else None, most=12)
     if not found:
         return f"no gradient travelled to {a.name}"
-    width = session.width + 40
-    rows = [(f"|{four_digits(path.norm)}|", screens.clip(" → ".join(path.names), width))
-            for path in found]
+    rows = [(f"|{four_digits(path.norm)}|",
+             screens.clip(" → ".join(path.names), session.width + 40)) for path in found]
     return "\n".join(columns(rows, left=2))
 
 
@@ -173,6 +167,5 @@ def residual(session: Session, rest: str) -> str:
         ("sum", "dL/dx through y, as the walk finds it", found.total))]
     return "\n".join([
         f"y = x + F(x), where x is {addition.x.name}; dL/dx = dL/dy · (1 + dF/dx)",
-        *(f"  {text}" for text in columns(rows, left=2)),
-        f"  the two add up to the sum within {found.error:.1e}; "
-        f"the angle between them is {found.angle:.1f}°"])
+        *(f"  {text}" for text in columns(rows, left=2)), "  the two add up to the sum within "
+        f"{found.error:.1e}; the angle between them is {found.angle:.1f}°"])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...core import facts
 from ...core.errors import InputError
 from ...core.facts import four_digits
 from ..views.conditions import Condition
 from .names import node_named
 from .screens import plural, screen
-from .session import Breakpoint, command
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Breakpoint, Session, command
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -51,9 +46,8 @@ def run_to_breakpoint(session, by):
     notes = []
     for n, (condition, _) in session.breakpoints.items():
         if condition.unknown:
-            notes.append(f"breakpoint {n} ({condition.text}): "
-                         f"{plural(condition.unknown, 'step')} could not be judged: "
-                         f"{condition.reason}")
+            notes.append(f"breakpoint {n} ({condition.text}): {plural(condition.unknown, 'step')} "
+                         f"could not be judged: {condition.reason}")
     if not found:
         return stand_at_end(session, by, notes)
     for n in hit:
@@ -81,11 +75,9 @@ def stand_at_end(session, by, notes):
 
 
 def adds_to_watched(session, step):
-    """Whether a step sends something to the watched tensor."""
     if session.watched is None:
         return False
-    watched = session.trace.named[session.watched]
-    return any(c.step == step.index for c in watched.contributions)
+    return any(c.step == step.index for c in session.trace.named[session.watched].contributions)
 
 
 # ── conditions ───────────────────────────────────────────────────────────────────────────────────
@@ -127,8 +119,8 @@ def set_breakpoint(session, rest, once):
 @command("breakpoints", group="breakpoints")
 def breakpoints(session: Session, rest: str) -> str:
     """List the breakpoints and what is watched."""
-    lines = [f"{n}  {condition.text}{'  (once)' if once else ''}"
-             for n, (condition, once) in session.breakpoints.items()]
+    lines = [f"{n}  {point.condition.text}{'  (once)' if point.once else ''}"
+             for n, point in session.breakpoints.items()]
     lines += [f"watching {session.watched}"] if session.watched else []
     return "\n".join(lines) or "there is no breakpoint; `b CONDITION` sets one"
 
@@ -155,8 +147,8 @@ def watch(session: Session, rest: str) -> str:
     on to the next one."""
     if not rest:
         if session.watched is None:
-            raise InputError("watch what? `watch NAME`: an input of this step (x), a parameter's "
-                             "name")
+            raise InputError(
+                "watch what? `watch NAME`: an input of this step (x), a parameter's name")
         if session.cursor.run(lambda step: adds_to_watched(session, step)):
             return f"{session.watched} gets a contribution here\n{screen(session)}"
         return f"nothing more is added to {session.watched} after this step"
@@ -189,7 +181,6 @@ def who(session: Session, rest: str) -> str:
 
 
 def node_with_gradient(session, name):
-    """The node of that name, which must be of the whole trace and have a gradient."""
     if not name:
         raise InputError("which tensor? An input of this step (x), or a parameter's name")
     node = node_named(session, name)

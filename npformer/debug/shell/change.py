@@ -9,7 +9,6 @@ still has the changes that it had.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,20 +16,14 @@ from ...core import facts, writes
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, four_digits
 from ..traces.mistakes import mistakes_for
+from ..traces.rerun import Changes
 from ..views import statistics
 from ..views.tables import columns
 from . import screens
 from .names import find_target
-from .session import Question, command
-
-if TYPE_CHECKING:
-    from ..traces.rerun import Changes
-    from .session import Session
+from .session import Question, Session, command
 
 TRIES, CLOSE = 3, 0.01
-
-
-# ── predict ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("predict NAME[INDEX] [VALUE]", group="try")
@@ -61,7 +54,6 @@ def predict(session: Session, rest: str) -> str:
 
 
 def ask_for(label, truth, slack, tries):
-    """The question, with so many tries left."""
     def judge(session, text):
         if not text:
             return f"it is {label} = {four_digits(truth, 6)}"
@@ -92,9 +84,6 @@ def describe_miss(guess, truth):
                 f"{four_digits(100 * (factor - 1), 2)} %")
         return f"too {'large' if abs(guess) > abs(truth) else 'small'}, by {much}"
     return f"off by {abs(guess - truth):.1g}"
-
-
-# ── set ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("set NAME[INDEX] = VALUE", group="try")
@@ -142,16 +131,13 @@ def array_with(target, value):
     array = np.array(target.array)
     # 0.5 in an array of integers would become 0 without a word.
     if array.dtype.kind != "f" and value != array.dtype.type(value):
-        raise InputError(f"set: {target.name} is {array.dtype}, "
-                         f"so it cannot be {four_digits(value)}")
+        raise InputError(
+            f"set: {target.name} is {array.dtype}, so it cannot be {four_digits(value)}")
     try:
         array[target.subscript()] = value
     except (IndexError, ValueError, OverflowError) as error:
         raise InputError(f"set {target.label}: {error}") from None
     return array
-
-
-# ── patch ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @command("patch [MUTANT]", group="try")
@@ -171,9 +157,8 @@ def patch(session: Session, rest: str) -> str:
         if not mutants:
             return (f"no planted mistake fits {step.op} as it is used here; steps with relu, "
                     "softmax, gelu, add have some")
-        names = columns([(f"  {name}",) for name in mutants])
         head = f"{len(mutants)} planted mistakes fit {step.op}; patch NAME takes one:"
-        return "\n".join([head, *names])
+        return "\n".join([head, *(f"  {name}" for name in mutants)])
     name = match_name(rest, mutants)
     changes = copy_changes(session.changes)
     changes.rules[step.node.number] = mutants[name]
@@ -209,9 +194,6 @@ def unpatch(session: Session, rest: str) -> str:
     return apply_changes(session, changes, "every step has its own rule again")
 
 
-# ── run again ────────────────────────────────────────────────────────────────────────────────────
-
-
 @command("reset", group="try")
 def reset(session: Session, rest: str) -> str:
     """Undo every `set` and `patch`."""
@@ -225,8 +207,7 @@ def rerun_(session: Session, rest: str) -> str:
     """Make the whole pass again, forward and back, with what was changed; without changes the bits
     must be the same."""
     if not session.changes:
-        count = session.original.replay()
-        return f"walked again: {count} gradients are the same, bit for bit"
+        return f"walked again: {session.original.replay()} gradients are the same, bit for bit"
     return apply_changes(session, copy_changes(session.changes), "ran again")
 
 
@@ -245,12 +226,10 @@ def refuse_inside_definition(session):
 
 
 def copy_changes(changes: Changes) -> Changes:
-    """The same changes, in dicts of their own, to be added to."""
     return type(changes)(*[dict(part) for part in vars(changes).values()])
 
 
 def apply_changes(session, changes, words):
-    """Run with these changes, and say what that changed."""
     session.apply(changes)
     notes = [note for note in session.trace.notes if note not in session.original.notes]
     return "\n".join([words, *notes, describe_differences(session)])
@@ -285,11 +264,9 @@ def describe_differences(session: Session) -> str:
 
 
 def tolerance(session):
-    """The relative difference that is still rounding: none, unless a rule was patched.
-
-    Without a patch the same code runs on the same numbers, and any bit that differs is news. A
-    planted rule may add up in another order, so the last bits differ even where it is right.
-    """
+    """The relative difference that is still rounding: none, unless a rule was patched. Without a
+    patch the same code runs on the same numbers, and any bit that differs is news. A planted rule
+    may add up in another order, so the last bits differ even where it is right."""
     if not session.changes.rules:
         return 0.0
     return 1e-12 if session.original[0].upstream.dtype.itemsize == 8 else 1e-5

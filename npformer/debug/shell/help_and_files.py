@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from ...core.errors import InputError
 from ..views.tables import columns
 from .screens import clip, plural
-from .session import COMMANDS, GROUPS, command
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import COMMANDS, GROUPS, Session, command
 
 
 @command("save FILE", group="session")
@@ -54,7 +50,6 @@ def help_(session: Session, rest: str) -> str:
 
 
 def first_clause(text):
-    """A text up to its first colon, semicolon or full stop."""
     return re.split(r"[:.;](?:\s|$)", " ".join(text.split()))[0]
 
 

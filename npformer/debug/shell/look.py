@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,7 @@ from ..views import expressions, pictures, source_text, statistics
 from ..views.tables import columns
 from . import screens
 from .names import array_named, arrays_here, evaluate, read_count
-from .session import command, span
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session, command, span
 
 LARGE_JACOBIAN = 250_000                           # entries beyond which one row of it is computed
 
@@ -134,7 +131,6 @@ def p(session: Session, rest: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A number or an array, as `p` prints it after its name."""
     if isinstance(value, ArrayFacts):
         return repr(value)
     if not isinstance(value, np.ndarray):
@@ -163,7 +159,6 @@ def heat(session: Session, rest: str) -> str:
 
 
 def draw_heat(label, heat):
-    """A heat map in characters, with its range."""
     return "\n".join([f"{label} {heat.note}, {four_digits(heat.low)} … {four_digits(heat.high)}",
                       *(f"  │{row}│" for row in screens.shade_rows(heat))])
 
@@ -189,19 +184,16 @@ def jac(session: Session, rest: str) -> str:
     if flat.size <= 64:
         return f"{words} {format_value(block)}"
     diagonal = flat.shape[0] == flat.shape[1] and not np.any(flat - np.diag(np.diag(flat)))
-    note = ("  (diagonal: each entry of the output depends on one of the input)" if diagonal
-            else "")
+    note = "  (diagonal: each entry of the output depends on one of the input)" * bool(diagonal)
     share = np.count_nonzero(flat) / flat.size
     return (f"{words} {block.dtype} {block.shape}, {share:.0%} of its entries are not 0{note}\n"
             + draw_heat(f"as {flat.shape[0]} × {flat.shape[1]}:", pictures.heat(flat, 16, 40)))
 
 
 def jacobian_matrix(block, y_shape, rows):
-    """A block of a Jacobian, dims of the output before dims of the argument, as a matrix.
-
-    One row for each entry of the output that was asked for. Where that is a single entry, the
-    matrix would be one line: it is drawn in the argument's own shape instead.
-    """
+    """A block of a Jacobian, dims of the output before dims of the argument, as a matrix. One row
+    for each entry of the output that was asked for. Where that is a single entry, the matrix would
+    be one line: it is drawn in the argument's own shape instead."""
     part = y_shape if rows is None else np.empty(y_shape, bool)[rows].shape
     height = math.prod(part)
     if height > 1 or block.ndim < 2:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ...core.errors import InputError
 from ...core.source import short_path
 from .names import node_named, read_count
 from .screens import module_frames, screen
-from .session import command
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .session import Session
+from .session import Session, command
 
 
 def move_times(session: Session, move: Callable[[], bool], rest: str, end: str) -> str:
@@ -92,7 +87,6 @@ def search_back(session: Session, rest: str) -> str:
 
 
 def search_from_here(session, rest, by):
-    """Search on (1) or back (-1)."""
     session.search_text = text = rest or session.search_text
     if not text:
         raise InputError("search for what? /softmax, /blocks.1, /model.py:46")
@@ -109,8 +103,7 @@ def search_from_here(session, rest, by):
 @command("layer+", group="move")
 def layer_on(session: Session, rest: str) -> str:
     """To the next module that the walk enters."""
-    ahead = [frame for frame in module_frames(session.cursor.root)
-             if frame.first > session.cursor.index]
+    ahead = [f for f in module_frames(session.cursor.root) if f.first > session.cursor.index]
     return go_to_frame(session, ahead[0] if ahead else None, "no module begins after this step")
 
 
@@ -119,16 +112,14 @@ def layer_back(session: Session, rest: str) -> str:
     """To the module that the walk entered before."""
     # Standing on a module, neither it nor a module inside it (which begins at the same step) is
     # "before"; standing on a step, the module around it is.
-    on_step = session.frame.inside_a_step or session.frame.step is not None
-    here = None if on_step else session.frame
-    past = [frame for frame in module_frames(session.cursor.root)
-            if frame.first <= session.cursor.index and frame is not here
-            and here not in frame.around]
+    at = session.frame
+    here = None if at.inside_a_step or at.step is not None else at
+    past = [f for f in module_frames(session.cursor.root) if f.first <= session.cursor.index
+            and f is not here and here not in f.around]
     return go_to_frame(session, past[-1] if past else None, "no module begins before this step")
 
 
 def go_to_frame(session, frame, otherwise):
-    """Stand at a frame and show it; `otherwise` where there is none."""
     if frame is None:
         return otherwise
     session.cursor.at = frame

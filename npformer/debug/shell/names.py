@@ -7,7 +7,7 @@ never run by Python.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,20 +16,16 @@ from ...core.facts import ArrayFacts
 from ..traces.nodes import TracedNode
 from ..views import conditions, expressions
 from ..views.statistics import arrays_of
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 ALIASES = {"upstream": "g", "output": "y"}
 PARTS = (".shape", ".dtype", ".T")
 
 
 class Target(NamedTuple):
-    """An array that was named. role: arrived, input, output, saved, sent, value or gradient.
-
-    rest: the index, as typed, and .shape or the like. node: what made an input, or what a gradient
-    is the gradient of.
-    """
+    """An array that was named. role: arrived, input, output, saved, sent, value or gradient. rest:
+    the index, as typed, and .shape or the like. node: what made an input, or what a gradient is the
+    gradient of."""
 
     label: str
     role: str
@@ -58,15 +54,12 @@ class Target(NamedTuple):
         return expressions.index_of(tree.slice)
 
 
-# ── arrays ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def find_target(session: Session, text: str) -> Target:
     """The array that a text names: one of this step, else of any node. Raises InputError."""
     text = text.strip()
     if not text:
-        raise InputError("a name is needed: g, y, an input (x), a gradient (dx), or a parameter's "
-                         "name")
+        raise InputError(
+            "a name is needed: g, y, an input (x), a gradient (dx), or a parameter's name")
     local = arrays_here(session)
     # The longest name first, or `x` would be found in `xhat[0]`. What follows the name must be an
     # index or a part, or `g` would be found in `gain`.
@@ -130,9 +123,6 @@ def array_named(session: Session, text: str) -> tuple[str, np.ndarray]:
     return label, value
 
 
-# ── nodes, numbers ───────────────────────────────────────────────────────────────────────────────
-
-
 def find_node(session, name):
     """A node of the trace: by its name inside the module where we stand, else as `Trace.find`."""
     frame = session.frame
@@ -153,7 +143,6 @@ def node_named(session: Session, text: str) -> TracedNode:
 
 
 def read_count(text: str, default: int, least: int = 0) -> int:
-    """A whole number that was typed, or a default."""
     if not text:
         return default
     if not text.isdigit() or int(text) < least:

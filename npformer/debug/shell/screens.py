@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...core.facts import four_digits, norm
 from ..views import pictures, source_text, statistics
-from ..views.frames import leaves
+from ..views.frames import Frame, leaves
 from ..views.tables import columns
-from .session import span
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..views.frames import Frame
-    from .session import Session
+from .session import Session, span
 
 HEAD = 9                                           # columns of "arrived", "sent", "rule" and a gap
 
 
 def screen(session: Session) -> str:
-    """What there is to see where the session stands."""
     frame = session.frame
     return step_screen(session, frame.step) if frame.step else module_screen(frame, session.width)
 
 
 def clip(text: str, width: int) -> str:
-    """A line no longer than the screen."""
     return text if len(text) <= width else text[:width - 1] + "…"
 
 
 def plural(count, word):
-    """'1 step', '2 steps'."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def label_lines(label, lines):
-    """Lines with a label before the first, the others below it."""
     return [f"  {'' if k else label:{HEAD}}{line}" for k, line in enumerate(lines)]
-
-
-# ── one step ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def step_screen(session, step):
@@ -83,7 +70,6 @@ def user_line(step):
 
 
 def arrived_row(session, step):
-    """What arrived, and from how many consumers it was added up."""
     consumers, note = len(step.node.contributions), []
     if consumers > 1:
         note.append(f"added up from {consumers}")
@@ -96,7 +82,6 @@ def arrived_row(session, step):
 
 
 def sent_row(step, i, d):
-    """What was sent to an argument, where it goes, and how many others are to send there."""
     parent, name = step.node.parents[i], f"d{step.node.op.name_of(i)}"
     after = sum(c.step > step.index for c in parent.contributions)
     more = f", {after} to come" if after else ""
@@ -121,15 +106,11 @@ def describe_array(name, array):
     return f"|{name}| {four_digits(row.norm)}", "  ".join([spread, *odd])
 
 
-# ── a module ─────────────────────────────────────────────────────────────────────────────────────
-
-
 def module_screen(frame: Frame, width: int) -> str:
     """A module: what is inside, what arrived, what was sent, the gradients of its parameters."""
     steps = frame.steps
     if not steps:
-        return ("no step: nothing here leads to a parameter or to an input that requires a "
-                "gradient")
+        return "no step: nothing here leads to a parameter or to an input that requires a gradient"
     outgoing, parameters = outgoing_gradients(frame)
     title = f": {frame.trace.title}" if frame.trace.title else ""
     name = f"module {frame.path}" if frame.path else f"the whole model{title}"
@@ -152,28 +133,20 @@ def module_screen(frame: Frame, width: int) -> str:
 
 
 def outgoing_gradients(frame):
-    """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves.
-
-    A node may get something from several of the frame's steps, so each d is their sum. What one
-    step of the frame sent to another is not in it.
-    """
-    sums = {}
+    """([(node, d)], [(leaf, d)]): what a frame sent to the nodes outside it, and to leaves. A node
+    may get something from several of the frame's steps, so each d is their sum. What one step of
+    the frame sent to another is not in it."""
+    sums, at = {}, frame.trace.step_at
     for step in frame.steps:
         for parent, d in zip(step.node.parents, step.sent):
-            if d is None:
-                continue
-            if frame.first <= frame.trace.step_at.get(parent.number, -1) <= frame.last:
+            if d is None or frame.first <= at.get(parent.number, -1) <= frame.last:
                 continue
             sums[parent] = d if parent not in sums else sums[parent] + d
     pairs = list(sums.items())
     return [p for p in pairs if p[0].op is not None], [p for p in pairs if p[0].op is None]
 
 
-# ── lists ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def frame_row(frame: Frame, here: bool) -> tuple[str, ...]:
-    """A frame in a list: where, what, how large the gradient is that arrived."""
     arrived = frame.steps[0].upstream if frame.steps else None
     what = frame.step.op if frame.step is not None else f"{frame.label}/"
     return ("→" if here else " ", frame.span, what, statistics.shape_of(arrived),
@@ -187,14 +160,9 @@ def rows_around(items: Sequence, at: int, around: int) -> Sequence:
 
 
 def module_frames(root: Frame) -> list[Frame]:
-    """Every run through a module, in the order of the walk."""
     # From each step the modules around it, from the outermost inwards, but without the model
     # itself, which is the last of them; a dict keeps the first place of each.
-    found = dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1])
-    return list(found)
-
-
-# ── heat maps ────────────────────────────────────────────────────────────────────────────────────
+    return list(dict.fromkeys(frame for leaf in leaves(root) for frame in leaf.around[-2::-1]))
 
 
 SHADES, FAINT = "░▒▓█", 0.05                       # below that share of the largest: left empty
@@ -202,10 +170,8 @@ SHADES, FAINT = "░▒▓█", 0.05                       # below that share of
 
 def shade_rows(heat: pictures.Heat) -> list[str]:
     """A heat map in characters, two a cell: a minus where it is negative, a shade for the size.
-
-    Two, because a character is about twice as high as wide; the first is free for the sign, which
-    a screen without colour could not show otherwise.
-    """
+    Two, because a character is about twice as high as wide; the first is free for the sign, which a
+    screen without colour could not show otherwise."""
     return ["".join(map(shade, row)) for row in heat.grid]
 
 

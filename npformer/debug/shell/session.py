@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ...core.errors import InputError
 from ..traces.rerun import Changes, rerun
+from ..traces.trace import Trace, TraceStep
 from ..views import frames
-from ..views.frames import Cursor
-
-if TYPE_CHECKING:
-    from ..traces.trace import Trace, TraceStep
-    from ..views.conditions import Condition
-    from ..views.frames import Frame
+from ..views.conditions import Condition
+from ..views.frames import Cursor, Frame
 
 
 class Command(NamedTuple):
@@ -45,10 +42,8 @@ GROUPS = ("move", "breakpoints", "look", "ask", "try", "session")
 
 
 def command(usage: str, *names: str, group: str) -> Callable:
-    """Make a function (session, the rest of the line) -> text a command.
-
-    Its name is the first word of `usage`; `names` are others that it answers to.
-    """
+    """Make a function (session, the rest of the line) -> text a command. Its name is the first word
+    of `usage`; `names` are others that it answers to."""
     def enter(function):
         name = usage.split()[0].removesuffix("TEXT")       # `/TEXT` is the command `/`
         entry = Command(function, (name, *names), usage, GROUPS.index(group))
@@ -65,8 +60,7 @@ class Breakpoint(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question that the session asked. judge(session, line): the reply to an answer, or None
-    where the line is not an answer."""
+    """What the session asked. judge(session, line): the reply, or None if it is no answer."""
 
     prompt: str
     judge: Callable[[Session, str], str | None]
@@ -103,7 +97,6 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """What stands before the line that is typed next."""
         if self.question is not None:
             return self.question.prompt
         frame, last = self.frame, len(self.trace) - 1
@@ -118,8 +111,7 @@ class Session:
     # ── lines ────────────────────────────────────────────────────────────────────────────────────
 
     def do(self, line: str) -> str:
-        """The text that answers a typed line. An empty line repeats the last command, as in gdb.
-        Raises NpformerError."""
+        """The reply to a typed line; an empty one repeats the last. Raises NpformerError."""
         # While a question is open an empty line is an answer (it gives up), never a repetition.
         line = line.strip() or ("" if self.question is not None else self.last_line)
         asked, self.question = self.question, None

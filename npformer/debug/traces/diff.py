@@ -13,11 +13,9 @@ from .replay import same_bits
 
 @dataclass
 class Difference:
-    """Where two traces part. phase: 'structure', 'value' (forward) or 'gradient' (backward).
-
-    name, where, source: of the node. mine, other: what each trace has there. error: the largest
-    difference, relative to the largest entry.
-    """
+    """Where two traces part. phase: 'structure', 'value' (forward) or 'gradient' (backward). name,
+    where, source: of the node. mine, other: what each trace has there. error: the largest
+    difference, relative to the largest entry."""
 
     phase: str
     name: str
@@ -34,10 +32,8 @@ class Difference:
 
 def first_difference(mine, other, tolerance):
     """The first Difference: values in forward order, then gradients in backward order; or None.
-
     Values come first because a wrong value makes all gradients behind it differ: the first gradient
-    that differs says where a rule is to blame only if every value is the same.
-    """
+    that differs says where a rule is to blame only if every value is the same."""
     found = structure_difference(mine, other)
     if found is not None:
         return found
@@ -73,16 +69,13 @@ def structure_difference(mine, other):
 
 
 def describe_node(node):
-    """A node in words, with its shape and line."""
     line = f" ({node.line[0].rpartition('/')[2]}:{node.line[1]})" if node.line else ""
     return f"{node.name} {node.shape}{line}"
 
 
 def distance(x, y, least=0.0):
     """The largest difference, relative to the largest entry, or to `least` if that is more.
-
-    Infinite where only one of the two is there, or where shapes, NaNs or infinities differ.
-    """
+    Infinite where only one of the two is there, or where shapes, NaNs or infinities differ."""
     if x is None or y is None:
         return 0.0 if x is y else float("inf")
     if isinstance(x, ArrayFacts) or isinstance(y, ArrayFacts):

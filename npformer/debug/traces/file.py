@@ -27,7 +27,6 @@ UNREADABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, Overf
 
 
 def write_trace(trace, f):
-    """Write a trace into f, whole or not at all."""
     memory = Memory()
     nodes = [pack_node(node, memory) for node in trace.nodes]
     events = [{"node": step.node.number, "g": memory.pack(step.upstream),
@@ -90,7 +89,6 @@ class Memory:
 
 
 def pack_node(node, memory):
-    """What a file says of a node."""
     said = {"name": node.name, "where": node.where, "line": list(node.line) if node.line else None,
             "shape": list(node.shape), "dtype": str(node.dtype), "value": memory.pack(node.value),
             "gradient": memory.pack(node.gradient), "op": None}
@@ -102,10 +100,8 @@ def pack_node(node, memory):
             "options": {name: memory.pack(v) for name, v in node.options.items()},
             "parents": [None if p is None else p.number for p in node.parents],
             "values": [memory.pack(v) for v in node.values],
-            "dtypes": [d and str(d) for d in node.dtypes],
-            "shapes": [list(s) for s in node.shapes],
-            "kept": kept,
-            "y": node.y is not None,
+            "dtypes": [d and str(d) for d in node.dtypes], "shapes": [list(s) for s in node.shapes],
+            "kept": kept, "y": node.y is not None,
             "saved": node.saved and {name: memory.pack(v) for name, v in node.saved.items()}}
 
 
@@ -133,8 +129,7 @@ def unpack_trace(content):
     seeds = [(node_at(nodes, n).number, unpack(g, memory)) for n, g in content["seeds"]]
     return nodes, seeds, events, {
         "title": str(content["title"]), "graph": bool(content["graph"]),
-        "unreached": [str(name) for name in content["unreached"]],
-        "notes": [str(note) for note in content["notes"]]}
+        "unreached": [*map(str, content["unreached"])], "notes": [*map(str, content["notes"])]}
 
 
 def node_at(nodes, n):
@@ -170,10 +165,8 @@ def unpack_node(said, nodes, memory):
 
 
 def find_operation(said, names):
-    """The registered operation that a file names; else one that only knows what was recorded.
-
-    The arguments' names must agree, because a user's Function may have the name of one of ours.
-    """
+    """The registered operation that a file names; else one that only knows what was recorded. The
+    arguments' names must agree, because a user's Function may have the name of one of ours."""
     op = REGISTRY.get(said["op"])
     if isinstance(op, Operation) and names and (
             op.variadic is not None or tuple(names) == op.names[:len(names)]):
@@ -182,14 +175,12 @@ def find_operation(said, names):
 
 
 def shape_of(numbers):
-    """A shape out of a list."""
     if not all(type(n) is int and n >= 0 for n in numbers):
         raise InputError(f"{numbers!r} is not a shape.")
     return tuple(numbers)
 
 
 def unpack(packed, memory):
-    """The value that `Memory.pack` described."""
     (kind, content), = packed.items()
     if kind == "view":
         return unpack_view(memory, *content)
@@ -208,17 +199,14 @@ def unpack(packed, memory):
 
 
 def unpack_view(memory, n, offset, dtype, shape, strides):
-    """A view of memory n, none of whose entries lies outside it.
-
-    A stride may be 0 (broadcast) or negative (flipped), so the lowest and the highest byte are
-    found dim by dim. Python's integers cannot overflow, whatever the file says.
-    """
+    """A view of memory n, none of whose entries lies outside it. A stride may be 0 (broadcast) or
+    negative (flipped), so the lowest and the highest byte are found dim by dim. Python's integers
+    cannot overflow, whatever the file says."""
     if type(n) is not int or not 0 <= n < len(memory) or type(offset) is not int:
         raise InputError(f"it names a memory {n!r}, which is not there.")
     shape, dtype = shape_of(shape), np.dtype(dtype)
-    if len(strides) != len(shape) or not all(type(s) is int for s in strides):
-        raise InputError("a view does not fit its memory.")
-    if dtype.kind not in "biuf":                   # an object would be an address to follow
+    if (len(strides) != len(shape) or not all(type(s) is int for s in strides)
+            or dtype.kind not in "biuf"):          # an object would be an address to follow
         raise InputError("a view does not fit its memory.")
     if not math.prod(shape):
         return np.empty(shape, dtype)

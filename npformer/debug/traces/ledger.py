@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,6 @@ from ...core import tape
 from ...core.devices import to_numpy
 from ...core.facts import four_digits, norm
 from .html import notebook_html
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Entry(NamedTuple):
@@ -69,26 +67,22 @@ class Ledger:
                          f"sum so far |{four_digits(norm(e.running))}|   {e.left} to come")
         return "\n".join(lines + (["  then a hook changed it"] if self.hooked else []))
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
 
 def ledger_of(trace, node):
-    """The Ledger of a node.
-
-    The running sums are added here as the walk adds them: in its order, never in place. So the last
-    one is the node's gradient to the bit, if no hook changed it.
-    """
+    """The Ledger of a node. The running sums are added here as the walk adds them: in its order,
+    never in place. So the last one is the node's gradient to the bit, if no hook changed it."""
     entries, running = [], None
     for k, c in enumerate(node.contributions):
         running = c.array if running is None else tape.as_array(running + c.array)
-        left = len(node.contributions) - k - 1
         if c.step < 0:
             consumer, argument = "the start of the walk", "seed"
         else:
             sender = trace[c.step].node
             consumer, argument = sender.name, sender.op.name_of(c.argument)
-        entries.append(Entry(c.step, consumer, argument, c.array, running, left))
+        entries.append(Entry(c.step, consumer, argument, c.array, running,
+                             len(node.contributions) - k - 1))
     return Ledger(node.name, entries, node.gradient)
 
 

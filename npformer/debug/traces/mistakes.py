@@ -25,18 +25,15 @@ if TYPE_CHECKING:
 
 def plant_mistake(op, mutant, order):
     """The operation with a mutant's wrong rules; its forward, definition and other rules stay.
-
     order: the numbers of the arguments that the mutant takes. What is returned is a copy of one
-    operation with another `gradients`: the registry and every other step keep the right rule.
-    """
+    operation with another `gradients`: the registry and every other step keep the right rule."""
     def gradients(node, g):
         sent, given = list(op.gradients(node, g)), g.copy()
         wrong = mutant_gradients(mutant, given, node, order)
         if not same_bits(given, g):
-            raise GraphError(
-                f"{mutant.name}: it writes into the gradient that arrived, which others still "
-                "need. Numbers alone would not show that here, and the trace must not be written "
-                "into: take another mistake")
+            raise GraphError(f"{mutant.name}: it writes into the gradient that arrived, which "
+                             "others still need. Numbers alone would not show that here, and the "
+                             "trace must not be written into: take another mistake")
         for i, name, d in zip(order, mutant.names, wrong):
             if name in mutant.mistaken and node.parents[i] is not None:
                 sent[i] = d
@@ -48,11 +45,8 @@ def plant_mistake(op, mutant, order):
 
 
 def mutant_gradients(mutant, g, node, order):
-    """The gradients that a mutant's backward gives for a node's arguments.
-
-    On copies: a mistake may be that it writes into what it gets, and the trace's arrays are the
-    record.
-    """
+    """The gradients that a mutant's backward gives for a node's arguments. On copies: a mistake may
+    be that it writes into what it gets, and the trace's arrays are the record."""
     values = [node.values[i].copy() for i in order]
     y = mutant.forward(*values, **shared_options(mutant, node))
     return mutant.backward(g, *(y[1:] if isinstance(y, tuple) else values))
@@ -67,12 +61,10 @@ def shared_options(mutant, node):
 
 
 def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
-    """The planted mistakes that fit a step, by name, each with the arguments that it takes.
-
-    They are found by trying, not by the operation's name: a mutant's subject fits where its forward
+    """The planted mistakes that fit a step, by name, each with the arguments that it takes. They
+    are found by trying, not by the operation's name: a mutant's subject fits where its forward
     gives the step's output on the step's inputs, and its right rule the step's gradients. A list of
-    names would not do: whether a rule fits depends on the shapes, the mask and the options.
-    """
+    names would not do: whether a rule fits depends on the shapes, the mask and the options."""
     found = {}
     for subject in SUBJECTS.values():
         order = next((order for order in argument_orders(subject, step)
@@ -87,11 +79,8 @@ def mistakes_for(step: TraceStep) -> dict[str, tuple[Mutant, tuple[int, ...]]]:
 
 
 def argument_orders(subject, step):
-    """The ways to give a step's arrays to a subject: tuples of argument numbers.
-
-    The kinds of dtype (float, int, bool) must agree, and no argument that gets a gradient may be
-    left out.
-    """
+    """The ways to give a step's arrays to a subject: tuples of argument numbers. The kinds of dtype
+    (float, int, bool) must agree, and no argument that gets a gradient may be left out."""
     arrays = [i for i, v in enumerate(step.node.values) if isinstance(v, np.ndarray)]
     needed = {i for i, d in enumerate(step.sent) if d is not None}
     kinds = [a.dtype.kind for a in subject.control.inputs()]
@@ -102,11 +91,9 @@ def argument_orders(subject, step):
 
 @np.errstate(all="ignore")
 def reproduces_step(control, step, order):
-    """Whether a right forward and backward do what the step does.
-
-    The output is asked first: it rules nearly all subjects out, and costs no backward pass. A
-    gradient is measured by the largest one of the step, because one of them may be rounding alone.
-    """
+    """Whether a right forward and backward do what the step does. The output is asked first: it
+    rules nearly all subjects out, and costs no backward pass. A gradient is measured by the largest
+    one of the step, because one of them may be rounding alone."""
     close = 1e-9 if step.upstream.dtype.itemsize == 8 else 1e-4
     try:
         values = [step.node.values[i] for i in order]

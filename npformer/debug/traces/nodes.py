@@ -21,11 +21,8 @@ def require_whole(name, arrays):
 
 
 class ModulePath:
-    """A module's path as text: a node's scope in a trace.
-
-    The tape's Scope asks the module for its path, and holds it weakly. A trace outlives its model,
-    so it writes the path down.
-    """
+    """A module's path as text: a node's scope in a trace. The tape's Scope asks the module for its
+    path, and holds it weakly. A trace outlives its model, so it writes the path down."""
 
     __slots__ = ("where",)
 
@@ -38,11 +35,9 @@ class ModulePath:
 
 class TracedNode(tape.Node):
     """A node that keeps everything: `values` (its arguments), `value` (its output), its gradient.
-
-    number: its place in the forward pass. name: of a parameter, or module and operation.
-    where: the module's path. gradient: dL/d(value), after hooks; None if no gradient arrived.
-    contributions: what the gradient was added up from.
-    """
+    number: its place in the forward pass. name: of a parameter, or module and operation. where: the
+    module's path. gradient: dL/d(value), after hooks; None if no gradient arrived. contributions:
+    what the gradient was added up from."""
 
     __slots__ = ("number", "name", "values", "value", "gradient", "contributions")
 
@@ -62,9 +57,6 @@ class TracedNode(tape.Node):
 
     def free(self):
         """Keep the arrays: a trace may be walked again at any time."""
-
-
-# ── names and notes ──────────────────────────────────────────────────────────────────────────────
 
 
 def default_name(node):
@@ -87,7 +79,7 @@ def notes_on(nodes):
         notes.append(f"{len(large)} arrays were too large to keep and are summarised, "
                      f"{large[0].name} {large[0].shape} first")
     if lost:
-        notes.append(f"{len(lost)} values were not kept by the tape ({lost[0].name} first): "
-                     "record the forward pass too, with npf.debug.recording() or "
-                     "npf.debug.trace(function)")
+        notes.append(
+            f"{len(lost)} values were not kept by the tape ({lost[0].name} first): record the "
+            "forward pass too, with npf.debug.recording() or npf.debug.trace(function)")
     return notes

@@ -52,12 +52,10 @@ class Keeper:
         return np.ndarray(value.shape, value.dtype, copied, offset, value.strides)
 
     def copy_of(self, root):
-        """The copy of a whole array as it is now; a new one if somebody wrote into it since.
-
-        The stamp tells of a write: an optimiser's step between two passes, `x += 1` between two
-        uses. The weak reference drops the entry when the array dies, because its id may then be
-        given to another array, which would be taken for this one.
-        """
+        """The copy of a whole array as it is now; a new one if somebody wrote into it since. The
+        stamp tells of a write: an optimiser's step between two passes, `x += 1` between two uses.
+        The weak reference drops the entry when the array dies, because its id may then be given to
+        another array, which would be taken for this one."""
         key, stamp = id(root), writes.stamp(root)
         entry = self.copies.get(key)
         if entry is None or entry[1] != stamp:
@@ -67,11 +65,9 @@ class Keeper:
 
 
 class Recorder:
-    """Gathers what happens while it is installed: every operation, and one backward walk.
-
-    which: the number of the walk that is wanted, from 1; None for the last. full: called when that
-    walk is complete.
-    """
+    """Gathers what happens while it is installed: every operation, and one backward walk. which:
+    the number of the walk that is wanted, from 1; None for the last. full: called when that walk is
+    complete."""
 
     def __init__(self, which=None, largest=LARGEST, full=None):
         self.keeper, self.which, self.count, self.full = Keeper(largest), which, 0, full
@@ -99,12 +95,10 @@ class Recorder:
     # ── forward ──────────────────────────────────────────────────────────────────────────────────
 
     def copy_operation(self, node, arguments, y):
-        """Copy an operation that was just recorded."""
         self.seen, self.latest = self.seen + 1, (node.op.name, node.line)
         copied = self.nodes[node] = TracedNode(node.op, node.options, (), node.wrap,
                                                self.path_of(node.scope))
-        copied.line = node.line
-        copied.shape, copied.dtype = node.shape, node.dtype
+        copied.line, copied.shape, copied.dtype = node.line, node.shape, node.dtype
         copied.shapes, copied.dtypes = node.shapes, node.dtypes
         copied.values = tuple(self.keeper.keep(a) for a in arguments)
         copied.value = self.keeper.keep(y)
@@ -114,7 +108,6 @@ class Recorder:
                 self.copy_leaf(parent, value)
 
     def copy_leaf(self, node, value):
-        """Copy a leaf, the first time that it is seen."""
         if node not in self.nodes:
             leaf = self.nodes[node] = TracedNode()
             leaf.shape, leaf.dtype, leaf.value = node.shape, node.dtype, value
@@ -131,7 +124,6 @@ class Recorder:
         copied.saved = node.saved and {name: self.keeper.keep(v) for name, v in node.saved.items()}
 
     def path_of(self, scope):
-        """The module's path, looked up once for each module."""
         module = scope and scope.module()
         root = scope and scope.root()
         if not module or not root:
@@ -148,12 +140,10 @@ class Recorder:
     # ── backward ─────────────────────────────────────────────────────────────────────────────────
 
     def begin_walk(self, seeds):
-        """A backward walk starts: gather it if it is wanted.
-
-        Names are taken now. A trace is linked later, when the function that made the model may
-        have returned: its variables are gone then, and with them what `x` was called. Earlier, at
-        each operation, would mean to look through every caller's variables thousands of times.
-        """
+        """A backward walk starts: gather it if it is wanted. Names are taken now. A trace is linked
+        later, when the function that made the model may have returned: its variables are gone then,
+        and with them what `x` was called. Earlier, at each operation, would mean to look through
+        every caller's variables thousands of times."""
         self.count += 1
         if self.which is not None and self.count != self.which:
             return None
@@ -237,19 +227,15 @@ def kept_outputs(graph):
 
 
 def kept_arguments(node):
-    """The arguments that the tape kept, None for the others; none at all of a user's Function.
-
-    A Function keeps what it likes, in any number and order; which argument is which is not known.
-    """
+    """The arguments that the tape kept, None for the others; none at all of a user's Function. A
+    Function keeps what it likes, in any number and order; which argument is which is not known."""
     return node.kept if len(node.kept) == len(node.parents) else (None,) * len(node.parents)
 
 
 def can_compute(node, arguments):
-    """Whether all arguments of a node are there, so that its output can be computed.
-
-    An argument that is None, has no dtype and no node was None in the call as well: an option of a
-    fused operation, such as a missing bias.
-    """
+    """Whether all arguments of a node are there, so that its output can be computed. An argument
+    that is None, has no dtype and no node was None in the call as well: an option of a fused
+    operation, such as a missing bias."""
     return hasattr(node.op, "compute") and all(
         a is not None or (p is None and node.dtypes[i] is None and isinstance(node.op, Fused))
         for i, (a, p) in enumerate(zip(arguments, node.parents)))

@@ -16,11 +16,9 @@ from ...core.operation import Operation
 
 class RecordedFunction:
     """Stands for a user's Function: for the upstream that was recorded it gives what was recorded.
-
     The user's backward may count its calls, draw random numbers or print, and it is not in a trace
     file. So a replay does not call it. Only for another upstream (`jacobian`, a rerun) the code is
-    called, while the program that defined it runs. live: that operation, None out of a file.
-    """
+    called, while the program that defined it runs. live: that operation, None out of a file."""
 
     definition = None
 
@@ -46,12 +44,10 @@ class RecordedFunction:
 
 
 def answer_from_record(trace):
-    """Make a trace one that can be walked though it holds code of the user's.
-
-    Users' Functions answer from the record. A hook is code as well, and no trace file holds it;
-    what it did is known, since the contributions do not add up to the gradient. In its place stands
-    a hook that returns the recorded gradient.
-    """
+    """Make a trace one that can be walked though it holds code of the user's. Users' Functions
+    answer from the record. A hook is code as well, and no trace file holds it; what it did is
+    known, since the contributions do not add up to the gradient. In its place stands a hook that
+    returns the recorded gradient."""
     for step in trace:
         op = step.node.op
         if not isinstance(op, (Operation, RecordedFunction)):
@@ -96,10 +92,9 @@ def check_replay(trace):
         for what, recorded, d in pairs:
             count += 1
             if not same_bits(recorded, d):
-                raise GraphError(
-                    f"the trace does not repeat itself: at step {step.index}, {step.name}, {what} "
-                    "is not what was recorded. Was an array written into behind npformer's back, "
-                    "or a rule changed?")
+                raise GraphError(f"the trace does not repeat itself: at step {step.index}, "
+                                 f"{step.name}, {what} is not what was recorded. Was an array "
+                                 "written into behind npformer's back, or a rule changed?")
     for leaf, g in leaves.items():
         if not same_bits(g, leaf.gradient):
             raise GraphError(f"the trace does not repeat itself: the gradient of {leaf.name} is "

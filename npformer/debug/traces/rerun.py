@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Changes:
-    """What is changed, by the numbers of nodes.
-
-    values: an output, for all that read it. upstream: what arrives there. rules: a planted mistake,
-    and which argument is which of its inputs. constants: by the place where it lies (writes.place),
-    an argument that has no node.
-    """
+    """What is changed, by the numbers of nodes. values: an output, for all that read it. upstream:
+    what arrives there. rules: a planted mistake, and which argument is which of its inputs.
+    constants: by the place where it lies (writes.place), an argument that has no node."""
 
     values: dict[int, np.ndarray] = field(default_factory=dict)
     upstream: dict[int, np.ndarray] = field(default_factory=dict)
@@ -46,10 +43,7 @@ class Changes:
 
 
 def rerun(trace: Trace, changes: Changes) -> Trace:
-    """The Trace of the same program with `changes`; the given one stays as it is.
-
-    Raises GraphError where a value that is needed is not in the trace.
-    """
+    """The Trace of the same program with `changes`. GraphError where a needed value is missing."""
     nodes: list = []
     for node in trace.nodes:
         nodes.append(rerun_node(node, nodes, changes))
@@ -73,11 +67,9 @@ def rerun(trace: Trace, changes: Changes) -> Trace:
 
 def rerun_node(node, before, changes):
     """A node of the new trace; its value is computed anew if anything that it reads has changed.
-
     before: the nodes before it. A node that reads nothing new keeps the recorded arrays, the very
     objects: that is how the nodes behind it see that nothing changed, and why a rerun without
-    changes gives the same bits.
-    """
+    changes gives the same bits."""
     new = copy.copy(node)
     new.parents = tuple(None if p is None else before[p.number] for p in node.parents)
     new.contributions, new.gradient, new.hooks = [], None, None
@@ -98,12 +90,10 @@ def rerun_node(node, before, changes):
 
 
 def new_argument(value, parent, before, changes):
-    """An argument as the rerun has it; the recorded object itself where nothing changed.
-
-    parent: the recorded node that it came from, None for a constant. An argument has its parent's
-    numbers, but is an object of its own, and may be in another dtype (float32 into a float64
-    product). So what is compared is the parent's value, and the new one is given that dtype.
-    """
+    """An argument as the rerun has it; the recorded object itself where nothing changed. parent:
+    the recorded node that it came from, None for a constant. An argument has its parent's numbers,
+    but is an object of its own, and may be in another dtype (float32 into a float64 product). So
+    what is compared is the parent's value, and the new one is given that dtype."""
     if parent is None:
         return changes.constants.get(memory_place(value), value)
     new = before[parent.number].value
@@ -113,7 +103,6 @@ def new_argument(value, parent, before, changes):
 
 
 def compute_node(node, values):
-    """Run a node's operation on new values."""
     lost = [node.op.name_of(i) for i, v in enumerate(values)
             if isinstance(v, ArrayFacts) or (v is None and node.parents[i] is not None)]
     if lost:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,24 +25,16 @@ from ...core.step import Step
 from ...core.writes import memory_place
 from ...tensors import Tensor
 from . import file, replay
-from .diff import first_difference
+from .diff import Difference, first_difference
 from .html import notebook_html, page_html
 from .ledger import Ledger, PathList, find_paths, ledger_of
 from .nodes import TracedNode, default_name, make_unique, notes_on, require_whole
 from .recorder import Recorder, copy_graph
 from .why import Reason, why_nan, why_zero
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-    from .diff import Difference
-
 
 class Contribution(NamedTuple):
-    """What one consumer added to a gradient: its step, and which argument of it the value was.
-
-    step: -1 for what the walk began with.
-    """
+    """What a consumer added to a gradient: its step (-1: the walk's beginning) and argument."""
 
     step: int
     argument: int
@@ -97,8 +90,7 @@ class TraceStep(Step):
         require_whole(self.name, {**self.inputs, "y": self.value, **(self.saved or {})})
         return super().jacobian(argument, rows, columns)
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
 
 class Trace(Sequence):
@@ -129,12 +121,10 @@ class Trace(Sequence):
         return self.steps[k]
 
     def __repr__(self):
-        return (f"<trace of {self.title or 'a graph'}: {len(self.steps)} steps back, "
-                f"{len(self.nodes)} nodes"
-                + (f"; {'; '.join(self.notes)}" if self.notes else "") + ">")
+        size = f"{len(self.steps)} steps back, {len(self.nodes)} nodes"
+        return f"<trace of {self.title or 'a graph'}: {'; '.join([size, *self.notes])}>"
 
-    def _repr_html_(self):
-        return notebook_html(self)
+    _repr_html_ = notebook_html
 
     @property
     def output(self) -> Tensor:
@@ -297,12 +287,10 @@ def link_recording(recorder):
 
 
 def make_trace(nodes, seeds, events, **said):
-    """The Trace of these nodes, with every contribution to a gradient put in its place.
-
-    seeds: (number of a node, gradient) pairs. events: (node, what arrived, what it sent), in the
-    order of the walk, so contributions stand in the order in which the walk added them up. That
-    order matters: a sum of three floats has other last bits in another order.
-    """
+    """The Trace of these nodes, with every contribution to a gradient put in its place. seeds:
+    (number of a node, gradient) pairs. events: (node, what arrived, what it sent), in the order of
+    the walk, so contributions stand in the order in which the walk added them up. That order
+    matters: a sum of three floats has other last bits in another order."""
     for n, g in seeds:
         nodes[n].contributions.append(Contribution(-1, -1, g))
     for k, (node, _, sent) in enumerate(events):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from ...core import anomaly
 from ...core.facts import ArrayFacts, facts_of
 from ...core.source import short_path
 from .nodes import TracedNode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass
@@ -85,15 +82,13 @@ def words_of_stop(step, i):
 
 
 def facts_on(step, i, kind):
-    """The Facts of that kind on argument i which the operation's block tells; a user's own Function
-    has none."""
+    """The Facts of that kind on argument i in the operation's block; a Function has none."""
     return [fact for fact in getattr(step.node.op, "facts", ())
             if (fact.kind, fact.argument) == (kind, step.node.op.name_of(i))]
 
 
 def values_at(step):
-    """What a Fact may name: arguments, output, options, what the forward pass saved. Arrays that
-    were too large to keep are left out."""
+    """What a Fact may name: arguments, output, options, what was saved; no summaries."""
     op = step.node.op
     values = {**getattr(op, "options", {}), **step.options, **(step.saved or {}), **step.inputs,
               "y": step.value}
@@ -101,7 +96,6 @@ def values_at(step):
 
 
 def explain_some_zeros(trace, node, zeros):
-    """The Reason where some entries of a gradient are zero."""
     causes = [f"{trace[c.step].name}: {words_of_stop(trace[c.step], c.argument)}"
               for c in node.contributions if c.step >= 0 and np.any(np.asarray(c.array) == 0)]
     message = f"{int(zeros.sum())} of {zeros.size} entries of the gradient of {node.name} are zero"
@@ -110,8 +104,7 @@ def explain_some_zeros(trace, node, zeros):
 
 
 def why_nan(trace, node):
-    """The Reason of the first NaN or infinity: in the forward pass, else in the backward pass;
-    behind `node` if given."""
+    """The Reason of the first NaN or infinity, forward, then backward; behind `node` if given."""
     asked = node.name if node is not None else "the trace"
     wanted = None if node is None else steps_towards(trace, node)
     if node is not None and node.gradient is not None and np.isfinite(node.gradient).all():

@@ -32,10 +32,8 @@ def shade_grid(grid: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def shade_by_opacity(grid: np.ndarray) -> np.ndarray:
-    """(rows, columns, 4) bytes for numbers in −1 to 1: the larger a number, the more opaque.
-
-    For a notebook, whose background may be dark or light and is not ours to know.
-    """
+    """(rows, columns, 4) bytes for numbers in −1 to 1: the larger a number, the more opaque. For a
+    notebook, whose background may be dark or light and is not ours to know."""
     numbers = np.nan_to_num(grid)[..., None]
     hue = np.where(numbers < 0, (20, 112, 214), (222, 104, 8))
     shaded = np.concatenate([hue, 255 * np.abs(np.clip(numbers, -1, 1))], axis=-1)

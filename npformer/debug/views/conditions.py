@@ -8,35 +8,27 @@ from __future__ import annotations
 
 import ast
 import difflib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import GraphError, InputError
 from ...core.facts import ArrayFacts
 from ...core.operation import Fused
+from ..traces.trace import Trace, TraceStep
 from ..traces.why import is_nonfinite
 from .expressions import PUBLIC_FUNCTIONS, Absent, holds, matches, parse_expression, value_of
 from .statistics import arrays_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ..traces.trace import Trace, TraceStep
 
 AGREES = {8: 1e-9, 4: 1e-3}                        # how far a definition may be from its rule, by
 #                                                    bytes of the dtype
 
 
-# ── names ────────────────────────────────────────────────────────────────────────────────────────
-
-
 def mismatch(step: TraceStep) -> bool:
-    """Whether a step's rule is wrong.
-
-    A fused rule is wrong where it differs from its definition, any other where it differs from
-    finite differences. Raises Absent where it cannot be known: values are missing, or the code is.
-    """
+    """Whether a step's rule is wrong. A fused rule is wrong where it differs from its definition,
+    any other where it differs from finite differences. Raises Absent where it cannot be known:
+    values are missing, or the code is."""
     try:
         fused = isinstance(step.node.op, Fused)
         return differs_from_definition(step) if fused else not step.check()
@@ -45,12 +37,10 @@ def mismatch(step: TraceStep) -> bool:
 
 
 def differs_from_definition(step):
-    """Whether a fused step's definition gives another gradient to some argument than its rule.
-
-    Each gradient is measured by its own largest entry, because a wrong one may be small beside the
+    """Whether a fused step's definition gives another gradient to some argument than its rule. Each
+    gradient is measured by its own largest entry, because a wrong one may be small beside the
     others (dweight beside dbias). But one that is 0 up to rounding, as a key's bias has it, would
-    differ from itself by any amount; so the measure is a millionth of the largest one at least.
-    """
+    differ from itself by any amount; so the measure is a millionth of the largest one at least."""
     inside = step.into()
     pairs = []
     for name, d in step.gradients.items():
@@ -65,10 +55,8 @@ def differs_from_definition(step):
 
 def holds_odd_numbers(step, fact, test):
     """Whether a gradient at a step holds NaN (or infinity), or its output does and no input does.
-
     The output alone would not do: a mask holds −∞ because it must, and the output of each step
-    behind a NaN holds NaN. The step to find is the one that made it.
-    """
+    behind a NaN holds NaN. The step to find is the one that made it."""
     def has_some(value):
         if not is_nonfinite(value):
             return False
@@ -80,15 +68,12 @@ def holds_odd_numbers(step, fact, test):
 
 
 FACTS: dict[str, Callable[[TraceStep], Any]] = {
-    "op": lambda step: step.op,
-    "where": lambda step: step.where,
-    "index": lambda step: step.index,
-    "name": lambda step: f"{step.name} {step.where}",
+    "op": lambda step: step.op, "where": lambda step: step.where,
+    "index": lambda step: step.index, "name": lambda step: f"{step.name} {step.where}",
     "fanout": lambda step: len(step.node.contributions),
     "nan": lambda step: holds_odd_numbers(step, "nan", np.isnan),
     "inf": lambda step: holds_odd_numbers(step, "inf", np.isinf),
-    "mismatch": mismatch,
-}
+    "mismatch": mismatch}
 
 
 class Names(dict):
@@ -108,11 +93,7 @@ class Names(dict):
 
 
 def names_in(trace: Trace) -> set[str]:
-    """Every name that some step of the trace has."""
     return {name for step in trace for name in Names(step)}
-
-
-# ── checking ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def check_names(tree, text, names):
@@ -123,10 +104,9 @@ def check_names(tree, text, names):
             near = difflib.get_close_matches(node.id, names, 3, 0.5)
             hint = f"; is it {' or '.join(near)}?" if near else ""
             raise InputError(
-                f"`{text}`: nothing is called `{node.id}`{hint}"
-                f"\n  Names: {', '.join(FACTS)}; g, y, inputs (x), gradients (dx), and what was "
-                f"saved.\n  Functions: {PUBLIC_FUNCTIONS}."
-                "\n  Patterns: op:soft*, name:blocks.1.*")
+                f"`{text}`: nothing is called `{node.id}`{hint}\n  Names: {', '.join(FACTS)}; g, "
+                "y, inputs (x), gradients (dx), and what was saved.\n  Functions: "
+                f"{PUBLIC_FUNCTIONS}.\n  Patterns: op:soft*, name:blocks.1.*")
 
 
 def check_patterns(tree, text, trace):
@@ -144,16 +124,11 @@ def check_patterns(tree, text, trace):
         raise InputError(f"`{text}`: no step matches {fact}:{pattern}. {hint}")
 
 
-# ── what the viewers use ─────────────────────────────────────────────────────────────────────────
-
-
 class Condition:
-    """A condition that was read and found to make sense for a trace.
-
-    Names and patterns are checked against the trace at once: a breakpoint with a typing mistake
-    would else never be met, and whoever waits for it would take the silence for an answer.
-    unknown: how many steps could not be judged by it; reason: why, of the first.
-    """
+    """A condition that was read and found to make sense for a trace. Names and patterns are checked
+    against the trace at once: a breakpoint with a typing mistake would else never be met, and
+    whoever waits for it would take the silence for an answer. unknown: how many steps could not be
+    judged by it; reason: why, of the first."""
 
     def __init__(self, text: str, trace: Trace) -> None:
         self.text, self.tree = text.strip(), parse_expression(text)
@@ -167,7 +142,6 @@ class Condition:
         self.unknown, self.reason = 0, ""
 
     def holds(self, step: TraceStep) -> bool:
-        """Whether the condition holds at a step."""
         try:
             return holds(value_of(self.tree, Names(step), f"step {step.index}, {step.op}"))
         except Absent as error:
@@ -181,10 +155,7 @@ class Condition:
 
 
 def calculate(text: str, step: TraceStep, more: Sequence[str] = ()) -> Any:
-    """The value of an expression at a step: what `p` prints. more: names to suggest.
-
-    Raises InputError.
-    """
+    """The value of an expression at a step, for `p`. more: names to suggest. Raises InputError."""
     tree = parse_expression(text)
     names = Names(step)
     check_names(tree, text, {*names, *FACTS, *more})

@@ -13,16 +13,14 @@ from __future__ import annotations
 import ast
 import operator
 import re
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import InputError
 from ...core.facts import ArrayFacts, norm
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 class Absent(Exception):
@@ -56,31 +54,19 @@ def matches(text, pattern):
 
 
 FUNCTIONS: dict[str, Callable] = {
-    "norm": lambda x: norm(x if isinstance(x, ArrayFacts) else np.asarray(x)),
-    "zeros": zeros,
-    "abs": array_function(np.abs),
-    "sqrt": array_function(np.sqrt),
-    "log10": array_function(np.log10),
-    "max": array_function(np.max, "max"),
-    "min": array_function(np.min, "min"),
-    "mean": array_function(np.mean, "mean"),
-    "std": array_function(np.std),
-    "sum": array_function(np.sum),
-    "any": array_function(np.any),
-    "all": array_function(np.all),
-    "isnan": array_function(np.isnan),
-    "isinf": array_function(np.isinf),
-    "size": lambda x: getattr(x, "size", 1),
-    "like": matches,
-}
+    "norm": lambda x: norm(x if isinstance(x, ArrayFacts) else np.asarray(x)), "zeros": zeros,
+    "abs": array_function(np.abs), "sqrt": array_function(np.sqrt),
+    "log10": array_function(np.log10), "max": array_function(np.max, "max"),
+    "min": array_function(np.min, "min"), "mean": array_function(np.mean, "mean"),
+    "std": array_function(np.std), "sum": array_function(np.sum), "any": array_function(np.any),
+    "all": array_function(np.all), "isnan": array_function(np.isnan),
+    "isinf": array_function(np.isinf), "size": lambda x: getattr(x, "size", 1), "like": matches}
 PUBLIC_FUNCTIONS = ", ".join(name for name in FUNCTIONS if name != "like")     # typed as op:...
 OPERATORS: dict[type, Callable] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.Mod: operator.mod, ast.Pow: operator.pow,
-    ast.MatMult: operator.matmul, ast.USub: operator.neg, ast.UAdd: operator.pos,
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
-}
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Mod: operator.mod,
+    ast.Div: operator.truediv, ast.Pow: operator.pow, ast.MatMult: operator.matmul,
+    ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Eq: operator.eq, ast.NotEq: operator.ne,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 ALLOWED = (ast.BoolOp, ast.And, ast.Or, ast.Not, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Call,
            ast.Name, ast.Load, ast.Constant, ast.Subscript, ast.Slice, ast.Tuple, ast.Attribute,
            *OPERATORS)
@@ -91,11 +77,9 @@ ATTRIBUTES = ("shape", "dtype", "T")
 
 
 def parse_expression(text: str) -> Any:
-    """The tree of an expression; an InputError that points at what cannot be read.
-
-    `op:soft*` and `fan-out` are not Python, and are what people type. They are written as
-    like(op, "soft*") and fanout before Python's parser sees them.
-    """
+    """The tree of an expression; an InputError that points at what cannot be read. `op:soft*` and
+    `fan-out` are not Python, and are what people type. They are written as like(op, "soft*") and
+    fanout before Python's parser sees them."""
     whole = re.sub(r"\bfan[-_ ]out\b", "fanout", text.strip())
     whole = re.sub(r"\b(op|name):\s*([^\s()<>=,]+)", r'like(\1, "\2")', whole)
     if not whole:
@@ -104,9 +88,8 @@ def parse_expression(text: str) -> Any:
     try:
         tree = ast.parse(whole, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        where = ""
-        if isinstance(error, SyntaxError):
-            where = f", at `{whole[max((error.offset or 1) - 1, 0):]}`"
+        where = (f", at `{whole[max((error.offset or 1) - 1, 0):]}`"
+                 if isinstance(error, SyntaxError) else "")
         shown = text if len(text) < 100 else f"{text[:97]}..."
         raise InputError(f"`{shown}` cannot be read{where[:100]}: "
                          f"{getattr(error, 'msg', error)}") from None

@@ -10,23 +10,18 @@ The tree is that of the walk, not that of the model. A module whose steps do not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ...core.errors import ValueRangeError
 from ...core.operation import Fused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ..traces.trace import Trace, TraceStep
+from ..traces.trace import Trace, TraceStep
 
 
 class Frame:
-    """A place in a trace; `first` and `last` are the steps that it spans.
-
-    path: the module's path, or the step's name. step: where it is a single step. level: 'model',
-    'module', 'operation' or 'primitive'.
-    """
+    """A place in a trace; `first` and `last` are the steps that it spans. path: the module's path,
+    or the step's name. step: where it is a single step. level: 'model', 'module', 'operation' or
+    'primitive'."""
 
     def __init__(self, trace: Trace, path: str, parent: Frame | None, first: int,
                  step: TraceStep | None = None) -> None:
@@ -41,11 +36,9 @@ class Frame:
 
     @property
     def children(self) -> list[Frame]:
-        """The frames inside, first step first.
-
-        Those of a fused step are made when they are asked for: its definition must be run and
-        walked for them, and in a tree of hundreds of steps few are opened.
-        """
+        """The frames inside, first step first. Those of a fused step are made when they are asked
+        for: its definition must be run and walked for them, and in a tree of hundreds of steps few
+        are opened."""
         if self.inner is None and self.step is not None:
             self.inner = tree(self.step.into()).children
             for child in self.inner:
@@ -54,14 +47,12 @@ class Frame:
 
     @property
     def level(self) -> str:
-        """Which of the four zoom levels it is on."""
         if self.step is not None:
             return "primitive" if self.inside_a_step else "operation"
         return "model" if self.parent is None else "module"
 
     @property
     def inside_a_step(self) -> bool:
-        """Whether it belongs to a definition."""
         return any(frame.step is not None for frame in self.around)
 
     @property
@@ -71,7 +62,6 @@ class Frame:
 
     @property
     def span(self) -> str:
-        """The numbers of its steps: '5', '5–22'."""
         return span(self.first, self.last)
 
     @property
@@ -82,7 +72,6 @@ class Frame:
 
     @property
     def steps(self) -> list[TraceStep]:
-        """The steps of its trace that it spans."""
         return self.trace.steps[self.first:self.last + 1]
 
     def __repr__(self):
@@ -90,11 +79,9 @@ class Frame:
 
 
 def tree(trace: Trace) -> Frame:
-    """The frames of a trace: the model, with the runs through its modules inside.
-
-    One pass over the steps. `open_frames` are the frames around the step at hand, the model first:
-    those that the next step's path does not share are closed, those that it adds are opened.
-    """
+    """The frames of a trace: the model, with the runs through its modules inside. One pass over the
+    steps. `open_frames` are the frames around the step at hand, the model first: those that the
+    next step's path does not share are closed, those that it adds are opened."""
     modules = {step.where for step in trace}
     root = Frame(trace, "", None, 0)
     root.last = len(trace) - 1
@@ -139,10 +126,7 @@ def leaves(frame: Frame) -> Iterator[Frame]:
 
 
 class Cursor:
-    """Where somebody stands in a trace.
-
-    Every move returns True, or False and stays where there is nothing to move to.
-    """
+    """A place in a trace. Every move returns True; where there is nothing to move to, False."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.root = trace, tree(trace)
@@ -181,7 +165,6 @@ class Cursor:
         return True
 
     def out(self) -> bool:
-        """The frame around this one."""
         if self.at.parent is None:
             return False
         self.at = self.at.parent
@@ -196,10 +179,8 @@ class Cursor:
         return True
 
     def run(self, accepts: Callable[[TraceStep], object], by: int = 1) -> bool:
-        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; else stays.
-
-        At a module's frame its first step has not been looked at yet, so going on begins with it.
-        """
+        """On (by 1) or back (by -1) to the nearest step that `accepts` says yes to; else stays. At
+        a module's frame its first step has not been looked at yet, so going on begins with it."""
         start = self.index + (by if by < 0 or self.at.step is not None else 0)
         for index in range(start, len(self.by_index) if by > 0 else -1, by):
             if accepts(self.trace[index]):

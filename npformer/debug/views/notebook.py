@@ -11,22 +11,18 @@ import base64
 import html
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...core import facts
 from ..traces.html import notebook_html
-from ..traces.ledger import Ledger
+from ..traces.ledger import Entry, Ledger
 from ..traces.trace import Trace, TraceStep
 from . import pictures, source_text, statistics
 from .colours import shade_by_opacity
 from .frames import Frame, tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ..traces.ledger import Entry
 
 BLUE, ORANGE = "#2b7fd4", "#d0680c"                # what arrived, what was sent
 ROLES = {"arrived": f"color:{BLUE}", "sent": f"color:{ORANGE}"}
@@ -75,13 +71,11 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], left: int = 1,
 
 
 def details(summary: Any, *inside: Any, opened: bool = False) -> Markup:
-    """What opens on a click."""
     return element("details", element("summary", summary, style="cursor:pointer"), *inside,
                    style="margin:2px 0 2px 12px", **({"open": ""} if opened else {}))
 
 
 def code(*inside: Any, style: str = "") -> Markup:
-    """Text in the font of code."""
     return element("code", *inside, style="background:none;white-space:pre-wrap;" + style)
 
 
@@ -89,11 +83,9 @@ def code(*inside: Any, style: str = "") -> Markup:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of (rows, columns, 4) bytes: red, green, blue, opacity.
-
-    Written here, in ten lines, because a picture is a grid of at most 64 × 64 and nothing else of
-    the package needs an image library. Each line begins with a 0: "not filtered".
-    """
+    """A PNG file of (rows, columns, 4) bytes: red, green, blue, opacity. Written here, in ten
+    lines, because a picture is a grid of at most 64 × 64 and nothing else of the package needs an
+    image library. Each line begins with a 0: "not filtered"."""
     rows, columns, _ = pixels.shape
     lines = b"".join(b"\0" + row.tobytes() for row in pixels.astype(np.uint8))
 
@@ -162,7 +154,6 @@ def ledger_html(ledger: Ledger) -> Markup:
 
 
 def entry_cells(entry: Entry, longest: float) -> tuple:
-    """One line of a ledger."""
     size = facts.norm(entry.contribution) or 0.0
     width = max(round(90 * size / longest), 1) if np.isfinite(size) else 90
     bar = element("span", style=f"display:inline-block;height:.7em;width:{width}px;"
@@ -179,20 +170,15 @@ def step_html(step: TraceStep) -> Markup:
     place = element("span", f"  step {step.index} of {len(step.trace)}, {step.name}", style=FAINT)
     rows = statistics.statistics(step)
     return element(
-        "div",
-        element("div", element("b", step.op), place),
-        element("div", code(step.formula)),
-        element("div", code(statistics.call(step), style=FAINT)),
-        *rule,
+        "div", element("div", element("b", step.op), place), element("div", code(step.formula)),
+        element("div", code(statistics.call(step), style=FAINT)), *rule,
         table(statistics.HEADERS, [row.cells() for row in rows], left=3,
               styles=[ROLES.get(row.role, "") for row in rows]),
-        maps_html(step),
-        user_line(step),
+        maps_html(step), user_line(step),
         details(f"who sent it ({len(step.ledger)})", ledger_html(step.ledger)))
 
 
 def maps_html(step):
-    """Maps of a step's arrays, gradients first."""
     arrays = sorted(statistics.arrays_of(step), key=lambda found: found[0] not in ROLES)
     maps = [picture(value, name, ROLES.get(role, "")) for role, name, value in arrays]
     maps = [drawing for drawing in maps if drawing]
@@ -201,7 +187,6 @@ def maps_html(step):
 
 
 def user_line(step: TraceStep) -> Markup:
-    """The user's line of code with its neighbours, or why it is not here."""
     found = source_text.user_line(step)
     if found is None or not found.lines:
         note = found.note if found else "no line of code was recorded"
@@ -227,9 +212,7 @@ def trace_html(trace: Trace) -> Markup:
                              "shows any step", style=FAINT))
     sizes = f": {len(trace):,} steps back, {len(trace.nodes):,} nodes"
     return element(
-        "div",
-        element("div", element("b", trace.title or "a graph"), sizes),
-        *notes,
+        "div", element("div", element("b", trace.title or "a graph"), sizes), *notes,
         norms_html(trace),
         element("div", "‖dL/d(output)‖ of each layer, on a logarithmic scale, in the order of the "
                 "walk", style=FAINT),
@@ -240,16 +223,12 @@ def norms_html(trace):
     """The chart of the norms of the layers; of very many, every second or third alone."""
     layers = pictures.layers(trace)
     layers = layers[::max(len(layers) // COLUMNS, 1)]
-    return bars([layer.norm for layer in layers],
-                [f"{layer.where or 'top level'}: {facts.four_digits(layer.norm)}"
-                 for layer in layers])
+    titles = [f"{layer.where or 'top level'}: {facts.four_digits(layer.norm)}" for layer in layers]
+    return bars([layer.norm for layer in layers], titles)
 
 
 def frame_html(frame: Frame, left: list[int]) -> Markup:
-    """The lines of a frame: a step is one line; a module opens.
-
-    left: how many lines there may still be, in a list that the calls share.
-    """
+    """A step is one line; a module opens. left: [lines that there may still be], shared."""
     if left[0] <= 0:
         return Markup("")
     left[0] -= 1

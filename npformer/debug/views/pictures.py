@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core.errors import ValueRangeError
 from ...core.facts import ArrayFacts, norm
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..traces.trace import Trace
+from ..traces.trace import Trace
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -35,19 +32,15 @@ def layers(trace: Trace) -> list[Layer]:
 
 
 def sparkline(values: Sequence[float], width: int | None = None, log: bool = True) -> str:
-    """The values as blocks, the largest full; logarithmic unless told otherwise.
-
-    ! stands for NaN or infinity. width: the most characters; each stands for the largest of its
-    values, so that a peak is not averaged away.
-    """
+    """The values as blocks, the largest full; logarithmic unless told otherwise. ! stands for NaN
+    or infinity. width: the most characters; each stands for the largest of its values, so that a
+    peak is not averaged away."""
     shown = np.asarray(values, dtype=float)
     if width is not None and len(shown) > width:
         shown = np.maximum.reduceat(shown, edges(len(shown), width)[:-1])
     heights, low, high = heights_of(shown, log)
-    if high > low:
-        places = (heights - low) / (high - low) * (len(BLOCKS) - 1)
-    else:
-        places = np.full(len(heights), 3.0)
+    places = ((heights - low) / (high - low) * (len(BLOCKS) - 1) if high > low else
+              np.full(len(heights), 3.0))
     line = ""
     for value, height, at in zip(shown, heights, places):
         if not np.isfinite(value):
@@ -78,12 +71,9 @@ def marker(count: int, at: int, width: int | None = None) -> str:
 
 
 class Heat(NamedTuple):
-    """A 2-d slice as a grid that fits.
-
-    values: the mean of each block. grid: the same, divided by the largest size, so within −1 to 1;
-    NaN where a block has no finite mean. low, high: of the slice itself. signed: whether it has
-    negative numbers. note: what is shown.
-    """
+    """A 2-d slice as a grid that fits. values: the mean of each block. grid: the same, divided by
+    the largest size, so within −1 to 1; NaN where a block has no finite mean. low, high: of the
+    slice itself. signed: whether it has negative numbers. note: what is shown."""
 
     values: np.ndarray
     grid: np.ndarray
@@ -94,11 +84,9 @@ class Heat(NamedTuple):
 
 
 def heat(array: Any, rows: int = 16, columns: int = 64, index: int | tuple = ()) -> Heat:
-    """A heat map of the last two dims, in at most rows × columns blocks.
-
-    index: into the dims before, 0s by default. Raises ValueRangeError for what is not an array of
-    numbers, and for an index that points outside.
-    """
+    """A heat map of the last two dims, in at most rows × columns blocks. index: into the dims
+    before, 0s by default. Raises ValueRangeError for what is not an array of numbers, and for an
+    index that points outside."""
     if array is None:
         raise ValueRangeError("there is nothing to draw: the value was not kept")
     if isinstance(array, ArrayFacts) or not hasattr(array, "dtype"):
@@ -125,7 +113,6 @@ def heat(array: Any, rows: int = 16, columns: int = 64, index: int | tuple = ())
 
 
 def slice_words(array, index, flat, values):
-    """What a heat map shows, in words."""
     part = f"[{', '.join(map(str, index))}] of " if index else ""
     rows, columns = values.shape
     blocks = "" if values.shape == flat.shape else f", means of blocks, {rows} × {columns}"

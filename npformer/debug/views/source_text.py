@@ -5,21 +5,17 @@ from __future__ import annotations
 import ast
 import linecache
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...core.operation import Fused
 from ...core.source import short_path
-
-if TYPE_CHECKING:
-    from ..traces.trace import TraceStep
+from ..traces.trace import TraceStep
 
 
 def rule_lines(step: TraceStep) -> list[str]:
-    """The lines `d<argument> = ...` of the operation's docstring; of a Function, its class's.
-
-    The rule is read from the docstring because a test holds every gradient to be stated there, in
-    the notation of the formula. A continued line belongs to the rule up to the next blank line.
-    """
+    """The lines `d<argument> = ...` of the operation's docstring; of a Function, its class's. The
+    rule is read from the docstring because a test holds every gradient to be stated there, in the
+    notation of the formula. A continued line belongs to the rule up to the next blank line."""
     op = getattr(step.node.op, "live", None) or step.node.op
     text = (getattr(op, "function", None) or op).__doc__ or ""
     first, _, rest = text.partition("\n")
@@ -37,10 +33,7 @@ def rule_lines(step: TraceStep) -> list[str]:
 
 
 class Source(NamedTuple):
-    """A piece of source text.
-
-    line: the number of its first line. at: the line that is meant. note: why text is missing.
-    """
+    """Source text. line: of its first line. at: the line meant. note: why text is missing."""
 
     file: str
     line: int
@@ -61,10 +54,7 @@ def lines_of_file(file: str) -> list[str]:
 
 
 def user_line(step: TraceStep, around: int = 2) -> Source | None:
-    """The user's line of code that made the operation, with its neighbours.
-
-    None where no line was recorded.
-    """
+    """The user's line that made the operation, with its neighbours; None if none was recorded."""
     if not step.source:
         return None
     file, at = step.source
@@ -77,11 +67,9 @@ def user_line(step: TraceStep, around: int = 2) -> Source | None:
 
 
 def rule_source(step: TraceStep) -> Source | None:
-    """The source text of the gradient rule.
-
-    A lambda's whole statement, a hand-derived backward, a Function's backward, a planted mistake.
-    None where the code is not at hand: a user's Function, in a trace that was read from a file.
-    """
+    """The source text of the gradient rule. A lambda's whole statement, a hand-derived backward, a
+    Function's backward, a planted mistake. None where the code is not at hand: a user's Function,
+    in a trace that was read from a file."""
     op = step.node.op
     if hasattr(op, "planted"):
         rule = next(iter(op.planted.mistaken.values()))
@@ -103,11 +91,9 @@ def rule_source(step: TraceStep) -> Source | None:
 
 
 def find_statement(lines: list[str], at: int) -> tuple[int, int] | None:
-    """(first, last) line of the smallest statement that holds line `at`.
-
-    `inspect.getsource` of a lambda gives the line that it begins on, and a primitive's rules are
-    lambdas in one call over several lines. So the file is parsed, and the whole statement taken.
-    """
+    """(first, last) line of the smallest statement that holds line `at`. `inspect.getsource` of a
+    lambda gives the line that it begins on, and a primitive's rules are lambdas in one call over
+    several lines. So the file is parsed, and the whole statement taken."""
     try:
         tree = ast.parse("\n".join(lines))
     except SyntaxError:                            # the file was changed meanwhile

@@ -6,22 +6,15 @@ again. The step's source text stands in `source_text`, small pictures in `pictur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ...core.errors import describe
-from ...core.facts import NOTHING, facts_of, four_digits
+from ...core.facts import NOTHING, ArrayFacts, facts_of, four_digits
 from ...core.writes import memory_place
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ...core.facts import ArrayFacts
-    from ..traces.trace import TraceStep
+from ..traces.trace import TraceStep
 
 HEADERS = ("", "name", "shape", "dtype", "norm", "min", "max", "zeros", "")
-
-
-# ── words ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def shape_of(value: Any) -> str:
@@ -33,11 +26,8 @@ def shape_of(value: Any) -> str:
 
 
 def call(step: TraceStep) -> str:
-    """The operation with this step's shapes.
-
-    'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) → (4, 16, 64) float64'. An option is shown
-    where it differs from its default, and a float that is not 0 always: eps, scale, p.
-    """
+    """'layer_norm(x (4, 16, 64), weight (64,), eps=0.001) → (4, 16, 64) float64'. An option stands
+    there if it differs from its default, and a float that is not 0 always: eps, scale, p."""
     node, defaults = step.node, getattr(step.node.op, "options", {})
     parts = []
     for i, (shape, dtype, value) in enumerate(zip(node.shapes, node.dtypes, node.values)):
@@ -52,19 +42,11 @@ def call(step: TraceStep) -> str:
 
 
 def option_text(value: Any) -> str:
-    """The value of an option, floats in four digits."""
     return four_digits(value) if isinstance(value, float) else describe(value)
 
 
-# ── numbers ──────────────────────────────────────────────────────────────────────────────────────
-
-
 class Row(NamedTuple):
-    """What there is to say of one array of a step.
-
-    role: arrived, input, output, saved or sent. zeros: the fraction that is 0. note: why there are
-    no numbers.
-    """
+    """One array of a step. role: arrived, input, ...; zeros: a fraction; note: why no numbers."""
 
     role: str
     name: str
@@ -79,21 +61,17 @@ class Row(NamedTuple):
     note: str = ""
 
     def cells(self) -> list[str]:
-        """The row as text, one string for each of HEADERS."""
         odd = [f"{count} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "inf")) if count]
         zeros = NOTHING if self.zeros is None else f"{self.zeros:.0%}"
-        return [self.role, self.name, self.shape, self.dtype, four_digits(self.norm),
-                four_digits(self.min),
-                four_digits(self.max), zeros, " ".join(odd) or self.note]
+        sizes = map(four_digits, (self.norm, self.min, self.max))
+        return [*self[:4], *sizes, zeros, " ".join(odd) or self.note]
 
 
 def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
-    """(role, name, value) of everything at a step, in the order in which it is used.
-
-    What arrived, inputs, output, what the forward saved, what was sent. Many operations save an
-    input or the output for their backward; these are listed once. They are found by where they lie
-    (`writes.place`), not by `is`: a trace has a view of its own for each use of an array.
-    """
+    """(role, name, value) of everything at a step, in the order in which it is used. What arrived,
+    inputs, output, what the forward saved, what was sent. Many operations save an input or the
+    output for their backward; these are listed once. They are found by where they lie
+    (`writes.place`), not by `is`: a trace has a view of its own for each use of an array."""
     yield "arrived", "g", step.upstream
     for (name, value), dtype in zip(step.inputs.items(), step.node.dtypes):
         if value is not None or dtype is not None:           # not an option that is None
@@ -108,15 +86,11 @@ def arrays_of(step: TraceStep) -> Iterator[tuple[str, str, Any]]:
 
 
 def statistics(step: TraceStep) -> list[Row]:
-    """A Row for each of `arrays_of`."""
     return [row(*found, facts=step.trace.facts_of) for found in arrays_of(step)]
 
 
 def row(role: str, name: str, value: Any, facts: Callable[[Any], ArrayFacts] = facts_of) -> Row:
-    """The Row of one value: an array, its facts, a number, or None.
-
-    facts: gives the facts of an array; `trace.facts_of` works them out once for all viewers.
-    """
+    """The Row of an array, its facts, a number, or None. facts: gives an array's facts."""
     if value is None:
         return Row(role, name, NOTHING, note="not kept by the tape")
     if not hasattr(value, "dtype"):
