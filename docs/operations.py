@@ -48,6 +48,8 @@ def dims(op):
     """The dims in letters; where they depend on shapes or options, those of the first sample."""
     if isinstance(op.dims, str):
         return op.dims
+    if not op.examples:
+        raise SystemExit(f"{op.name}: write {op.name}.samples(...) into its block")
     args, options = draw(op.examples[0], np.random.default_rng(0))
     node = SimpleNamespace(shapes=[getattr(a, "shape", ()) for a in args], options=options)
     given = ", ".join([str(shape) for shape in node.shapes]

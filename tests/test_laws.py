@@ -195,7 +195,8 @@ def test_docstring_states_every_gradient(op):
 
 @pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=operation.REGISTRY)
 def test_every_operation_has_samples_and_a_formula(op):
-    assert op.examples and op.formula
+    assert op.examples, f"{op.name}: write {op.name}.samples(...) into its block"
+    assert op.formula
     assert op.__doc__.splitlines()[0].count("    d") or "\n" in op.__doc__
 
 
@@ -212,6 +213,8 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
         with pytest.raises(npf.GraphError, match=r"doubled: its dims read \['z'\]; they may read"):
             operation.primitive(doubled, dims=lambda z: "a -> a")
         op = operation.primitive(doubled, dims="...")
+        with pytest.raises(npf.GraphError, match=r"has no gradient rules; write doubled.vjps\("):
+            op(npf.ones(3, requires_grad=True))
         with pytest.raises(npf.GraphError, match="reads 'z', which is no argument or option"):
             op.vjps(x=lambda g, z: g)
         with pytest.raises(npf.GraphError,
@@ -224,10 +227,14 @@ def test_a_gradient_rule_that_names_something_unknown_is_refused():
 
 # ── the laws themselves are tested: a wrong gradient in any rule must be noticed ──────────────────
 
+def arguments_with_gradients(op):
+    """The numbers of the arguments that get a gradient in some sample."""
+    return sorted({i for k in range(len(op.examples))
+                   for i in differentiable(op, draw_sample(op, k)[0])})
+
+
 PLANTED = [pytest.param(op, i, id=f"{op.name}-{op.name_of(i)}")
-           for op in operation.REGISTRY.values() for i in range(len(draw_sample(op, 0)[0]))
-           if i in {j for k in range(len(op.examples))
-                    for j in differentiable(op, draw_sample(op, k)[0])}]
+           for op in operation.REGISTRY.values() for i in arguments_with_gradients(op)]
 # Their gradients are zero, so a factor changes nothing: these get a gradient where there should be
 # none.
 FLAT = {"sign", "floor", "ceil", "round"}

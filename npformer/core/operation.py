@@ -288,6 +288,9 @@ class Primitive(Operation):
 
     def differentiable(self, i: int) -> bool:
         """Whether argument `i` has a gradient rule."""
+        if not self.rules:                         # else its gradient would be missing, and no word
+            raise GraphError(f"{self.name}: it has no gradient rules; write {self.name}.vjps(...) "
+                             "into its block")
         return self.rules.get(self.variadic or self.names[i]) is not None
 
     def keep(self, node, args, y, wanted):
