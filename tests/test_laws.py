@@ -249,7 +249,7 @@ def test_a_wrong_rule_is_noticed(op, i, rule, check, monkeypatch):
 
     def wrong(node, g):
         sent = list(right(node, g))
-        if sent[i] is not None:
+        if i < len(sent) and sent[i] is not None:     # einsum has samples of one and of three
             sent[i] = sent[i] + 0.001 * (g if op.name in FLAT else sent[i])
         return sent
 
