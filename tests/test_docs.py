@@ -155,3 +155,14 @@ def test_numbers_in_the_readme_are_counted(pattern):
 def test_sizes_in_the_readme_are_right_within_a_tenth(pattern):
     true = ROUGHLY[pattern]()
     assert abs(number_in_readme(pattern) - true) <= true / 10, f"it is {true}"
+
+
+def test_files_that_the_map_names_are_there():
+    """docs/design.md and CONTRIBUTING.md name files from the root, or from npformer/."""
+    seen = 0
+    for page in (ROOT / "docs" / "design.md", ROOT / "CONTRIBUTING.md"):
+        for name in re.findall(r"`((?:[\w.]+/)*\w+\.(?:py|md|toml|cfg))`", page.read_text("utf-8")):
+            places = (f"npformer/**/{name}", name, f"docs/{name}")
+            assert any(any(ROOT.glob(place)) for place in places), f"{page.name}: no {name}"
+            seen += 1
+    assert seen > 40
