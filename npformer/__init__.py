@@ -44,7 +44,6 @@ from .core.errors import (DeviceError as DeviceError, DTypeError as DTypeError,
                           IndexRangeError as IndexRangeError, InputError as InputError,
                           NpformerError as NpformerError, ShapeError as ShapeError,
                           ValueRangeError as ValueRangeError)
-from .core.step import Step as Step, backprop as backprop
 from .creation import (BoolTensor as BoolTensor, DoubleTensor as DoubleTensor,
                        FloatTensor as FloatTensor, IntTensor as IntTensor, LongTensor as LongTensor,
                        arange as arange, as_tensor as as_tensor, empty as empty, eye as eye,
@@ -66,6 +65,7 @@ from .core import devices
 
 if TYPE_CHECKING:                                  # what __getattr__ below finds
     from . import data, debug, models, nn, optim, plot, train, utils, verify
+    from .core.step import Step as Step, backprop as backprop
     from .verify import gradcheck as gradcheck
 
 __version__ = "0.1.0"
@@ -88,7 +88,7 @@ def numel(input):
     return input.numel()
 
 
-LATE = {"gradcheck": "verify",
+LATE = {"gradcheck": "verify", "Step": "core.step", "backprop": "core.step",
         **dict.fromkeys(
             ["nn", "optim", "utils", "verify", "debug", "models", "data", "train", "plot"], "")}
 ABSENT = {
@@ -110,3 +110,7 @@ def __getattr__(name):
                              (f": {why}" if why else ""))
     module = import_module(f".{LATE[name] or name}", __name__)
     return getattr(module, name) if LATE[name] else module
+
+
+def __dir__():
+    return sorted({*globals(), *LATE})

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from .errors import GraphError
 
 ELEMENTWISE = "..."
-CONDITION = re.compile(r"(\w) (<=|>=|=) (-?)(?:(\d+) ([+-]) )?(\w)(?: ([+-]) (\d+))?")
+CONDITION = r"(\w) (<=|>=|=) (-?)(?:(\d+) ([+-]) )?(\w)(?: ([+-]) (\d+))?"
 
 
 class Lined(NamedTuple):
@@ -90,7 +90,7 @@ def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
             if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]
     bounds = []
     for condition in conditions:
-        found = CONDITION.fullmatch(condition)
+        found = re.fullmatch(CONDITION, condition)
         if found is None:
             raise GraphError(f"dims {text!r}: {condition!r} is no condition; "
                              "it is like 's <= t' or 's = t + 2'")

@@ -107,7 +107,7 @@ def run_definition(step):
         tape.state.grad_enabled = before
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Term:
     """One term of a gradient: what one way through the definition adds, named output first."""
 
@@ -158,7 +158,7 @@ def terms(step):
 # ── finite differences of one step ────────────────────────────────────────────────────────────────
 
 
-@dataclass
+@dataclass(eq=False)
 class StepCheck:
     """What `step.check()` found. True if every gradient is right.
 

@@ -25,7 +25,7 @@ LARGE = 4_000_000                                  # entries of a Jacobian that 
 MANY = 1000                                        # so many entries move less, each; more do not
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Truth:
     """The true gradient of one input, at the places that were looked at.
 
