@@ -65,7 +65,6 @@ def complain(text: str, code: int = 2) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of every command."""
     top = argparse.ArgumentParser(
         prog="npformer", description="A Transformer on NumPy with a backward pass to read.")
     top.add_argument("--version", action="version", version=f"npformer {info.package_version()}")

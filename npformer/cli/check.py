@@ -19,7 +19,6 @@ WORDS = {"right": "right", "wrong": "wrong", "vacuous": "at a point that hides m
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     check = commands.add_parser(
         "check", help="are the gradients in a Python file right?",
         description="Judge the x_forward/x_backward pairs, the autograd.Functions and the marked "

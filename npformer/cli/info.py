@@ -21,7 +21,6 @@ PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "threadpoolc
 
 
 def declare(commands: Commands) -> None:
-    """The help; there are no options."""
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not",
                         description="What npformer runs on.")
 
@@ -42,7 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def package_version() -> str:
-    """The version of npformer that is installed."""
     try:
         return version("npformer")
     except PackageNotFoundError:
@@ -50,7 +48,6 @@ def package_version() -> str:
 
 
 def version_of(package: str) -> str:
-    """The version of a package, or that it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -58,7 +55,6 @@ def version_of(package: str) -> str:
 
 
 def blas_library() -> str:
-    """The library that NumPy multiplies matrices with."""
     found = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
 
@@ -72,7 +68,6 @@ def thread_count() -> str:
 
 
 def gpu_name() -> str:
-    """The GPU that CuPy finds, or why it finds none."""
     try:
         module = devices.cupy()
     except DeviceError as error:

@@ -27,7 +27,6 @@ LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     residual = add_training_command(
         commands, "residual", "the three forms of the residual side by side",
         {**TRAINING, "--steps": {**TRAINING["--steps"], "default": 1000}})

@@ -37,7 +37,6 @@ class Checkable:
     wanted: str = ""
 
     def run(self, seed=0):
-        """The Report. An InputError where there are no inputs."""
         names, values = self.draw(seed)
         if self.backward is not None:
             report = check_vjp(self.forward, self.backward, values, names=names, seed=seed,
@@ -95,7 +94,6 @@ def check(*, inputs: Inputs, backward: Callable[..., Any] | None = None) -> Call
 
 
 def checkables(module):
-    """All that can be checked in a module, in its order."""
     found = []
     for name, value in vars(module).items():
         mark = vars(value).get(MARK) if hasattr(value, "__dict__") else None

@@ -233,7 +233,6 @@ class Report:
         return "\n".join([f"{self.subject}: {self._headline()}", *self._lines(), *findings])
 
     def _headline(self):
-        """The verdict in one sentence."""
         wrong = [f"{c.label} is wrong" for c in self.comparisons if not c.ok and c.label]
         gradients = [c.name for c in self.comparisons if not c.ok and not c.label]
         if gradients:

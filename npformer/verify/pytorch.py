@@ -84,7 +84,6 @@ def compare_output(report, y, expected, rtol):
 
 
 def input_names(inputs):
-    """What the inputs are called in a report."""
     return [f"inputs[{i}]" for i in range(len(inputs))]
 
 
@@ -100,7 +99,6 @@ def pair_gradients(fn, torch_fn, ours, theirs):
 
 
 def as_numpy(x):
-    """A Tensor here or there as a NumPy array; None if there is none."""
     if x is None:
         return None
     return to_numpy(x.array) if isinstance(x, Tensor) else x.numpy()

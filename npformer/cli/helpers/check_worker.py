@@ -18,7 +18,6 @@ from .user_file import explain_errors, load
 
 
 def main(path: str, name: str, seed: str, results: str) -> None:
-    """Check everything in a file, or what is called `name`."""
     with open(results, "w", encoding="utf-8") as file:
         def say(**entry):
             file.write(as_json(entry) + "\n")
@@ -53,7 +52,6 @@ def choose(found, path, name):
 
 
 def judge(path, checkable, seed):
-    """The result of one check, as a dict."""
     began = time.perf_counter()
     try:
         with explain_errors(path, f"{checkable.name} cannot be checked"):

@@ -43,7 +43,6 @@ def try_the_judge(seed: int, json: bool) -> int:
 
 
 def judge_planted(subject: str, planted: Any, seed: int) -> dict[str, Any]:
-    """What the judge says of one planted mistake, or of a right gradient."""
     report = check_vjp(planted.forward, planted.backward, planted.inputs(seed), names=planted.names,
                        seed=seed, raises=False)
     return {"subject": subject, "name": planted.name, "expected": list(planted.kinds),

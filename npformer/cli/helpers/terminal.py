@@ -73,7 +73,6 @@ def read_piped_line(prompt: str) -> str:
 
 
 def opening_text(trace: Trace) -> str:
-    """What was recorded, in a few lines."""
     lines = [f"{trace.title or 'A graph'}: {len(trace)} steps back from the loss, "
              f"{len(trace.nodes)} nodes. n and s step, back goes back, help lists the rest."]
     if trace.unreached:

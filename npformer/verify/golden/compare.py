@@ -192,7 +192,6 @@ class Plan:
         return [*given, *computed]
 
     def describe_maker(self, name, known):
-        """The operation that computes a tensor, in words."""
         if name in self.steps:
             step = self.steps[name]
             return f"it comes out of {step['op']}({', '.join(step['inputs'])}): {step['formula']}"
@@ -209,7 +208,6 @@ class Plan:
     # ── diagnosis ─────────────────────────────────────────────────────────────────────────────────
 
     def findings(self, name, a, allowed):
-        """What is wrong with a tensor that differs."""
         n = self.reference[name]
         if a.shape != n.shape:
             text = f"yours has shape {a.shape}, the reference {n.shape}"
@@ -304,7 +302,6 @@ class Plan:
 
 
 def read_option(value):
-    """An option as an operation takes it, out of JSON."""
     if isinstance(value, dict):
         return ... if value == {"text": "Ellipsis"} else slice(*value["slice"])
     return tuple(read_option(v) for v in value) if isinstance(value, list) else value

@@ -52,7 +52,6 @@ def golden(model: Module, inputs: dict[str, np.ndarray], loss: Callable[..., Ten
 
 
 def run_pass(model, inputs, loss, dtype, seed):
-    """The Recorder of one forward and backward pass in `dtype`."""
     model = copy.deepcopy(model).float().to(dtype)
     tensors = {name: creation.tensor(x.astype(COARSE).astype(dtype) if x.dtype.kind == "f" else x)
                for name, x in inputs.items()}
@@ -107,7 +106,6 @@ class Recorder:
                 self.found[f"{group}.{name}"] = devices.to_numpy(x.array).copy()
 
     def note_operation(self, node, args, y):
-        """Note one operation, its inputs and its output."""
         path = self.paths.get(id(node.scope.module()), "") if node.scope else ""
         plain = name = ".".join(filter(None, ("activation", path, node.op.name)))
         count = 1

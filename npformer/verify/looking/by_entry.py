@@ -96,7 +96,6 @@ class Entries:
 
     @classmethod
     def at(cls, subject, i, a, g, places, eps, rtol):
-        """The Entries of input i at flat `places`."""
         truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
         a = a.reshape(-1)[places]
         finite = truth.gradient[np.isfinite(truth.gradient)]
@@ -250,7 +249,6 @@ def tie_finding(name, count, found, true):
 
 
 def explain_gradient(subject, i, a, g, y, truth, whole):
-    """The diagnosis of a wrong gradient, as far as it was looked at."""
     x, places = subject.inputs[i], truth.places
     n, noise = a.copy(), np.zeros(x.size)
     n.reshape(-1)[places], noise[places] = truth.gradient, truth.noise

@@ -102,7 +102,6 @@ def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *,
 
 
 def check_options(call, seed, eps, rtol, max_entries):
-    """Refuse options with which nothing would be looked at."""
     whole_seed = isinstance(seed, (int, np.integer)) and seed >= 0
     some_entries = max_entries is None or max_entries >= 1
     for name, value, fits, rule in (
@@ -164,7 +163,6 @@ def glance(subject, seed, rtol):
 
 
 def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
-    """The Report on a Subject."""
     # A stream of the judge's own. With default_rng(seed), a user who drew the inputs from the same
     # seed had the same numbers again as the upstream gradient, and a wrong LayerNorm nearly passed.
     rng = np.random.default_rng([seed, 577215664])
@@ -187,7 +185,6 @@ class Point:
 
     @classmethod
     def at(cls, subject, rng):
-        """The Point where the inputs stand now."""
         y = np.array(subject.forward(subject.inputs), dtype=float)
         if not np.isfinite(y).all():
             raise GraphError(f"{subject.name}: the forward pass gives NaN or infinity at this "
@@ -203,7 +200,6 @@ class Point:
         return cls(y, g, comparable, check_structure(subject, g, sent))
 
     def properties(self, subject, rng):
-        """The findings that need no true gradient."""
         if self.findings:
             return self.findings
         findings = check_side_effects(subject, self.g)

@@ -37,7 +37,6 @@ def check_structure(subject, g, sent):
 
 
 def shape_finding(name, x, d, g):
-    """The finding on a gradient that does not have its input's shape."""
     text = f"d{name} has shape {d.shape}, but {name} has {x.shape}"
     over, left = repeated_dims(x, g), repeated_dims(x, d)
     if over is not None and d.size > x.size and left is not None:
@@ -109,7 +108,6 @@ def check_side_effects(subject, g):
 
 
 def find_shared_memory(given, inputs):
-    """Findings on gradients that are the same memory as another gradient, or as an input."""
     found = []
     for k, (name, d) in enumerate(given):
         for other, e in given[:k]:
@@ -168,7 +166,6 @@ def check_linearity(subject, g, sent, rng):
 
 
 def is_close(a, b):
-    """Whether two gradients differ by rounding at most."""
     if a is None or b is None or np.shape(a) != np.shape(b):
         return False
     largest = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))

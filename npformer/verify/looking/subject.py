@@ -70,7 +70,6 @@ def write_inputs(inputs, values):
 
 
 def name_of(function):
-    """A function's name, as a report shows it; of a Function's `apply`, the Function's."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):
         return owner.__name__
@@ -146,7 +145,6 @@ def from_function(fn, inputs, constant=False):
 
 
 def check_result(y):
-    """What fn returned, if it is one Tensor."""
     if not isinstance(y, Tensor):
         raise GraphError("gradcheck(fn, inputs): fn must return a Tensor, it returned "
                          f"{type(y).__name__}")
@@ -241,19 +239,16 @@ def is_cached(result, cache):
 
 
 def copy_array(x):
-    """A copy of an array; anything else as it is."""
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
 def parameter_names(forward, count):
-    """The names of forward's parameters, or numbers where they do not tell."""
     code = getattr(forward, "__code__", None)
     names = list(code.co_varnames[:code.co_argcount]) if code else []
     return names if len(names) == count else [f"inputs[{i}]" for i in range(count)]
 
 
 def arrays_in(cache):
-    """All arrays in nested tuples, lists and dicts."""
     if isinstance(cache, np.ndarray):
         return [cache]
     if isinstance(cache, dict):

@@ -81,7 +81,6 @@ def find_doubt(subject, i, rng):
 
 
 def find_doubt_in_numbers(subject, i, rng):
-    """find_doubt of a floating array."""
     name, x = subject.names[i], subject.inputs[i]
     top = np.abs(x).max()
     if top and not NEAR_ZERO < top < 1 / NEAR_ZERO:
@@ -134,7 +133,6 @@ def has_one_sign(x):
 
 
 def random_signs(shape, rng):
-    """1 and −1 at random, both of them."""
     signs = rng.choice([-1.0, 1.0], shape)
     signs.flat[0], signs.flat[-1] = 1, -1
     return signs
@@ -168,7 +166,6 @@ def output_with(subject, values):
 
 
 def accepts(subject, values):
-    """Whether the forward pass gives numbers with those values."""
     return not values or output_with(subject, values) is not None
 
 
@@ -277,7 +274,6 @@ def same_output_if_wide(subject, i, k, size, y, repeats):
 
 
 def mark_elsewhere(findings, names):
-    """The findings of another point; what is wrong there says that it is another."""
     others = ", ".join([*names[:3], "..."] if len(names) > 4 else names)
     note = f" (seen with other values of {others}: those given hide it)"
     return [f if f.kind in ("vacuous", "kink") else replace(f, message=f.message + note)
@@ -285,7 +281,6 @@ def mark_elsewhere(findings, names):
 
 
 def hazard_finding(words):
-    """The finding on a hazard for which there is no better point."""
     return Finding("vacuous", "", f"{words}; the check cannot tell. Give it another test point")
 
 

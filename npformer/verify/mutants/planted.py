@@ -92,7 +92,6 @@ class Subject:
         return Subject(name, self.function, draws, self.rules)
 
     def right(self, **rules: Rule) -> None:
-        """Set the right rule of each input that has a gradient."""
         self.rules = rules
 
     def wrong(self, mistake: str, *kinds: str, **rules: Rule) -> None:
@@ -106,7 +105,6 @@ class Subject:
 
     @property
     def control(self) -> Mutant:
-        """The right backward, which must pass."""
         return Mutant(f"{self.name}: right", self, (), self.rules)
 
 

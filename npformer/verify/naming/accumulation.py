@@ -111,7 +111,6 @@ def sent_by_each_output(e):
 
 
 def broadcast_dims(e):
-    """The dims of the output along which x was broadcast."""
     lead = e.y.ndim - e.x.ndim
     return tuple(k for k in range(e.y.ndim)
                  if k < lead or e.x.shape[k - lead] == 1 < e.y.shape[k])

@@ -284,7 +284,6 @@ def describe_difference(e):
 
 
 def pattern(e):
-    """What the wrong entries have in common."""
     r = np.where(e.wrong, e.a - e.n, 0)
     for axis in range(e.a.ndim):
         bad = wrong_along(e, axis)

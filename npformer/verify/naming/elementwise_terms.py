@@ -163,7 +163,6 @@ def compare_coefficients(e, terms, form):
 
 
 def wrong_coefficient(e, chosen, true, found):
-    """The finding on the first term whose coefficient in a is not what it is in n."""
     told = sum_in_words(chosen, true)
     hints = (f"look at d{e.name}",
              "every term of the sum rule and of the product rule, each with its own coefficient",

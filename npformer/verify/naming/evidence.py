@@ -15,7 +15,6 @@ RTOL = 1e-6                                        # beside the noise: how alike
 
 
 def broadcasts_to(v, shape):
-    """Whether an array broadcasts to that shape as it is."""
     return v.ndim <= len(shape) and all(n in (1, m) for n, m in zip(v.shape[::-1], shape[::-1]))
 
 
@@ -58,7 +57,6 @@ class Evidence:
         return np.abs(p - q) <= RTOL * self.scale + 10 * self.noise
 
     def same(self, p, q):
-        """Whether two gradients agree everywhere."""
         p = np.asarray(p)
         return p.shape == np.shape(q) and bool(np.isfinite(p).all() and self.near(p, q).all())
 

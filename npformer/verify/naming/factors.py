@@ -161,7 +161,6 @@ def other_value(e):
 
 
 def factors_and_inverses(e):
-    """factors(e), and one over each."""
     with np.errstate(all="ignore"):
         for words, t in factors(e):
             yield words, t

@@ -87,7 +87,6 @@ def dims_of_lines(ndim):
 
 
 def line_length(e, dims):
-    """How many entries a line along `dims` has."""
     return math.prod(e.x.shape[k] for k in dims)
 
 
@@ -188,8 +187,6 @@ def fewest_terms(terms, rows, e):
 
 
 def gradient_formula(name, chosen, true):
-    """The gradient that has these terms with these coefficients: its formula where it is known,
-    else their sum."""
     plain = {name: "x", f"{name} − mean({name})": "x − mean(x)", f"softmax({name})": "softmax(x)"}
 
     def in_general(w):
@@ -270,7 +267,6 @@ def foreign_term(e, line, chosen, extra, true, found, hints):
 
 
 def wrong_coefficient(e, line, chosen, true, found, hints):
-    """The finding on the first term whose coefficients in a are not those in n."""
     told = sum_in_words(chosen)
     for k, words in enumerate(chosen):
         t, a = true[:, k], found[:, k]

@@ -33,7 +33,6 @@ class Edge:
 
     @property
     def words(self):
-        """The edge as a message shows it, with its line."""
         op = self.node.op
         return f"the path through {op.name}'s {op.name_of(self.argument)}{line_of(self.node)}"
 
@@ -46,7 +45,6 @@ class Edge:
 
 
 def line_of(node):
-    """ (file:line) of the user's code that made a node."""
     return f" ({Path(node.line[0]).name}:{node.line[1]})" if node.line else ""
 
 

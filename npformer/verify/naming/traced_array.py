@@ -165,7 +165,6 @@ class EpsOutside(Epsless):
 
 
 def is_eps(x):
-    """Whether x is a small positive number."""
     return isinstance(x, float) and 0 < x <= 0.1
 
 
@@ -199,7 +198,6 @@ def call_method(name):
 
 
 def as_traced(xs):
-    """Arrays and Traced, all as Traced."""
     return [x if isinstance(x, Traced) else Traced.wrap(np.asarray(x)) for x in xs]
 
 

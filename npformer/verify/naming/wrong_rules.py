@@ -43,7 +43,6 @@ def by_rule(e):
 
 
 def report_rule(e, step, i, kind, words):
-    """The finding on one operation's rule."""
     at = f"{step.op}'s d{step.node.op.name_of(i)}{line_of(step.node)}"
     return Finding(kind, e.name, f"d{e.name} is what it would be if {at} were wrong: {words}",
                    {"wrong": int(e.wrong.sum()), "operation": step.op}, "certain",
