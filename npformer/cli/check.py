@@ -38,10 +38,8 @@ def declare(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, report, and return the exit code.
-
-    0: all right, 1: something is wrong, 2: something could not be run.
-    """
+    """Check, report, and return the exit code. 0: all right, 1: something is wrong, 2: something
+    could not be run."""
     seed = checked_seed(arguments)
     if arguments.mutants:
         from .helpers.planted_mistakes import try_the_judge

@@ -26,16 +26,13 @@ def declare(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a line for each thing that matters.
-
-    It needs no package but NumPy: it has to say what is missing.
-    """
+    """Write a line for each thing that matters. It needs no package but NumPy: it has to say what
+    is missing."""
     lines = [("npformer", package_version()),
              ("python", f"{platform.python_version()} ({sys.executable})"),
              ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
-             *[(name, version_of(name)) for name in PACKAGES],
-             ("BLAS", blas_library()), ("threads", thread_count()), ("GPU", gpu_name()),
-             ("backend", backend_name())]
+             *[(name, version_of(name)) for name in PACKAGES], ("BLAS", blas_library()),
+             ("threads", thread_count()), ("GPU", gpu_name()), ("backend", backend_name())]
     sys.stdout.write("".join(f"{name:<14} {value}\n" for name, value in lines))
     return 0
 

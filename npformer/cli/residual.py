@@ -60,10 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def train_form(out, config, text):
-    """Train one form. Returns the Run and a dict of its numbers.
-
-    The same seed gives each form the same batches.
-    """
+    """Train one form. Returns the Run and a dict of its numbers. The same seed gives each form the
+    same batches."""
     run, losses = Run(config, text), []
     label = LABELS[config.residual]
     with drawing.Bar(out, f"depth {config.depth}, {label}", config.steps) as bar:

@@ -45,10 +45,8 @@ def declare(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Record, then write, obey --do, or ask for commands.
-
-    Returns the exit code: 1 if a wrong gradient was found.
-    """
+    """Record, then write, obey --do, or ask for commands. Returns the exit code: 1 if a wrong
+    gradient was found."""
     if arguments.app and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("--app needs a terminal to draw on. Without one, --do 'COMMANDS' runs "
                          "commands of the shell.")

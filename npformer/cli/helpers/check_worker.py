@@ -40,8 +40,7 @@ def choose(found, path, name):
         raise InputError(f"{path}: there is nothing to check in it. What is found: x_forward and "
                          "x_backward with x_inputs(rng),\n  subclasses of npf.autograd.Function, "
                          "and functions marked with @npf.verify.check(inputs=...).")
-    chosen = [c for c in found
-              if not name or name in (c.name, getattr(c.forward, "__name__", ""))]
+    chosen = [c for c in found if not name or name in (c.name, getattr(c.forward, "__name__", ""))]
     if not chosen:
         names = [c.name for c in found]
         near = difflib.get_close_matches(name, names, n=1)

@@ -61,10 +61,8 @@ def forms_table(out, results):
 
 
 class Bar:
-    """A progress bar over training steps; nothing at all outside a terminal.
-
-    Call it as `watch(run, record)`.
-    """
+    """A progress bar over training steps; nothing at all outside a terminal. Call it as `watch(run,
+    record)`."""
 
     def __init__(self, out, title, steps, done=0):
         progress = extra("rich.progress", "The command line")

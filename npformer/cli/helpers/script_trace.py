@@ -14,10 +14,8 @@ from .user_file import line_of_error
 
 
 class PassComplete(BaseException):
-    """The backward pass that was wanted is complete: the script need not go on.
-
-    No `except Exception` in the script stops it.
-    """
+    """The backward pass that was wanted is complete: the script need not go on. No `except
+    Exception` in the script stops it."""
 
 
 def trace_example(model: str, seed: int) -> Trace:

@@ -172,11 +172,8 @@ def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
 @dataclass
 class Point:
     """What comes before any true gradient: the output y, an upstream g, what the backward pass
-    sent, and findings on it.
-
-    sent: the gradients by the places of the inputs, those that can be compared with a true one.
-    findings: on structure.
-    """
+    sent, and findings on it. sent: the gradients by the places of the inputs, those that can be
+    compared with a true one. findings: on structure."""
 
     y: np.ndarray
     g: np.ndarray
@@ -218,12 +215,10 @@ class Judge:
     most: int | None
 
     def report_on(self, subject):
-        """The Report on a Subject, at its own point and at a better one.
-
-        Its own point comes first, since what is wrong there is told in the user's own numbers. But
-        where a better point follows anyway, a look along directions is enough to see that nothing
-        is wrong here: two full looks would cost twice as much.
-        """
+        """The Report on a Subject, at its own point and at a better one. Its own point comes first,
+        since what is wrong there is told in the user's own numbers. But where a better point
+        follows anyway, a look along directions is enough to see that nothing is wrong here: two
+        full looks would cost twice as much."""
         dull = list(hazards(subject))
         better = {i: value for i, _, value in dull if value is not None}
         report = None

@@ -47,11 +47,9 @@ class Subject:
 
 @contextlib.contextmanager
 def change_inputs(subject, values):
-    """Other values for some inputs, by their places, inside the block.
-
-    They are written into the same memory: fn may close over the arrays themselves, as a loss does
-    over a model's parameters.
-    """
+    """Other values for some inputs, by their places, inside the block. They are written into the
+    same memory: fn may close over the arrays themselves, as a loss does over a model's
+    parameters."""
     before = {i: copy_array(subject.inputs[i]) for i in values}
     try:
         write_inputs(subject.inputs, values)
@@ -99,12 +97,9 @@ def to_float64(fn, inputs):
 
 
 def from_function(fn, inputs, constant=False):
-    """The Subject of a function of Tensors.
-
-    float64 inputs are used as they are, so that fn may close over them; so forward and pull ignore
-    the arrays that they are given, and read `tensors`. constant: a result without a graph is no
-    error, its gradients are zero.
-    """
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may
+    close over them; so forward and pull ignore the arrays that they are given, and read `tensors`.
+    constant: a result without a graph is no error, its gradients are zero."""
     tensors = to_float64(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
@@ -159,9 +154,7 @@ def check_result(y):
 
 def from_pair(forward, backward, inputs, names=None, cache=None):
     """The Subject of a forward and a backward on plain arrays; with `cache`, as courses write it.
-
-    cache None: found out, by whether forward returns a pair (y, cache).
-    """
+    cache None: found out, by whether forward returns a pair (y, cache)."""
     arrays, checked = copy_inputs(inputs)
     cached = is_cached(forward(*[copy_array(x) for x in arrays]), cache)
 

@@ -33,8 +33,7 @@ FORMULAS = {
 
 
 def wrong_terms(e):
-    """The finding on a missing term, a wrong coefficient, or a sum over the wrong dims; None if
-    there is no such thing."""
+    """The finding on a missing term, a wrong coefficient or a sum over the wrong dims, or None."""
     if not e.x.ndim or e.x.size < 6:
         return None
     tried = [(e, dims) for dims in dims_of_lines(e.x.ndim)]
@@ -51,8 +50,7 @@ def wrong_terms(e):
 
 
 def terms_along(e, dims):
-    """The finding if the true gradient is a sum of known terms along `dims`, and the one under test
-    another."""
+    """The finding if n is a sum of known terms along `dims`, and a another; else None."""
     terms = dict(candidate_terms(e, dims))
     rows = {words: as_rows(t, dims) for words, t in terms.items()}
     chosen, true = fewest_terms(rows, as_rows(e.n, dims), e)
@@ -153,8 +151,7 @@ def weights(e):
 
 
 def targets(e, dims):
-    """(words, 1 at each line's target and 0 elsewhere) for the indices that name one entry a
-    line."""
+    """(words, 1 at each line's target and 0 elsewhere) for indices that name one entry a line."""
     if len(dims) > 1:
         return
     dim, = dims
@@ -173,11 +170,9 @@ def fit(terms, rows):
 
 def fewest_terms(terms, rows, e):
     """The fewest terms that give `rows` everywhere, and their coefficients; (None, None) if MOST do
-    not.
-
-    All are tried, one term, then two, then three: layer_norm's 12 candidates are 298 small fits at
-    the most. A term that no line needs (its coefficients are all 0) belongs to a shorter sum.
-    """
+    not. All are tried, one term, then two, then three: layer_norm's 12 candidates are 298 small
+    fits at the most. A term that no line needs (its coefficients are all 0) belongs to a shorter
+    sum."""
     for count in range(1, min(MOST, rows.shape[1] - 2) + 1):
         for chosen in combinations(terms, count):
             c, error = fit([terms[w] for w in chosen], rows)

@@ -74,8 +74,7 @@ def wrong_rules(step, i):
 
 
 def stale_rules(step, i):
-    """The rule of a function of one number with the input where the output belongs, or the other
-    way round."""
+    """The rule with the input where the output belongs, or the other way round."""
     op, node = step.node.op, step.node
     name = op.names[0] if len(op.names) == 1 else None
     rule, reads = getattr(op, "rules", {}).get(name), getattr(op, "reads", {}).get(name, ())
