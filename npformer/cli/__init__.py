@@ -16,17 +16,13 @@ from . import check, compare, demo, golden, info, residual, step, train
 INTERRUPTED = 130                                  # a shell's code for what Ctrl-C ended
 
 # In the order of `npformer --help`. A command is called as its file is.
-COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (train, residual, demo, step, check, golden, compare, info)
-}
+COMMANDS = {module.__name__.rpartition(".")[2]: module
+            for module in (train, residual, demo, step, check, golden, compare, info)}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code.
-
-    0; 1 if a check fails, 2 for what cannot be used, 130 after Ctrl-C.
-    """
+    """Run one command. Returns the exit code. 0; 1 if a check fails, 2 for what cannot be used, 130
+    after Ctrl-C."""
     argv, rest = split_script_arguments(sys.argv[1:] if argv is None else list(argv))
     arguments = parser().parse_args(argv)
     arguments.rest = rest
@@ -65,7 +61,6 @@ def complain(text: str, code: int = 2) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of every command."""
     top = argparse.ArgumentParser(
         prog="npformer", description="A Transformer on NumPy with a backward pass to read.")
     top.add_argument("--version", action="version", version=f"npformer {info.package_version()}")

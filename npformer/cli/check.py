@@ -19,7 +19,6 @@ WORDS = {"right": "right", "wrong": "wrong", "vacuous": "at a point that hides m
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     check = commands.add_parser(
         "check", help="are the gradients in a Python file right?",
         description="Judge the x_forward/x_backward pairs, the autograd.Functions and the marked "
@@ -39,10 +38,8 @@ def declare(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, report, and return the exit code.
-
-    0: all right, 1: something is wrong, 2: something could not be run.
-    """
+    """Check, report, and return the exit code. 0: all right, 1: something is wrong, 2: something
+    could not be run."""
     seed = checked_seed(arguments)
     if arguments.mutants:
         from .helpers.planted_mistakes import try_the_judge

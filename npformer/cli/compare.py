@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     compare = commands.add_parser(
         "compare", help="which tensor of another engine is wrong first?",
         description="Hold an engine's tensors against a reference. Exit code 0: they agree; "
@@ -67,7 +66,6 @@ def is_npz(path: str) -> bool:
 
 
 def read_arrays(path: str) -> dict[str, np.ndarray]:
-    """The arrays by name in a .safetensors or .npz file."""
     if not path.endswith(".npz") and not is_npz(path):
         return read(path)[0]
     try:

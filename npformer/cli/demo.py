@@ -35,7 +35,6 @@ DEEP = 6                                           # blocks: here the skip begin
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     demo = commands.add_parser(
         "demo", help="everything at once, in under a minute",
         description="Train with and without the residual, prove the gradients, look at the "
@@ -79,7 +78,6 @@ def train_all(out, config, text):
 
 
 def show_severed(out, results):
-    """Which weights no gradient reaches, in each form."""
     drawing.heading(out, "2. The gradient that reaches each weight, at the last step")
     drawing.forms_table(out, results)
     out.print("Where the line is deleted, nothing leads from the loss back to query, key, value\n"
@@ -176,7 +174,6 @@ def draw_plots(out, results, folder):
 
 
 def show_next_commands(out):
-    """Three commands to go on with."""
     drawing.heading(out, "What to try next")
     if shutil.which("npformer") is None:           # it was started by its path, or by make
         activate = os.path.join(os.path.dirname(sys.executable), "activate")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     golden = commands.add_parser(
         "golden", help="a reference for other engines, in one file",
         description="Write inputs, weights, activations, loss and all gradients of a model, by "

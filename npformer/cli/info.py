@@ -21,28 +21,23 @@ PACKAGES = ("numpy", "cupy-cuda12x", "torch", "rich", "matplotlib", "threadpoolc
 
 
 def declare(commands: Commands) -> None:
-    """The help; there are no options."""
     commands.add_parser("info", help="versions, BLAS, threads, GPU or why not",
                         description="What npformer runs on.")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a line for each thing that matters.
-
-    It needs no package but NumPy: it has to say what is missing.
-    """
+    """Write a line for each thing that matters. It needs no package but NumPy: it has to say what
+    is missing."""
     lines = [("npformer", package_version()),
              ("python", f"{platform.python_version()} ({sys.executable})"),
              ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
-             *[(name, version_of(name)) for name in PACKAGES],
-             ("BLAS", blas_library()), ("threads", thread_count()), ("GPU", gpu_name()),
-             ("backend", backend_name())]
+             *[(name, version_of(name)) for name in PACKAGES], ("BLAS", blas_library()),
+             ("threads", thread_count()), ("GPU", gpu_name()), ("backend", backend_name())]
     sys.stdout.write("".join(f"{name:<14} {value}\n" for name, value in lines))
     return 0
 
 
 def package_version() -> str:
-    """The version of npformer that is installed."""
     try:
         return version("npformer")
     except PackageNotFoundError:
@@ -50,7 +45,6 @@ def package_version() -> str:
 
 
 def version_of(package: str) -> str:
-    """The version of a package, or that it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -58,7 +52,6 @@ def version_of(package: str) -> str:
 
 
 def blas_library() -> str:
-    """The library that NumPy multiplies matrices with."""
     found = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
 
@@ -72,7 +65,6 @@ def thread_count() -> str:
 
 
 def gpu_name() -> str:
-    """The GPU that CuPy finds, or why it finds none."""
     try:
         module = devices.cupy()
     except DeviceError as error:

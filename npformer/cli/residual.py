@@ -27,7 +27,6 @@ LABELS = {True: "x = x + F(x)", False: "x = F(x)", "deleted": "line deleted"}
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     residual = add_training_command(
         commands, "residual", "the three forms of the residual side by side",
         {**TRAINING, "--steps": {**TRAINING["--steps"], "default": 1000}})
@@ -61,10 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def train_form(out, config, text):
-    """Train one form. Returns the Run and a dict of its numbers.
-
-    The same seed gives each form the same batches.
-    """
+    """Train one form. Returns the Run and a dict of its numbers. The same seed gives each form the
+    same batches."""
     run, losses = Run(config, text), []
     label = LABELS[config.residual]
     with drawing.Bar(out, f"depth {config.depth}, {label}", config.steps) as bar:

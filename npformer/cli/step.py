@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     step = commands.add_parser(
         "step", help="step through a backward pass, forwards and backwards in time",
         description="Record a backward pass and step through it. Exit code 0; with --do 1: a check "
@@ -46,10 +45,8 @@ def declare(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Record, then write, obey --do, or ask for commands.
-
-    Returns the exit code: 1 if a wrong gradient was found.
-    """
+    """Record, then write, obey --do, or ask for commands. Returns the exit code: 1 if a wrong
+    gradient was found."""
     if arguments.app and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("--app needs a terminal to draw on. Without one, --do 'COMMANDS' runs "
                          "commands of the shell.")
@@ -73,7 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def trace_of(arguments: argparse.Namespace) -> Trace:
-    """The Trace that the command line asks for."""
     if arguments.backward < 1:
         raise InputError(f"--backward counts backward passes from 1, got {arguments.backward}.")
     if arguments.rest and not arguments.script:

@@ -27,7 +27,6 @@ OPTIONS = {
 
 
 def declare(commands: Commands) -> None:
-    """The options and the help."""
     train = add_training_command(
         commands, "train", "train a TinyTransformer on a text; can be killed and resumed", OPTIONS)
     forms = train.add_mutually_exclusive_group()
@@ -41,7 +40,6 @@ def declare(commands: Commands) -> None:
 
 
 def residual_form(text: str) -> bool | str:
-    """A form of the residual, as the command line spells it."""
     forms: dict[str, bool | str] = {"true": True, "false": False, "deleted": "deleted"}
     if text not in forms:
         raise argparse.ArgumentTypeError(f"it must be true, false or deleted, not {text!r}")
@@ -49,7 +47,6 @@ def residual_form(text: str) -> bool | str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or go on with a run, as the command line says."""
     out = drawing.console()
     options = config_options(arguments)
     config = Config(**options)
@@ -72,7 +69,6 @@ def report(out, record):
 
 
 def finish(out, run, folder):
-    """The summary, the curve and a sample."""
     records = read_log(os.path.join(folder, LOG))
     curve = os.path.join(folder, "loss.png")
     plot.plot_loss(records, curve, f"Loss of {run.config.steps} steps, depth {run.config.depth}, "

@@ -24,11 +24,8 @@ F = TypeVar("F")
 @dataclass
 class Checkable:
     """One thing to check. inputs: arrays, or a function of a random generator that draws them; None
-    if there is none.
-
-    wanted: the name under which inputs were looked for. backward: of a pair of functions on plain
-    arrays, else None.
-    """
+    if there is none. wanted: the name under which inputs were looked for. backward: of a pair of
+    functions on plain arrays, else None."""
 
     name: str
     forward: Any
@@ -37,7 +34,6 @@ class Checkable:
     wanted: str = ""
 
     def run(self, seed=0):
-        """The Report. An InputError where there are no inputs."""
         names, values = self.draw(seed)
         if self.backward is not None:
             report = check_vjp(self.forward, self.backward, values, names=names, seed=seed,
@@ -51,9 +47,8 @@ class Checkable:
         """(names or None, values) of the inputs."""
         found = self.inputs
         if found is None:
-            raise InputError(
-                f"{self.name} has no inputs to be checked at.\n  Write beside it:  "
-                f"def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
+            raise InputError(f"{self.name} has no inputs to be checked at.\n  Write beside it:  "
+                             f"def {self.wanted}(rng): return [rng.standard_normal((2, 3))]")
         if callable(found):
             rng = np.random.default_rng(seed)
             found = found(rng) if inspect.signature(found).parameters else found()
@@ -95,7 +90,6 @@ def check(*, inputs: Inputs, backward: Callable[..., Any] | None = None) -> Call
 
 
 def checkables(module):
-    """All that can be checked in a module, in its order."""
     found = []
     for name, value in vars(module).items():
         mark = vars(value).get(MARK) if hasattr(value, "__dict__") else None
@@ -118,8 +112,7 @@ def checkables(module):
 
 
 def find_inputs(module, names):
-    """(inputs, name) under the first of `names` that the module has; (None, the first name) if it
-    has none."""
+    """(inputs, the first of `names` that the module has), or (None, names[0])."""
     for name in names:
         if hasattr(module, name):
             return getattr(module, name), name

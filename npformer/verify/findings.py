@@ -160,10 +160,8 @@ class Finding:
         return f"{self.kind}{sure}: {self.message}"
 
     def hint(self, tier: int) -> str:
-        """The hint of a tier, 1 to 3: where, which rule, the formula.
-
-        A finding that has no hint of its own for a tier has that of its kind.
-        """
+        """The hint of a tier, 1 to 3: where, which rule, the formula. A finding that has no hint of
+        its own for a tier has that of its kind."""
         kind = KINDS[self.kind]
         of_kind = (f"look at d{self.input}" if self.input else "look at the whole pass",
                    kind.says, kind.formula.format(x=self.input or "x"))
@@ -222,10 +220,8 @@ class Report:
 
     @property
     def wrong(self) -> list[Finding]:
-        """The findings that say that something is wrong.
-
-        "vacuous" only says that something might be, "kink" that several values are right.
-        """
+        """The findings that say that something is wrong. "vacuous" only says that something might
+        be, "kink" that several values are right."""
         return [f for f in self.findings if f.kind not in ("vacuous", "kink")]
 
     def __str__(self):
@@ -233,7 +229,6 @@ class Report:
         return "\n".join([f"{self.subject}: {self._headline()}", *self._lines(), *findings])
 
     def _headline(self):
-        """The verdict in one sentence."""
         wrong = [f"{c.label} is wrong" for c in self.comparisons if not c.ok and c.label]
         gradients = [c.name for c in self.comparisons if not c.ok and not c.label]
         if gradients:

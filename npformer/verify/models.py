@@ -28,9 +28,8 @@ from .naming.evidence import Evidence
 ENTRIES = 40                                       # of each parameter
 
 
-def check_model(model: Module, loss_fn: Callable[[Any], Tensor],
-                inputs: Tensor | Sequence[Tensor], *, seed: int = 0,
-                max_entries: int | None = ENTRIES, raises: bool = True) -> Report:
+def check_model(model: Module, loss_fn: Callable[[Any], Tensor], inputs: Tensor | Sequence[Tensor],
+                *, seed: int = 0, max_entries: int | None = ENTRIES, raises: bool = True) -> Report:
     """Hold the gradient of loss_fn(model(*inputs)) with respect to every parameter against finite
     differences.
 
@@ -88,8 +87,7 @@ def check_model(model: Module, loss_fn: Callable[[Any], Tensor],
 
 
 def find_wrong_step(loss):
-    """The finding on the first operation, in backward order, whose rule is wrong where it stands;
-    None if all are right."""
+    """The finding on the first operation backward whose rule is wrong where it stands, or None."""
     arguments: dict = {}
     with tape.add_observer(lambda node, values, _: arguments.update({node: tuple(values)})):
         y = loss()

@@ -84,13 +84,11 @@ def compare_output(report, y, expected, rtol):
 
 
 def input_names(inputs):
-    """What the inputs are called in a report."""
     return [f"inputs[{i}]" for i in range(len(inputs))]
 
 
 def pair_gradients(fn, torch_fn, ours, theirs):
-    """(name, what has a gradient here, the same there): the floating inputs, and the parameters of
-    modules."""
+    """(name, what has a gradient here, the same there): floating inputs, then parameters."""
     for name, x, there in zip(input_names(ours), ours, theirs):
         if x.requires_grad:
             yield name, x, there
@@ -100,18 +98,15 @@ def pair_gradients(fn, torch_fn, ours, theirs):
 
 
 def as_numpy(x):
-    """A Tensor here or there as a NumPy array; None if there is none."""
     if x is None:
         return None
     return to_numpy(x.array) if isinstance(x, Tensor) else x.numpy()
 
 
 def diagnose_gradient(torch, name, x, there, expected, g, rtol, inputs):
-    """The findings on a gradient that differs from PyTorch's.
-
-    PyTorch's gradient is the truth, and its Jacobian (a backward pass for each entry of the output)
-    takes the place of finite differences: so the same recognisers name what is wrong.
-    """
+    """The findings on a gradient that differs from PyTorch's. PyTorch's gradient is the truth, and
+    its Jacobian (a backward pass for each entry of the output) takes the place of finite
+    differences: so the same recognisers name what is wrong."""
     value = as_numpy(there.detach())
     a, n = (np.zeros(value.shape) if d is None else as_numpy(d) for d in (x.grad, there.grad))
     jacobian = None

@@ -52,7 +52,6 @@ def run_worker(arguments: list[str], output: str, timeout: float) -> int | None:
 
 
 def end_process(process: subprocess.Popen) -> None:
-    """End a process and those that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -62,7 +61,6 @@ def end_process(process: subprocess.Popen) -> None:
 
 
 def describe_end(code: int | None, timeout: float) -> str:
-    """How a process ended, in words."""
     if code is None:
         return (f"gave no answer within {timeout:g} seconds and was ended.\n"
                 "  Give it longer with --timeout, or smaller inputs.")
@@ -73,12 +71,10 @@ def describe_end(code: int | None, timeout: float) -> str:
 
 
 def failed_result(name: str, text: str) -> Result:
-    """The result of what could not be run."""
     return {"name": name, "status": "error", "text": text, "findings": [], "seconds": 0.0}
 
 
 def junit_xml(path: str, results: list[Result]) -> bytes:
-    """The results as the XML that CI servers read."""
     failures = sum(r["status"] in ("wrong", "vacuous") for r in results)
     errors = sum(r["status"] == "error" for r in results)
     suite = ElementTree.Element("testsuite", name=f"npformer check {path}", tests=str(len(results)),

@@ -18,7 +18,6 @@ from .user_file import explain_errors, load
 
 
 def main(path: str, name: str, seed: str, results: str) -> None:
-    """Check everything in a file, or what is called `name`."""
     with open(results, "w", encoding="utf-8") as file:
         def say(**entry):
             file.write(as_json(entry) + "\n")
@@ -41,8 +40,7 @@ def choose(found, path, name):
         raise InputError(f"{path}: there is nothing to check in it. What is found: x_forward and "
                          "x_backward with x_inputs(rng),\n  subclasses of npf.autograd.Function, "
                          "and functions marked with @npf.verify.check(inputs=...).")
-    chosen = [c for c in found
-              if not name or name in (c.name, getattr(c.forward, "__name__", ""))]
+    chosen = [c for c in found if not name or name in (c.name, getattr(c.forward, "__name__", ""))]
     if not chosen:
         names = [c.name for c in found]
         near = difflib.get_close_matches(name, names, n=1)
@@ -53,7 +51,6 @@ def choose(found, path, name):
 
 
 def judge(path, checkable, seed):
-    """The result of one check, as a dict."""
     began = time.perf_counter()
     try:
         with explain_errors(path, f"{checkable.name} cannot be checked"):

@@ -16,7 +16,6 @@ def console():
 
 
 def table(out, headers, rows, texts=()):
-    """Print a table. The first column and those named in `texts` are text, the others numbers."""
     Table = extra("rich.table", "The command line").Table
     grid = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
     for i, header in enumerate(headers):
@@ -28,7 +27,6 @@ def table(out, headers, rows, texts=()):
 
 
 def heading(out, text):
-    """A line that begins a part."""
     out.print(f"\n{text}", style="bold cyan")
 
 
@@ -63,10 +61,8 @@ def forms_table(out, results):
 
 
 class Bar:
-    """A progress bar over training steps; nothing at all outside a terminal.
-
-    Call it as `watch(run, record)`.
-    """
+    """A progress bar over training steps; nothing at all outside a terminal. Call it as `watch(run,
+    record)`."""
 
     def __init__(self, out, title, steps, done=0):
         progress = extra("rich.progress", "The command line")
@@ -86,7 +82,6 @@ class Bar:
         self.bar.stop()
 
     def __call__(self, run, record):
-        """Move on to the step of `record`."""
         seconds = time.perf_counter() - self.began
         tokens = (run.step - self.done) * run.config.batch * run.config.context
         self.bar.update(self.task, completed=run.step, total=run.config.steps,

@@ -8,12 +8,10 @@ import numpy as np
 
 
 def as_json(value: Any) -> str:
-    """A report as one line of JSON."""
     return json.dumps(to_json_types(value), allow_nan=False)
 
 
 def to_json_types(value: Any) -> Any:
-    """value with nothing in it that JSON lacks."""
     if isinstance(value, dict):
         return {str(key): to_json_types(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):

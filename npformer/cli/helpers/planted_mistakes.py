@@ -11,10 +11,8 @@ from .json_text import as_json
 
 
 def try_the_judge(seed: int, json: bool) -> int:
-    """Judge every planted mistake.
-
-    Returns the exit code: 1 if one is missed, or a right gradient is not passed.
-    """
+    """Judge every planted mistake. Returns the exit code: 1 if one is missed, or a right gradient
+    is not passed."""
     began, rows = time.perf_counter(), []
     for name, subject in SUBJECTS.items():
         rows += [judge_planted(name, planted, seed)
@@ -43,10 +41,8 @@ def try_the_judge(seed: int, json: bool) -> int:
 
 
 def judge_planted(subject: str, planted: Any, seed: int) -> dict[str, Any]:
-    """What the judge says of one planted mistake, or of a right gradient."""
     report = check_vjp(planted.forward, planted.backward, planted.inputs(seed), names=planted.names,
                        seed=seed, raises=False)
     return {"subject": subject, "name": planted.name, "expected": list(planted.kinds),
-            "caught": not report,
-            "found": report.findings[0].kind if report.findings else "",
+            "caught": not report, "found": report.findings[0].kind if report.findings else "",
             "message": report.findings[0].message if report.findings else ""}

@@ -14,14 +14,11 @@ from .user_file import line_of_error
 
 
 class PassComplete(BaseException):
-    """The backward pass that was wanted is complete: the script need not go on.
-
-    No `except Exception` in the script stops it.
-    """
+    """The backward pass that was wanted is complete: the script need not go on. No `except
+    Exception` in the script stops it."""
 
 
 def trace_example(model: str, seed: int) -> Trace:
-    """The Trace of a built-in model."""
     return trace(example(model, seed)[1])
 
 
@@ -65,7 +62,6 @@ def trace_script(path: str, rest: list[str], which: int) -> Trace:
 
 
 def describe_recording(recorder):
-    """What was recorded until a script broke off, in words."""
     if recorder.events:
         node = recorder.events[-1][0]
         return (f"Recorded: backward pass {recorder.count}, {len(recorder.events)} nodes far; "

@@ -36,10 +36,8 @@ def run_commands(trace: Trace, commands: Iterable[str]) -> int:
 
 
 def ask_for_commands(trace: Trace) -> int:
-    """Ask for commands until the person leaves.
-
-    Returns the exit code: 0 for a person; for a pipe as `run_commands`.
-    """
+    """Ask for commands until the person leaves. Returns the exit code: 0 for a person; for a pipe
+    as `run_commands`."""
     session, person, say = Session(trace), sys.stdin.isatty(), printer()
     if person:
         session.width = shutil.get_terminal_size((110, 24)).columns
@@ -73,7 +71,6 @@ def read_piped_line(prompt: str) -> str:
 
 
 def opening_text(trace: Trace) -> str:
-    """What was recorded, in a few lines."""
     lines = [f"{trace.title or 'A graph'}: {len(trace)} steps back from the loss, "
              f"{len(trace.nodes)} nodes. n and s step, back goes back, help lists the rest."]
     if trace.unreached:

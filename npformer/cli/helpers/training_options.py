@@ -37,11 +37,10 @@ def add_training_command(commands: Commands, name: str, help: str,
 
 
 def add_machine_options(command: argparse.ArgumentParser) -> None:
-    """Where a command writes (runs/<its name> by default), and how many cores it may use.
-
-    One thread by default: matrices of this size gain little from a second core, and where another
-    program wants that core, BLAS's threads wait for each other and a step takes ten times as long.
-    """
+    """Where a command writes (runs/<its name> by default), and how many cores it may use. One
+    thread by default: matrices of this size gain little from a second core, and where another
+    program wants that core, BLAS's threads wait for each other and a step takes ten times as
+    long."""
     default = os.path.join("runs", command.prog.split()[-1])
     command.add_argument("--out", default=default, metavar="DIR",
                          help="where to write (%(default)s)")
@@ -50,10 +49,8 @@ def add_machine_options(command: argparse.ArgumentParser) -> None:
 
 
 def config_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of Config that were given, by name.
-
-    A text by its whole path: a run may be resumed from anywhere.
-    """
+    """The options of Config that were given, by name. A text by its whole path: a run may be
+    resumed from anywhere."""
     names = {field.name for field in dataclasses.fields(Config)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     return {**given, "text": os.path.abspath(given["text"])} if "text" in given else given

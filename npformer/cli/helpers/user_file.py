@@ -15,10 +15,8 @@ from ...core.errors import InputError
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """(path, name) of FILE.py::name; name '' where none is given.
-
-    An InputError if there is no such file.
-    """
+    """(path, name) of FILE.py::name; name '' where none is given. An InputError if there is no such
+    file."""
     path, _, name = target.partition("::")
     if not path.endswith(".py"):
         raise InputError(f"{path!r} is not a Python file: its name must end in .py "

@@ -33,8 +33,7 @@ LARGE = 4_000                                      # entries of a tensor for whi
 
 @dataclass
 class Difference:
-    """One tensor that differs from the reference's: the largest difference, where it is, and how
-    many entries differ."""
+    """One tensor that differs: the largest difference, where it is, and how many entries differ."""
 
     name: str
     shape: tuple
@@ -132,12 +131,10 @@ def compare(mine, reference, metadata, tolerance=None):
 
 
 def compare_tensor(name, a, n, rounding, tolerance):
-    """(Difference or None, a in n's shape, what it may be off by).
-
-    rounding: how far a pass in float32 was off here. A fixed tolerance alone is wrong at both ends:
-    where much cancels, a right engine in float32 is off by more; where nothing does, a GELU that is
-    right to three digits would pass with one that is wide enough for the rest.
-    """
+    """(Difference or None, a in n's shape, what it may be off by). rounding: how far a pass in
+    float32 was off here. A fixed tolerance alone is wrong at both ends: where much cancels, a right
+    engine in float32 is off by more; where nothing does, a GELU that is right to three digits would
+    pass with one that is wide enough for the rest."""
     a = np.asarray(a)
     scale = float(np.abs(n).max(initial=0)) if n.dtype.kind == "f" else 0.0
     relative = TOLERANCE.get(a.dtype, TOLERANCE[float32]) if tolerance is None else tolerance
@@ -185,14 +182,12 @@ class Plan:
             raise InputError("the reference lacks tensors that its metadata names; write it anew.")
 
     def order(self):
-        """The names of all tensors in the order in which a mistake shows: given, forward,
-        backward."""
+        """All names in the order in which a mistake shows: given, forward, backward."""
         computed = [*self.steps, *self.backward]
         given = [name for name in self.reference if name not in set(computed)]
         return [*given, *computed]
 
     def describe_maker(self, name, known):
-        """The operation that computes a tensor, in words."""
         if name in self.steps:
             step = self.steps[name]
             return f"it comes out of {step['op']}({', '.join(step['inputs'])}): {step['formula']}"
@@ -209,7 +204,6 @@ class Plan:
     # ── diagnosis ─────────────────────────────────────────────────────────────────────────────────
 
     def findings(self, name, a, allowed):
-        """What is wrong with a tensor that differs."""
         n = self.reference[name]
         if a.shape != n.shape:
             text = f"yours has shape {a.shape}, the reference {n.shape}"
@@ -227,8 +221,7 @@ class Plan:
         return [lost] if lost else diagnose(self.evidence(name, a, allowed))
 
     def lost_path(self, name, a, allowed):
-        """The finding on a tensor that is used several times, where one use was left out or counted
-        twice."""
+        """The finding on a tensor of which one use was left out or counted twice."""
         plain = name.removeprefix("gradient.")
         uses = list(dict.fromkeys(step["name"] for step, _ in self.used_by[plain]))
         if len(uses) < 2 or self.reference[plain].size > LARGE:
@@ -249,12 +242,10 @@ class Plan:
         return None
 
     def evidence(self, name, a, allowed):
-        """What `diagnose` goes by: the operations that use the tensor, run again by npformer.
-
-        Used by one operation, the tensor is that operation's argument, with its other inputs by
-        name, as if that one alone were checked. Used by several, their outputs are laid end to end
-        as one output, and only what needs no names can be said.
-        """
+        """What `diagnose` goes by: the operations that use the tensor, run again by npformer. Used
+        by one operation, the tensor is that operation's argument, with its other inputs by name, as
+        if that one alone were checked. Used by several, their outputs are laid end to end as one
+        output, and only what needs no names can be said."""
         plain = name.removeprefix("gradient.")
         x, n = self.reference[plain], self.reference[name]
         steps = list({step["name"]: step for step, _ in self.used_by[plain]}.values())
@@ -285,8 +276,7 @@ class Plan:
             return np.concatenate(outputs)
 
         g = np.concatenate([np.ones(1) if name == "loss"
-                            else self.reference[f"gradient.{name}"].reshape(-1)
-                            for name in names])
+                            else self.reference[f"gradient.{name}"].reshape(-1) for name in names])
         outputs = np.concatenate([self.reference[name].reshape(-1) for name in names])
         try:
             if not np.allclose(forward([x]), outputs, rtol=1e-9, atol=1e-12):
@@ -304,7 +294,6 @@ class Plan:
 
 
 def read_option(value):
-    """An option as an operation takes it, out of JSON."""
     if isinstance(value, dict):
         return ... if value == {"text": "Ellipsis"} else slice(*value["slice"])
     return tuple(read_option(v) for v in value) if isinstance(value, list) else value

@@ -52,7 +52,6 @@ def golden(model: Module, inputs: dict[str, np.ndarray], loss: Callable[..., Ten
 
 
 def run_pass(model, inputs, loss, dtype, seed):
-    """The Recorder of one forward and backward pass in `dtype`."""
     model = copy.deepcopy(model).float().to(dtype)
     tensors = {name: creation.tensor(x.astype(COARSE).astype(dtype) if x.dtype.kind == "f" else x)
                for name, x in inputs.items()}
@@ -84,11 +83,9 @@ def default_dtype_and_seed(dtype, seed):
 
 
 class Recorder:
-    """Names everything that a pass computes.
-
-    found: arrays by name. graph: a dict for each operation, in forward order. backward: the names
-    of the gradients, in the order in which the backward pass completes them.
-    """
+    """Names everything that a pass computes. found: arrays by name. graph: a dict for each
+    operation, in forward order. backward: the names of the gradients, in the order in which the
+    backward pass completes them."""
 
     def __init__(self, model, inputs):
         self.paths = {id(module): path for path, module in model.named_modules()}
@@ -107,7 +104,6 @@ class Recorder:
                 self.found[f"{group}.{name}"] = devices.to_numpy(x.array).copy()
 
     def note_operation(self, node, args, y):
-        """Note one operation, its inputs and its output."""
         path = self.paths.get(id(node.scope.module()), "") if node.scope else ""
         plain = name = ".".join(filter(None, ("activation", path, node.op.name)))
         count = 1
@@ -134,8 +130,7 @@ class Recorder:
         return name
 
     def finish(self, value):
-        """Walk back from the loss once, and name the gradients. The loss itself is called
-        `loss`."""
+        """Walk back from the loss once and name the gradients; the loss itself is `loss`."""
         last = self.nodes.get(value.node)
         sent = dict.fromkeys(self.nodes)
         seeds = tape.seeds_of(value, None, False)
@@ -155,8 +150,7 @@ class Recorder:
 
 
 def completion_order(graph):
-    """Names in the order in which a backward pass completes their gradients: an operation's output,
-    then what nobody used before that operation."""
+    """Names as a backward pass completes them: an operation's output, then what it used last."""
     first = {}
     for step in graph:
         for name in step["inputs"].values():
@@ -170,8 +164,7 @@ def completion_order(graph):
 
 
 def to_json(value):
-    """A number or an option as JSON has it; a slice becomes {"slice": ...}, what JSON cannot hold
-    {"text": ...}."""
+    """A number or an option as JSON has it: a slice as {"slice": ...}, others as {"text": ...}."""
     if isinstance(value, (bool, int, str, type(None))):
         return value
     if isinstance(value, (float, np.number)):
@@ -188,12 +181,9 @@ def to_json(value):
 
 def tiny(rng):
     """(model, inputs, loss): a TinyTransformer whose sizes are all different, at weights that hide
-    nothing.
-
-    B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1 and bias
-    0, at which a backward pass without them is right: here they are random. Some characters occur
-    several times, some never.
-    """
+    nothing. B 2, T 5, V 13, H 3, K 7, C 21, F 11, two blocks. A fresh model's norms have weight 1
+    and bias 0, at which a backward pass without them is right: here they are random. Some
+    characters occur several times, some never."""
     model = TinyTransformer(vocab_size=13, context=5, d_model=21, n_heads=3, d_ff=11, depth=2)
     for name, parameter in model.named_parameters():
         draw = rng.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])

@@ -24,10 +24,8 @@ COARSE = 10                                        # so much more noise than the
 @dataclass
 class Slope:
     """A look along one direction. found: v·a. true: v·n, with an error of about `noise`. size: |a|.
-
     allowed: how far apart the two may be. ok: whether they agree. unsettled: whether the difference
-    changes with the step, as where the function has kinks all around.
-    """
+    changes with the step, as where the function has kinks all around."""
 
     found: float
     size: float
@@ -43,8 +41,7 @@ class Slope:
 
     @property
     def right_but_blurred(self):
-        """Whether kinks all around keep the slope from settling, and it is right as far as one can
-        see."""
+        """Whether kinks keep the slope from settling, and it is right as far as one sees."""
         return self.unsettled and self.error <= self.allowed + 1e-6 * self.size
 
 
@@ -105,12 +102,9 @@ def slope_along(subject, sent, g, v, scale, rtol=None):
 
 def look_along_directions(subject, sent, g, rng, rtol, count):
     """The Slopes of each input, by its place, along `count` directions; they end with the first
-    that differs.
-
-    Inputs with gradients about as large move together; where they differ, each moves alone to tell
-    which of them is wrong. It may be that none is wrong alone (too small to be seen, or only
-    together): then the suspicion stays on all of them.
-    """
+    that differs. Inputs with gradients about as large move together; where they differ, each moves
+    alone to tell which of them is wrong. It may be that none is wrong alone (too small to be seen,
+    or only together): then the suspicion stays on all of them."""
     found = {}
     for places in group_by_size(sent):
         together = look_until_wrong(subject, sent, places, g, rng, rtol, count)
@@ -124,10 +118,8 @@ def look_along_directions(subject, sent, g, rng, rtol, count):
 
 
 def look_until_wrong(subject, sent, places, g, rng, rtol, count):
-    """The Slopes of some inputs together, up to the first that differs.
-
-    What is allowed goes by the smallest of their gradients, so that moving together hides nothing.
-    """
+    """The Slopes of some inputs together, up to the first that differs. What is allowed goes by the
+    smallest of their gradients, so that moving together hides nothing."""
     slopes, scale = [], min(largest_entry(sent[i]) for i in places)
     while len(slopes) < count and (not slopes or slopes[-1].ok):
         v = random_direction(subject, places, rng)
@@ -136,8 +128,7 @@ def look_until_wrong(subject, sent, places, g, rng, rtol, count):
 
 
 def group_by_size(sent):
-    """The places of inputs whose gradients' largest entries are within a factor of ten: a list for
-    each power of ten, and one for gradients that are zero."""
+    """Places of inputs with gradients of one power of ten together; those that are zero apart."""
     top, groups = max(map(largest_entry, sent.values()), default=0.0), {}
     for i, a in sent.items():
         size = largest_entry(a)

@@ -25,11 +25,9 @@ DROWNED = 0.1                                      # a gradient of which roundin
 
 
 def entry_by_entry(subject, i, a, g, y, rng, eps, rtol=None, most=None, suspects=()):
-    """One input's gradient against the true one: (Comparison, findings).
-
-    rtol: the error allowed, of the largest entry; None for what the truth can show. most: how many
-    entries to look at; suspects: flat places to look at, if that is not all.
-    """
+    """One input's gradient against the true one: (Comparison, findings). rtol: the error allowed,
+    of the largest entry; None for what the truth can show. most: how many entries to look at;
+    suspects: flat places to look at, if that is not all."""
     name, x = subject.names[i], subject.inputs[i]
     whole = x.size <= (most or WHOLE)
     if whole:
@@ -70,20 +68,16 @@ def choose_places(a, rng, count):
 
 
 def is_silent(subject, allowed, scale):
-    """Whether a gradient as large as `scale` is zero, or hidden by what rounding allows.
-
-    gradcheck asks that of all inputs together, since one of a model's may rightly be zero.
-    """
+    """Whether a gradient as large as `scale` is zero, or hidden by what rounding allows. gradcheck
+    asks that of all inputs together, since one of a model's may rightly be zero."""
     return allowed >= DROWNED * scale and not subject.name.startswith("gradcheck")
 
 
 @dataclass
 class Entries:
-    """The entries of one gradient that are looked at, and what is allowed for each.
-
-    a: the gradient under test at the places of `truth`. slack: what is allowed before any noise;
-    allowed: with it, an entry each. scale: the largest entry of either.
-    """
+    """The entries of one gradient that are looked at, and what is allowed for each. a: the gradient
+    under test at the places of `truth`. slack: what is allowed before any noise; allowed: with it,
+    an entry each. scale: the largest entry of either."""
 
     subject: Subject
     i: int
@@ -96,7 +90,6 @@ class Entries:
 
     @classmethod
     def at(cls, subject, i, a, g, places, eps, rtol):
-        """The Entries of input i at flat `places`."""
         truth = true_gradient(subject.forward, subject.inputs, i, g, places, eps, subject.raw)
         a = a.reshape(-1)[places]
         finite = truth.gradient[np.isfinite(truth.gradient)]
@@ -250,7 +243,6 @@ def tie_finding(name, count, found, true):
 
 
 def explain_gradient(subject, i, a, g, y, truth, whole):
-    """The diagnosis of a wrong gradient, as far as it was looked at."""
     x, places = subject.inputs[i], truth.places
     n, noise = a.copy(), np.zeros(x.size)
     n.reshape(-1)[places], noise[places] = truth.gradient, truth.noise

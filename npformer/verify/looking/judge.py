@@ -102,7 +102,6 @@ def check_vjp(forward: Callable, backward: Callable, inputs: Sequence, *,
 
 
 def check_options(call, seed, eps, rtol, max_entries):
-    """Refuse options with which nothing would be looked at."""
     whole_seed = isinstance(seed, (int, np.integer)) and seed >= 0
     some_entries = max_entries is None or max_entries >= 1
     for name, value, fits, rule in (
@@ -164,7 +163,6 @@ def glance(subject, seed, rtol):
 
 
 def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
-    """The Report on a Subject."""
     # A stream of the judge's own. With default_rng(seed), a user who drew the inputs from the same
     # seed had the same numbers again as the upstream gradient, and a wrong LayerNorm nearly passed.
     rng = np.random.default_rng([seed, 577215664])
@@ -174,11 +172,8 @@ def judge(subject, seed=0, eps=STEP, rtol=None, max_entries=None):
 @dataclass
 class Point:
     """What comes before any true gradient: the output y, an upstream g, what the backward pass
-    sent, and findings on it.
-
-    sent: the gradients by the places of the inputs, those that can be compared with a true one.
-    findings: on structure.
-    """
+    sent, and findings on it. sent: the gradients by the places of the inputs, those that can be
+    compared with a true one. findings: on structure."""
 
     y: np.ndarray
     g: np.ndarray
@@ -187,7 +182,6 @@ class Point:
 
     @classmethod
     def at(cls, subject, rng):
-        """The Point where the inputs stand now."""
         y = np.array(subject.forward(subject.inputs), dtype=float)
         if not np.isfinite(y).all():
             raise GraphError(f"{subject.name}: the forward pass gives NaN or infinity at this "
@@ -203,7 +197,6 @@ class Point:
         return cls(y, g, comparable, check_structure(subject, g, sent))
 
     def properties(self, subject, rng):
-        """The findings that need no true gradient."""
         if self.findings:
             return self.findings
         findings = check_side_effects(subject, self.g)
@@ -222,12 +215,10 @@ class Judge:
     most: int | None
 
     def report_on(self, subject):
-        """The Report on a Subject, at its own point and at a better one.
-
-        Its own point comes first, since what is wrong there is told in the user's own numbers. But
-        where a better point follows anyway, a look along directions is enough to see that nothing
-        is wrong here: two full looks would cost twice as much.
-        """
+        """The Report on a Subject, at its own point and at a better one. Its own point comes first,
+        since what is wrong there is told in the user's own numbers. But where a better point
+        follows anyway, a look along directions is enough to see that nothing is wrong here: two
+        full looks would cost twice as much."""
         dull = list(hazards(subject))
         better = {i: value for i, _, value in dull if value is not None}
         report = None

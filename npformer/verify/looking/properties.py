@@ -12,8 +12,7 @@ from ..findings import Finding
 
 
 def check_structure(subject, g, sent):
-    """Findings on number, shape and dtype of the gradients, and on NaN. `sent`: one for each
-    checked input."""
+    """Findings on number, shape, dtype and NaN of `sent`: a gradient for each checked input."""
     found = []
     for i, d in zip(subject.checked, sent):
         name, x = subject.names[i], subject.inputs[i]
@@ -37,7 +36,6 @@ def check_structure(subject, g, sent):
 
 
 def shape_finding(name, x, d, g):
-    """The finding on a gradient that does not have its input's shape."""
     text = f"d{name} has shape {d.shape}, but {name} has {x.shape}"
     over, left = repeated_dims(x, g), repeated_dims(x, d)
     if over is not None and d.size > x.size and left is not None:
@@ -56,8 +54,7 @@ def shape_finding(name, x, d, g):
 
 
 def repeated_dims(x, z):
-    """The dims of z along which x is repeated to have z's shape; None if x does not broadcast to
-    it."""
+    """The dims of z along which x is repeated; None if x does not broadcast to z."""
     lead = z.ndim - x.ndim
     if lead < 0 or not all(n in (1, m) for n, m in zip(x.shape, z.shape[lead:])):
         return None
@@ -69,8 +66,7 @@ def repeated_dims(x, z):
 
 
 def check_side_effects(subject, g):
-    """Findings on writes into what belongs to others, on shared memory, and on answers that change
-    when repeated."""
+    """Findings on writes into what belongs to others, shared memory, and answers that change."""
     inputs = [np.array(x) if isinstance(x, np.ndarray) else x for x in subject.inputs]
     upstream = g.copy()
     first, written = subject.pull(upstream, inputs)
@@ -109,7 +105,6 @@ def check_side_effects(subject, g):
 
 
 def find_shared_memory(given, inputs):
-    """Findings on gradients that are the same memory as another gradient, or as an input."""
     found = []
     for k, (name, d) in enumerate(given):
         for other, e in given[:k]:
@@ -129,12 +124,9 @@ def find_shared_memory(given, inputs):
 
 
 def check_linearity(subject, g, sent, rng):
-    """Findings on a backward pass b that is not linear in g: b(0) = 0 and
-    b(2g + 3h) = 2·b(g) + 3·b(h) must hold.
-
-    b(0) costs a backward pass, and says something new only where b(g) = b(h); so it is asked for
-    only there.
-    """
+    """Findings on a backward pass b that is not linear in g: b(0) = 0 and b(2g + 3h) = 2·b(g) +
+    3·b(h) must hold. b(0) costs a backward pass, and says something new only where b(g) = b(h); so
+    it is asked for only there."""
     h = rng.standard_normal(g.shape)
     at_h, at_both = subject.gradients(h), subject.gradients(2 * g + 3 * h)
     at_zero = subject.gradients(0 * g) if any(map(is_close, sent, at_h)) else at_h
@@ -168,7 +160,6 @@ def check_linearity(subject, g, sent, rng):
 
 
 def is_close(a, b):
-    """Whether two gradients differ by rounding at most."""
     if a is None or b is None or np.shape(a) != np.shape(b):
         return False
     largest = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))

@@ -47,11 +47,9 @@ class Subject:
 
 @contextlib.contextmanager
 def change_inputs(subject, values):
-    """Other values for some inputs, by their places, inside the block.
-
-    They are written into the same memory: fn may close over the arrays themselves, as a loss does
-    over a model's parameters.
-    """
+    """Other values for some inputs, by their places, inside the block. They are written into the
+    same memory: fn may close over the arrays themselves, as a loss does over a model's
+    parameters."""
     before = {i: copy_array(subject.inputs[i]) for i in values}
     try:
         write_inputs(subject.inputs, values)
@@ -70,7 +68,6 @@ def write_inputs(inputs, values):
 
 
 def name_of(function):
-    """A function's name, as a report shows it; of a Function's `apply`, the Function's."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):
         return owner.__name__
@@ -100,12 +97,9 @@ def to_float64(fn, inputs):
 
 
 def from_function(fn, inputs, constant=False):
-    """The Subject of a function of Tensors.
-
-    float64 inputs are used as they are, so that fn may close over them; so forward and pull ignore
-    the arrays that they are given, and read `tensors`. constant: a result without a graph is no
-    error, its gradients are zero.
-    """
+    """The Subject of a function of Tensors. float64 inputs are used as they are, so that fn may
+    close over them; so forward and pull ignore the arrays that they are given, and read `tensors`.
+    constant: a result without a graph is no error, its gradients are zero."""
     tensors = to_float64(fn, inputs)
     checked = [i for i, x in enumerate(tensors) if x.requires_grad] or [
         i for i, x in enumerate(tensors) if is_float(x.dtype)]
@@ -146,7 +140,6 @@ def from_function(fn, inputs, constant=False):
 
 
 def check_result(y):
-    """What fn returned, if it is one Tensor."""
     if not isinstance(y, Tensor):
         raise GraphError("gradcheck(fn, inputs): fn must return a Tensor, it returned "
                          f"{type(y).__name__}")
@@ -161,9 +154,7 @@ def check_result(y):
 
 def from_pair(forward, backward, inputs, names=None, cache=None):
     """The Subject of a forward and a backward on plain arrays; with `cache`, as courses write it.
-
-    cache None: found out, by whether forward returns a pair (y, cache).
-    """
+    cache None: found out, by whether forward returns a pair (y, cache)."""
     arrays, checked = copy_inputs(inputs)
     cached = is_cached(forward(*[copy_array(x) for x in arrays]), cache)
 
@@ -241,19 +232,16 @@ def is_cached(result, cache):
 
 
 def copy_array(x):
-    """A copy of an array; anything else as it is."""
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
 def parameter_names(forward, count):
-    """The names of forward's parameters, or numbers where they do not tell."""
     code = getattr(forward, "__code__", None)
     names = list(code.co_varnames[:code.co_argcount]) if code else []
     return names if len(names) == count else [f"inputs[{i}]" for i in range(count)]
 
 
 def arrays_in(cache):
-    """All arrays in nested tuples, lists and dicts."""
     if isinstance(cache, np.ndarray):
         return [cache]
     if isinstance(cache, dict):

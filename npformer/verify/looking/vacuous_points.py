@@ -45,11 +45,8 @@ def hazards(subject, at_zero=True):
 
 
 def keep_accepted(subject, values):
-    """As many of those values as the forward pass takes together.
-
-    All at once, if it does: a variance and its root, say, only make sense together. Only then one
-    after the other.
-    """
+    """As many of those values as the forward pass takes together. All at once, if it does: a
+    variance and its root, say, only make sense together. Only then one after the other."""
     if accepts(subject, values):
         return values
     kept = {}
@@ -81,7 +78,6 @@ def find_doubt(subject, i, rng):
 
 
 def find_doubt_in_numbers(subject, i, rng):
-    """find_doubt of a floating array."""
     name, x = subject.names[i], subject.inputs[i]
     top = np.abs(x).max()
     if top and not NEAR_ZERO < top < 1 / NEAR_ZERO:
@@ -117,11 +113,9 @@ def random_mask(mask, rng):
 
 
 def has_one_sign(x):
-    """Whether x is on one side of 0 without a reason.
-
-    There is a reason for a mask of zeros and ones, for probabilities (lines that add up to 1) and
-    for a sorted line, such as times: with other signs these would be no such thing any more.
-    """
+    """Whether x is on one side of 0 without a reason. There is a reason for a mask of zeros and
+    ones, for probabilities (lines that add up to 1) and for a sorted line, such as times: with
+    other signs these would be no such thing any more."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.size < 2:
         return False
     if not np.isfinite(x).all() or x.min() < 0 < x.max():
@@ -134,7 +128,6 @@ def has_one_sign(x):
 
 
 def random_signs(shape, rng):
-    """1 and −1 at random, both of them."""
     signs = rng.choice([-1.0, 1.0], shape)
     signs.flat[0], signs.flat[-1] = 1, -1
     return signs
@@ -142,11 +135,9 @@ def random_signs(shape, rng):
 
 def ends_at_zero(subject, i):
     """Whether the function ends as an input shrinks to 0, as log and the root do: then no other
-    sign is meant, and a NaN at a negative entry would say nothing of the backward pass.
-
-    It ends where it gives no finite numbers, or where it gets ever steeper: the change from k·x to
-    2·k·x, beside k, grows as k shrinks.
-    """
+    sign is meant, and a NaN at a negative entry would say nothing of the backward pass. It ends
+    where it gives no finite numbers, or where it gets ever steeper: the change from k·x to 2·k·x,
+    beside k, grows as k shrinks."""
     x, slopes = subject.inputs[i], []
     for scale in (1, *SHRUNK):
         near, far = (output_with(subject, {i: k * scale * x}) for k in (1, 2))
@@ -168,7 +159,6 @@ def output_with(subject, values):
 
 
 def accepts(subject, values):
-    """Whether the forward pass gives numbers with those values."""
     return not values or output_with(subject, values) is not None
 
 
@@ -177,12 +167,9 @@ def accepts(subject, values):
 
 def blind_spots(subject, look):
     """The findings on what hides in the sizes: "possible", for the sizes may be those that are
-    meant.
-
-    look(subject) -> (comparisons, findings). Where the functions take larger arrays as well, those
-    are looked at: what is right there hides nothing, and what is wrong there is told. Without that,
-    every example with a batch of one would come with a warning that helps nobody.
-    """
+    meant. look(subject) -> (comparisons, findings). Where the functions take larger arrays as well,
+    those are looked at: what is right there hides nothing, and what is wrong there is told. Without
+    that, every example with a batch of one would come with a warning that helps nobody."""
     lone, thin = [], {}                            # single indices; {place: dims of size 1}
     for i, x in enumerate(subject.inputs):
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or 1 not in x.shape:
@@ -257,10 +244,8 @@ def is_wider(z, x, k):
 
 
 def same_output_if_wide(subject, i, k, size, y, repeats):
-    """Whether the output stays y if input i is repeated to that size along dim k.
-
-    repeats: or gives more of the same, as that of a function that repeats its input does.
-    """
+    """Whether the output stays y if input i is repeated to that size along dim k. repeats: or gives
+    more of the same, as that of a function that repeats its input does."""
     wide = list(subject.inputs)
     wide[i] = np.repeat(wide[i], size, axis=k)
     with np.errstate(all="ignore"):
@@ -277,7 +262,6 @@ def same_output_if_wide(subject, i, k, size, y, repeats):
 
 
 def mark_elsewhere(findings, names):
-    """The findings of another point; what is wrong there says that it is another."""
     others = ", ".join([*names[:3], "..."] if len(names) > 4 else names)
     note = f" (seen with other values of {others}: those given hide it)"
     return [f if f.kind in ("vacuous", "kink") else replace(f, message=f.message + note)
@@ -285,7 +269,6 @@ def mark_elsewhere(findings, names):
 
 
 def hazard_finding(words):
-    """The finding on a hazard for which there is no better point."""
     return Finding("vacuous", "", f"{words}; the check cannot tell. Give it another test point")
 
 

@@ -67,7 +67,6 @@ def one_hot(target, p):
 
 
 def target_log_probability(x, target):
-    """The log-probability of each target."""
     return log_softmax.function(x)[np.arange(len(target)), target]
 
 

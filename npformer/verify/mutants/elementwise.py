@@ -244,7 +244,6 @@ def phi(x):
 
 
 def tanh_argument(x):
-    """The argument of gelu_tanh's tanh, and its derivative."""
     return C * (x + 0.044715 * x ** 3), C * (1 + 3 * 0.044715 * x ** 2)
 
 

@@ -113,7 +113,6 @@ def tied(table, ids):
 
 
 def lookup_gradient(g, table, ids):
-    """The gradient through the look-up alone."""
     found = np.zeros_like(table)
     np.add.at(found, ids, g @ table)
     return found
@@ -137,7 +136,6 @@ def add_for_ever(name, array):
 
 
 def scale_in_place(array, factor):
-    """array, multiplied where it lies."""
     array *= factor
     return array.copy()
 

@@ -33,8 +33,7 @@ Rule = Callable[..., Any]                          # a gradient out of what its 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A forward and a backward, to be judged. kinds: what it may be called, the best first; none if
-    it is right."""
+    """A forward and a backward to judge. kinds: its names, the best first; none if it is right."""
 
     name: str
     subject: "Subject"
@@ -52,14 +51,12 @@ class Mutant:
                 if rule is not self.subject.rules[name]}
 
     def inputs(self, seed: int = 0) -> list[Any]:
-        """A test point that hides nothing: sizes all different, parameters away from 1, indices
-        that repeat."""
+        """A test point that hides nothing: sizes all different, indices that repeat."""
         rng = np.random.default_rng(seed)
         return [draw(rng) for draw in self.subject.draws.values()]
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
-        """y, or y and a cache of all that the rules may read. options: of the operation; the
-        subject's own if none are given."""
+        """y, or y and a cache of all that the rules may read. options: else the subject's own."""
         y = self.subject.function(*arrays, **options)
         if isinstance(y, tuple):
             y, saved = y
@@ -92,12 +89,10 @@ class Subject:
         return Subject(name, self.function, draws, self.rules)
 
     def right(self, **rules: Rule) -> None:
-        """Set the right rule of each input that has a gradient."""
         self.rules = rules
 
     def wrong(self, mistake: str, *kinds: str, **rules: Rule) -> None:
-        """Plant a mistake: these rules in the place of the right ones; `kinds` is what it may be
-        called."""
+        """Plant a mistake: these rules replace the right ones; `kinds` is what it may be called."""
         unknown = set(rules) - set(self.rules)
         if unknown or not kinds:
             raise ValueError(f"{self.name}: {mistake}: it needs a kind, and has a rule for unknown "
@@ -106,13 +101,11 @@ class Subject:
 
     @property
     def control(self) -> Mutant:
-        """The right backward, which must pass."""
         return Mutant(f"{self.name}: right", self, (), self.rules)
 
 
 def subject(**draws: Callable) -> Callable[[Callable[..., Any]], Subject]:
-    """Make a forward a Subject; `draws` are functions of a random generator, by input, as in
-    core.samples."""
+    """Make a forward a Subject; `draws` are functions of a random generator, by input."""
     return lambda function: Subject(function.__name__, function, draws)
 
 

@@ -27,11 +27,8 @@ def jacobian_diagonal(e):
 
 def one_use_only(e):
     """Each entry has the gradient of its last (first) use, or the mean over its uses, which differ
-    in number.
-
-    That is what `d[ids] = g` does, where it should add. What is wrong must be wrong only in entries
-    that are used several times.
-    """
+    in number. That is what `d[ids] = g` does, where it should add. What is wrong must be wrong only
+    in entries that are used several times."""
     if e.jacobian is None:
         return None
     flat = e.contributions.reshape(-1, e.x.size)
@@ -66,11 +63,9 @@ def one_use_only(e):
 
 
 def slices_left_out(e):
-    """a = Σ c_b·n_b, n_b what slice b of the output sends, with a c_b of 0 or 2.
-
-    The c_b are fitted by least squares, for each dim of the output in turn. They mean something
-    only if the n_b are independent (the rank), and if they come out whole.
-    """
+    """a = Σ c_b·n_b, n_b what slice b of the output sends, with a c_b of 0 or 2. The c_b are fitted
+    by least squares, for each dim of the output in turn. They mean something only if the n_b are
+    independent (the rank), and if they come out whole."""
     if e.jacobian is None:
         return None
     for axis in range(e.y.ndim):
@@ -111,15 +106,12 @@ def sent_by_each_output(e):
 
 
 def broadcast_dims(e):
-    """The dims of the output along which x was broadcast."""
     lead = e.y.ndim - e.x.ndim
-    return tuple(k for k in range(e.y.ndim)
-                 if k < lead or e.x.shape[k - lead] == 1 < e.y.shape[k])
+    return tuple(k for k in range(e.y.ndim) if k < lead or e.x.shape[k - lead] == 1 < e.y.shape[k])
 
 
 def sum_over_wrong_axis(e):
-    """x is used entry by entry, and a sums g·dy/dx over other dims than those that were
-    broadcast"""
+    """x is used entry by entry, and a sums g·dy/dx over other dims than were broadcast."""
     if not e.broadcast or e.a.size == 1:
         return None
     each = sent_by_each_output(e)
@@ -143,10 +135,8 @@ def sum_over_wrong_axis(e):
 
 def other_copies(e):
     """x is repeated along a dim, and a adds up the wrong copies: those side by side for those a
-    length apart, or vice versa.
-
-    np.tile and np.repeat give arrays of one shape, and so do the two ways to sum them.
-    """
+    length apart, or vice versa. np.tile and np.repeat give arrays of one shape, and so do the two
+    ways to sum them."""
     if not e.broadcast or e.y.ndim != e.x.ndim:
         return None
     each = sent_by_each_output(e)

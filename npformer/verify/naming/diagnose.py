@@ -165,11 +165,9 @@ def dead_entries(e):
 
 
 def another_mask(e):
-    """a is the gradient with another mask; or wrong only in rows that a mask touches
-
-    A mask that is an input is asked about by its name: the true gradient is computed again with the
-    masks that people use by mistake.
-    """
+    """a is the gradient with another mask; or wrong only in rows that a mask touches. A mask that
+    is an input is asked about by its name: the true gradient is computed again with the masks that
+    people use by mistake."""
     for name, mask in e.arrays("b"):
         others = (("as if it were all true", np.ones_like(mask)), ("turned round", ~mask),
                   ("moved by one", np.roll(mask, 1, -1)), ("moved by one", np.roll(mask, -1, -1)))
@@ -284,7 +282,6 @@ def describe_difference(e):
 
 
 def pattern(e):
-    """What the wrong entries have in common."""
     r = np.where(e.wrong, e.a - e.n, 0)
     for axis in range(e.a.ndim):
         bad = wrong_along(e, axis)

@@ -72,12 +72,10 @@ def elementwise_functions(e):
 
 
 def wrong_products(e):
-    """n = Σ c·(a product of two matrices, one of them g or g times an input).
-
-    Which products there may be depends on g's shape alone: a matrix, as for y = x @ w; a number for
-    each row, as for xᵀ·m·x; or one number, as for a loss. Each is held against x's shape, so that
-    few of the many orders and transposes are left to fit.
-    """
+    """n = Σ c·(a product of two matrices, one of them g or g times an input). Which products there
+    may be depends on g's shape alone: a matrix, as for y = x @ w; a number for each row, as for
+    xᵀ·m·x; or one number, as for a loss. Each is held against x's shape, so that few of the many
+    orders and transposes are left to fit."""
     if e.x.ndim != 2:
         return None
     matrices = {name: np.atleast_2d(v) for name, v in e.arrays("f") if v.ndim <= 2}
@@ -96,8 +94,7 @@ def wrong_products(e):
 
 
 def products(matrices, others, shape):
-    """(word, word, product) for each of the matrices with each of the others, if it has that
-    shape."""
+    """(word, word, product) for each matrix with each of the others, if it has that shape."""
     for word, v in matrices.items():
         for other, w in others.items():
             if v.shape[1] == w.shape[0] and (v.shape[0], w.shape[1]) == shape:
@@ -141,11 +138,9 @@ def scaled_products(e, matrices, g):
 
 def compare_coefficients(e, terms, form):
     """Fit n with the fewest `terms`, two or three, then a with the same; what the coefficients say.
-
     One term alone would be a factor, which factors.py names better. A fit whose smallest
     coefficient is next to nothing is one with fewer terms. Of MANY candidates and more only pairs
-    are tried: three of them fit by chance, and 24 have 2,024 triples to 276 pairs.
-    """
+    are tried: three of them fit by chance, and 24 have 2,024 triples to 276 pairs."""
     terms = {words: t.reshape(-1) for words, t in terms.items() if np.abs(t).max(initial=0) > 1e-9}
     n, a = e.n.reshape(-1), e.a.reshape(-1)
     for count in (2, 3) if len(terms) < MANY else (2,):
@@ -163,7 +158,6 @@ def compare_coefficients(e, terms, form):
 
 
 def wrong_coefficient(e, chosen, true, found):
-    """The finding on the first term whose coefficient in a is not what it is in n."""
     told = sum_in_words(chosen, true)
     hints = (f"look at d{e.name}",
              "every term of the sum rule and of the product rule, each with its own coefficient",

@@ -15,18 +15,15 @@ RTOL = 1e-6                                        # beside the noise: how alike
 
 
 def broadcasts_to(v, shape):
-    """Whether an array broadcasts to that shape as it is."""
     return v.ndim <= len(shape) and all(n in (1, m) for n, m in zip(v.shape[::-1], shape[::-1]))
 
 
 @dataclass
 class Evidence:
     """a: the gradient under test of input `name`; n: the true one, of x's shape; noise: n's error,
-    an entry each.
-
-    g: the upstream; y: the output; jacobian: (y.size, x.size) or None; inputs: all arguments by
-    name, masks and indices too. What cannot be read off the numbers can be asked: `gradient_with`.
-    """
+    an entry each. g: the upstream; y: the output; jacobian: (y.size, x.size) or None; inputs: all
+    arguments by name, masks and indices too. What cannot be read off the numbers can be asked:
+    `gradient_with`."""
 
     name: str
     x: np.ndarray
@@ -43,8 +40,7 @@ class Evidence:
                                                    # leaf), or None
 
     def finding(self, kind, text, *hints, certainty="certain", **detail):
-        """A Finding on this input. Its first hint is where it is wrong; `hints` are which rule is
-        broken, and the formula."""
+        """A Finding on this input; `hints`: which rule is broken, and the formula."""
         detail["wrong"] = int(self.wrong.sum())
         return Finding(kind, self.name, text, detail, certainty, (f"look at d{self.name}", *hints))
 
@@ -58,7 +54,6 @@ class Evidence:
         return np.abs(p - q) <= RTOL * self.scale + 10 * self.noise
 
     def same(self, p, q):
-        """Whether two gradients agree everywhere."""
         p = np.asarray(p)
         return p.shape == np.shape(q) and bool(np.isfinite(p).all() and self.near(p, q).all())
 
@@ -69,8 +64,7 @@ class Evidence:
 
     @cached_property
     def contributions(self):
-        """What each entry of the output sends to each of x: g_k · dy_k/dx_i, of shape
-        y.shape + (x.size,)."""
+        """g_k · dy_k/dx_i: what each output entry sends to each of x, y.shape + (x.size,)."""
         if self.jacobian is None:
             return None
         return (self.g.reshape(-1, 1) * self.jacobian).reshape(*self.y.shape, -1)
@@ -136,7 +130,6 @@ class Evidence:
     def words_for(self, c):
         """What a constant may be, in words, the likelier first; '' if nothing fits."""
         simple = [(2, "two"), (0.5, "one half"), (3, "three")]
-        fits = [("minus " if sign < 0 else "") + words
-                for value, words in [*self.sizes(), *simple] for sign in (1, -1)
-                if abs(c - sign * value) < 1e-6 * abs(value)]
+        fits = [("minus " if sign < 0 else "") + words for value, words in [*self.sizes(), *simple]
+                for sign in (1, -1) if abs(c - sign * value) < 1e-6 * abs(value)]
         return ", or ".join(fits[:1] + [w for w in fits[1:] if w in ("two", "one half", "three")])

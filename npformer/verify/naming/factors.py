@@ -10,8 +10,7 @@ from .evidence import broadcasts_to
 
 
 def ratio_of(e):
-    """(where n is not near 0, a / n there and 1 elsewhere); (None, None) if n is near 0 in most
-    places."""
+    """(where n is not near 0, a / n there and 1 elsewhere); (None, None) if few such places."""
     alive = np.abs(e.n) > 1e-4 * e.scale
     if not alive.mean() > 0.3:
         return None, None
@@ -56,8 +55,7 @@ def bare_upstream(e):
 
 
 def array_factor(e):
-    """a = n·T or n / T for an array T made of what the operation has at hand, or for a number a
-    line"""
+    """a = n·T or n / T, T an array of what the operation has at hand, or a number a line."""
     alive, ratio = ratio_of(e)
     if alive is None or (np.abs(ratio[alive] - 1) < 1e-6).all():
         return None
@@ -91,12 +89,11 @@ def one_factor(e, kind, words, count):
 def factor_of_lines(e, axis, c):
     """The finding if a is n times c, a number for each line along `axis`."""
     if np.isin(np.round(c, 6), (0, 1)).all():
-        return e.finding(
-            "not-accumulated",
-            f"d{e.name} is right in some lines along dim {axis} and zero in "
-            f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing",
-            "what is used several times gets a gradient from each use",
-            f"d{e.name} = g · dy/d{e.name} in every line along dim {axis}")
+        return e.finding("not-accumulated",
+                         f"d{e.name} is right in some lines along dim {axis} and zero in "
+                         f"{int((np.abs(c) < 1e-6).sum())} of {len(c)}: they get nothing",
+                         "what is used several times gets a gradient from each use",
+                         f"d{e.name} = g · dy/d{e.name} in every line along dim {axis}")
     return e.finding(
         "missing-factor" if np.abs(c).mean() < 1 else "extra-factor",
         f"d{e.name} is the true gradient times a number that is constant along dim {axis} and "
@@ -106,12 +103,9 @@ def factor_of_lines(e, axis, c):
 
 def missing_eps(e):
     """(a/n)² = (v + eps) / v along a line, v the variance or the mean square there: eps was left
-    out of 1/√(v + eps)
-
-    The ratio gives an eps for each line, and there is a finding only if all lines give the same
-    one. The power is 2 where r = 1/√(v + eps) is a factor of the gradient once, and 2/3 where it is
-    there three times, as in the derivative of r itself.
-    """
+    out of 1/√(v + eps). The ratio gives an eps for each line, and there is a finding only if all
+    lines give the same one. The power is 2 where r = 1/√(v + eps) is a factor of the gradient once,
+    and 2/3 where it is there three times, as in the derivative of r itself."""
     alive, ratio = ratio_of(e)
     if alive is None or e.y.shape != e.x.shape or not alive.mean() > 0.9:
         return None
@@ -161,7 +155,6 @@ def other_value(e):
 
 
 def factors_and_inverses(e):
-    """factors(e), and one over each."""
     with np.errstate(all="ignore"):
         for words, t in factors(e):
             yield words, t
@@ -169,8 +162,7 @@ def factors_and_inverses(e):
 
 
 def factors(e):
-    """(words, array of x's shape) for what may be missing or too many: the likelier first, since
-    the first that fits gives the name."""
+    """(words, array of x's shape) that may be missing or too many, the likelier first."""
     base = [("the output y", e.y), ("the upstream g", e.g), *e.arrays("f")]
     base = [(words, np.broadcast_to(v, e.a.shape)) for words, v in base
             if broadcasts_to(v, e.a.shape)]

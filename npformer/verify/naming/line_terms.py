@@ -33,8 +33,7 @@ FORMULAS = {
 
 
 def wrong_terms(e):
-    """The finding on a missing term, a wrong coefficient, or a sum over the wrong dims; None if
-    there is no such thing."""
+    """The finding on a missing term, a wrong coefficient or a sum over the wrong dims, or None."""
     if not e.x.ndim or e.x.size < 6:
         return None
     tried = [(e, dims) for dims in dims_of_lines(e.x.ndim)]
@@ -51,8 +50,7 @@ def wrong_terms(e):
 
 
 def terms_along(e, dims):
-    """The finding if the true gradient is a sum of known terms along `dims`, and the one under test
-    another."""
+    """The finding if n is a sum of known terms along `dims`, and a another; else None."""
     terms = dict(candidate_terms(e, dims))
     rows = {words: as_rows(t, dims) for words, t in terms.items()}
     chosen, true = fewest_terms(rows, as_rows(e.n, dims), e)
@@ -87,7 +85,6 @@ def dims_of_lines(ndim):
 
 
 def line_length(e, dims):
-    """How many entries a line along `dims` has."""
     return math.prod(e.x.shape[k] for k in dims)
 
 
@@ -154,8 +151,7 @@ def weights(e):
 
 
 def targets(e, dims):
-    """(words, 1 at each line's target and 0 elsewhere) for the indices that name one entry a
-    line."""
+    """(words, 1 at each line's target and 0 elsewhere) for indices that name one entry a line."""
     if len(dims) > 1:
         return
     dim, = dims
@@ -174,11 +170,9 @@ def fit(terms, rows):
 
 def fewest_terms(terms, rows, e):
     """The fewest terms that give `rows` everywhere, and their coefficients; (None, None) if MOST do
-    not.
-
-    All are tried, one term, then two, then three: layer_norm's 12 candidates are 298 small fits at
-    the most. A term that no line needs (its coefficients are all 0) belongs to a shorter sum.
-    """
+    not. All are tried, one term, then two, then three: layer_norm's 12 candidates are 298 small
+    fits at the most. A term that no line needs (its coefficients are all 0) belongs to a shorter
+    sum."""
     for count in range(1, min(MOST, rows.shape[1] - 2) + 1):
         for chosen in combinations(terms, count):
             c, error = fit([terms[w] for w in chosen], rows)
@@ -188,8 +182,6 @@ def fewest_terms(terms, rows, e):
 
 
 def gradient_formula(name, chosen, true):
-    """The gradient that has these terms with these coefficients: its formula where it is known,
-    else their sum."""
     plain = {name: "x", f"{name} − mean({name})": "x − mean(x)", f"softmax({name})": "softmax(x)"}
 
     def in_general(w):
@@ -270,7 +262,6 @@ def foreign_term(e, line, chosen, extra, true, found, hints):
 
 
 def wrong_coefficient(e, line, chosen, true, found, hints):
-    """The finding on the first term whose coefficients in a are not those in n."""
     told = sum_in_words(chosen)
     for k, words in enumerate(chosen):
         t, a = true[:, k], found[:, k]

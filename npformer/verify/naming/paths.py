@@ -33,26 +33,22 @@ class Edge:
 
     @property
     def words(self):
-        """The edge as a message shows it, with its line."""
         op = self.node.op
         return f"the path through {op.name}'s {op.name_of(self.argument)}{line_of(self.node)}"
 
     @property
     def is_term(self):
-        """Whether its part is a term of a product rule or of a statistic, rather than one of
-        several uses."""
+        """Whether its part is a term of a product rule or a statistic, not one of several uses."""
         mistakes = getattr(self.node.op, "mistakes", ())
         return self.reduces or any(kind == "missing-factor" for kind, _, _ in mistakes)
 
 
 def line_of(node):
-    """ (file:line) of the user's code that made a node."""
     return f" ({Path(node.line[0]).name}:{node.line[1]})" if node.line else ""
 
 
 def rule_of(op, argument):
-    """An operation's formula and its gradient rule for an argument, as its docstring has them:
-    "div: a / b, da = g / b"."""
+    """An operation's formula and its rule for an argument: "div: a / b, da = g / b"."""
     name, text = op.name_of(argument), op.__doc__ or ""
     rule = re.search(rf"\bd{re.escape(name)}\s+= .*?(?=,?\s\s|\n|$)", text)
     said = text.split("    d", 1)[0].strip().split("\n")[0].rstrip(".")
@@ -68,16 +64,14 @@ def gradient_through(node, arriving, target):
 
 
 def reduces_below(node, target):
-    """Whether an operation between `node` and `target`, node among them, adds up dims of the only
-    array that it takes."""
+    """Whether an operation from `node` to `target` adds up dims of the only array that it takes."""
     lined = [n.op.line_up(n, 0) for n in tape.nodes_leading_to([node], {target: None})
              if isinstance(n.op, Operation) and len(n.parents) == 1]
     return any(one.reduced and not one.mixed for one in lined)
 
 
 def edges(y, g, target):
-    """The Edges on the way from y to the target node, nearest to the output first; [] if there are
-    too many."""
+    """The Edges from y to the target node, nearest to y first; [] if there are too many."""
     found = {target: None}
     visits = list(tape.walk([(y.node, np.asarray(g, dtype=float))], found, retain_graph=True,
                             create_graph=False))
@@ -104,10 +98,7 @@ def distinct_edges(found, same, n):
 
 def find_mistaken_paths(y, g, target, a, n, same):
     """[(Edge, c)] such that a = n + Σ (c − 1)·flow, one edge or two that are forgotten; [] if no
-    such edges are known.
-
-    same(u, v): whether two gradients agree to within the noise.
-    """
+    such edges are known. same(u, v): whether two gradients agree to within the noise."""
     found = distinct_edges(edges(y, g, target), same, n)
     r = a - n
     for e in found:
@@ -121,8 +112,7 @@ def find_mistaken_paths(y, g, target, a, n, same):
 
 
 def by_path(e):
-    """a = n + Σ (c − 1)·(what flows along an edge): a path forgotten, counted twice, or given
-    another weight"""
+    """a = n + Σ (c − 1)·(what flows along an edge): a path forgotten, doubled or reweighted."""
     graph = e.follow() if e.follow else None
     if graph is None or np.abs(e.a - e.n).max() < 1e-4 * e.scale:
         return None

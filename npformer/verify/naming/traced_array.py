@@ -18,11 +18,9 @@ from ...tensors import Tensor
 
 
 class Traced(Tensor):
-    """A Tensor that takes NumPy's methods and functions at their NumPy meaning.
-
-    copy and astype give the Traced itself: what they would make is another array with the same
-    numbers, and a graph has no use for a second one.
-    """
+    """A Tensor that takes NumPy's methods and functions at their NumPy meaning. copy and astype
+    give the Traced itself: what they would make is another array with the same numbers, and a graph
+    has no use for a second one."""
 
     another = False                                # whether it follows another function on purpose
 
@@ -84,11 +82,9 @@ class Traced(Tensor):
 
 
 class Unmasked(Traced):
-    """A Traced for which the mask of np.where is another: here, none at all.
-
-    Followed on purpose as another function. If a wrong gradient is exactly that of the function
-    with this mask, the mistake is in the mask.
-    """
+    """A Traced for which the mask of np.where is another: here, none at all. Followed on purpose as
+    another function. If a wrong gradient is exactly that of the function with this mask, the
+    mistake is in the mask."""
 
     another = True
     words = "its masks (np.where) left out"
@@ -165,7 +161,6 @@ class EpsOutside(Epsless):
 
 
 def is_eps(x):
-    """Whether x is a small positive number."""
     return isinstance(x, float) and 0 < x <= 0.1
 
 
@@ -199,7 +194,6 @@ def call_method(name):
 
 
 def as_traced(xs):
-    """Arrays and Traced, all as Traced."""
     return [x if isinstance(x, Traced) else Traced.wrap(np.asarray(x)) for x in xs]
 
 

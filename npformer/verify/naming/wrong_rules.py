@@ -43,7 +43,6 @@ def by_rule(e):
 
 
 def report_rule(e, step, i, kind, words):
-    """The finding on one operation's rule."""
     at = f"{step.op}'s d{step.node.op.name_of(i)}{line_of(step.node)}"
     return Finding(kind, e.name, f"d{e.name} is what it would be if {at} were wrong: {words}",
                    {"wrong": int(e.wrong.sum()), "operation": step.op}, "certain",
@@ -75,8 +74,7 @@ def wrong_rules(step, i):
 
 
 def stale_rules(step, i):
-    """The rule of a function of one number with the input where the output belongs, or the other
-    way round."""
+    """The rule with the input where the output belongs, or the other way round."""
     op, node = step.node.op, step.node
     name = op.names[0] if len(op.names) == 1 else None
     rule, reads = getattr(op, "rules", {}).get(name), getattr(op, "reads", {}).get(name, ())
