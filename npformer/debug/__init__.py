@@ -5,9 +5,8 @@ every viewer shows of it), `probes` (questions to a whole model), and the viewer
 and `page`.
 """
 
-# ruff: noqa: I001, F401
-from . import app as app, page  # the page and the notebook enter how a trace shows itself
-from .views import notebook
+# ruff: noqa: I001
+from . import app as app
 from .traces.ledger import Ledger as Ledger, Path as Path
 from .traces.why import Reason as Reason
 from .traces.recording import recording as recording, trace as trace
