@@ -17,7 +17,7 @@ from .devices import to_numpy
 NOTHING = "·"                                      # stands where there is no number
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(repr=False)
 class ArrayFacts:
     """The facts of an array. It also stands in a trace for an array that was too large to keep.
 
