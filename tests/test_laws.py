@@ -200,6 +200,22 @@ def test_every_operation_has_samples_and_a_formula(op):
     assert op.__doc__.splitlines()[0].count("    d") or "\n" in op.__doc__
 
 
+@pytest.mark.parametrize("op", operation.REGISTRY.values(), ids=operation.REGISTRY)
+def test_what_a_block_tells_can_be_asked(op):
+    """A condition or a wrong rule that names what is not there would never be asked, and nobody
+    would notice."""
+    args, options = draw_sample(op, 0)
+    saved = op.fast_forward(*args, **options)[1] if isinstance(op, operation.Fused) else {}
+    known = {"g", "y", *op.names, *op.options, *saved}
+    for fact in op.facts:
+        assert set(operation.parameter_names(fact.where)) <= known, f"{op.name}: {fact.words}"
+    shapes = {f"{name}_shape" for name in op.names}
+    for kind, words, rules in op.mistakes:
+        assert kind in npf.verify.KINDS, f"{op.name}: {kind!r} is no kind of finding"
+        for rule in rules.values():
+            assert set(operation.parameter_names(rule)) <= known | shapes, f"{op.name}: {words}"
+
+
 def test_a_gradient_rule_that_names_something_unknown_is_refused():
     before = dict(operation.REGISTRY)
 

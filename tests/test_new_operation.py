@@ -14,7 +14,7 @@ import pytest
 
 import npformer as npf
 from npformer.core import operation
-from npformer.core.dims import along
+from npformer.core.dims import along, line_up
 from npformer.core.samples import distinct, draw
 from npformer.core.step import Step
 from npformer.debug.page.which_cells import relation
@@ -123,8 +123,78 @@ def test_saying_nothing_of_the_dims_is_an_error_at_import(tmp_path):
 
 @pytest.mark.parametrize("dims, words", [
     ("ab -> a", "2 letters for an array of 3 dims"),
-    ("abc -> aBc; b ~ B", "'b ~ B' is no condition")])
+    ("abc -> aBc; b ~ B", "'b ~ B' is no condition"),
+    ("abc -> aBc; b <= 4 - B", "'b <= 4 - B' is no condition"),
+    ("abc -> aBc; b = 2 B", "'b = 2 B' is no condition"),
+    ("abc -> aBc; z <= B", "a letter of an argument and one of the output; z and B are not"),
+    ("abc => aBc", "there is no '->'"),
+    ("a (b c) -> a b c", "'a \\(b c\\)' is no pattern"),
+    ("(...) -> abc", r"\(...\) stands for all dims, on both sides"),
+])
 def test_dims_that_do_not_fit_are_refused_in_words(dims, words):
-    from npformer.core.dims import line_up
     with pytest.raises(npf.GraphError, match=words):
         line_up(dims, 0, [(2, 3, 4)], (2, 3, 4))
+
+
+def block(function, rule, dims):
+    """An operation of one argument that stays out of the registry."""
+    before = dict(operation.REGISTRY)
+    try:
+        op = operation.primitive(function, dims=dims)
+    finally:
+        operation.REGISTRY.clear()
+        operation.REGISTRY.update(before)
+    op.vjps(x=rule)
+    return op
+
+
+def said_and_true(op, x):
+    """What the page says of an operation on x, a table or None, and where its Jacobian is not 0."""
+    step, = npf.debug.trace(lambda: op(npf.tensor(x, requires_grad=True)),
+                            np.random.default_rng(1).standard_normal(op.compute(x).shape))
+    found = relation(step, 0)
+    truth = step.jacobian(0).reshape(step.value.size, -1) != 0
+    return found and found.table(step.node.shape, step.node.shapes[0]), truth
+
+
+def test_a_band_is_drawn_as_a_band():
+    """Differences of neighbours read their own entry and the next: two bounds, one offset."""
+    op = block(lambda x: np.diff(x, axis=1),
+               lambda g: np.pad(g, ((0, 0), (1, 0))) - np.pad(g, ((0, 0), (0, 1))),
+               "ab -> ac; b >= c; b <= c + 1")
+    said, truth = said_and_true(op, np.random.default_rng(0).standard_normal((2, 5)))
+    assert np.array_equal(said, truth)
+
+
+def test_a_condition_is_about_the_argument_that_has_its_letter():
+    """Two arguments, one condition: the other argument has no such letter."""
+    lined = [line_up("nm, kp -> qp; k <= q", i, [(3, 3), (3, 4)], (3, 4)) for i in (0, 1)]
+    assert lined[0].bounds == () and lined[1].bounds == ((0, 0, 1, 0),)
+
+
+@pytest.mark.parametrize("function, rule", [
+    (lambda x: x.reshape(2, 3, 2).sum(-1), lambda g: np.repeat(g, 2, axis=1)),
+    (lambda x: x.reshape(2, 3, 2).max(-1), lambda g: np.repeat(g, 2, axis=1)),
+], ids=["sums", "maxima"])
+def test_an_operation_that_computes_is_not_taken_for_one_that_picks(function, rule):
+    said, _ = said_and_true(block(function, rule, "[...] -> ..."), np.arange(12.0).reshape(2, 6))
+    assert said is None                            # not known, and no wrong picture
+
+
+def test_a_block_that_does_not_fit_leaves_the_page_standing():
+    op = block(lambda x: x[:, 1:], lambda g: np.pad(g, ((0, 0), (1, 0))), "abc -> abc")
+    x = npf.ones(2, 3, requires_grad=True)
+    trace = npf.debug.trace(lambda: op(x).sum())
+    assert relation(trace[1], 0) is None and "<script" in trace.to_html()
+
+
+def test_a_wrong_word_in_a_block_is_an_error_at_import():
+    for dims, words in (("ab, cd -> ac", "has 2 patterns, but its array arguments are x"),
+                        ("a b", "there is no '->'")):
+        with pytest.raises(npf.GraphError, match=words):
+            block(lambda x: x, lambda g: g, dims)
+    op = block(lambda x: x, lambda g: g, "...")
+    with pytest.raises(npf.GraphError, match=r"flat\(...\): \['z'\] are not among"):
+        op.flat("it is flat", z=lambda x: x == 0)
+    with pytest.raises(npf.GraphError, match=r"mistake\(...\): \['z'\] are not among"):
+        op.mistake("missing-factor", "the derivative is missing", z=lambda g: g)

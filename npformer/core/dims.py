@@ -7,7 +7,7 @@ An operation says so in its block, and the page, the judge, the probes and the d
     "..."                  every entry by itself: elementwise
     "ab -> ac"             one dim is mixed: every entry along c reads all of b (softmax)
     "ab -> ac; b <= c"     the same, but only the entries up to its own (cumsum); the other
-                           conditions are b >= c, b = c + 2 and b = 4 - c
+                           conditions are b >= c, b <= c + 1, b = c + 2, b = 4 - c
     "ab -> a1"             b is reduced, and stays as a dim of size 1
     "n?m, mp? -> n?p?"     a dim with ? may be missing, as in a gufunc's signature (NEP 20)
     "(...) -> (...)"       the same place in row-major order, as in einops (reshape)
@@ -25,13 +25,17 @@ einsum's notation.
 from __future__ import annotations
 
 import re
+from functools import cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 from .errors import GraphError
 
 ELEMENTWISE = "..."
-CONDITION = r"(\w) (<=|>=|=) (-?)(?:(\d+) ([+-]) )?(\w)(?: ([+-]) (\d+))?"
+FLATTENED = "(...)"
+PATTERN = r"\(\.\.\.\)|(\.\.\.|\w\??|\[(\.\.\.|\w)\])*"
+# s <= t + 1, s = t - 2; or s = 4 - t, which runs backwards
+CONDITION = r"(\w) (<=|>=|=) ([^\W\d])(?: ([+-] \d+))?|(\w) = (\d+) - ([^\W\d])"
 
 
 class Lined(NamedTuple):
@@ -39,14 +43,14 @@ class Lined(NamedTuple):
 
     x, y: a letter for each dim, "1" for a dim of size 1 that stands for a reduced one. ties: (dim
     of x, dim of y, sign, offset), where the index along x's is sign · (the index along y's) +
-    offset. bounds: (dim of x, dim of y, sign): the index along x's is at most (1) or at least (−1)
-    that along y's. by_index: "" or which side an index decides: "x", "y".
+    offset. bounds: (dim of x, dim of y, sign, offset): the index along x's is at most (sign 1) or
+    at least (−1) that along y's + offset. by_index: "" or which side an index decides: "x", "y".
     """
 
     x: str
     y: str
     ties: tuple[tuple[int, int, int, int], ...] = ()
-    bounds: tuple[tuple[int, int, int], ...] = ()
+    bounds: tuple[tuple[int, int, int, int], ...] = ()
     by_index: str = ""
     row_major: bool = False
 
@@ -73,13 +77,14 @@ class Lined(NamedTuple):
 def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
     """The dims of argument `i`, for arguments of these shapes.
 
-    text: a pattern for each argument, or one for all arguments of a variadic operation.
+    text: a pattern for each argument, or one for all arguments of a variadic operation. Raises
+    GraphError where the text cannot be read, or does not fit the shapes.
     """
-    arguments, y, conditions = split(text)
+    arguments, y, conditions = parse(text)
     pattern = arguments[i if i < len(arguments) else -1]
     if "[" in pattern or "[" in y:
         return Lined("", "", by_index="x" if "[" in pattern else "y")
-    if "(" in pattern:
+    if pattern == FLATTENED:
         return Lined("", "", row_major=True)
     missing = {c for p, shape in zip(arguments, shapes) for c in re.findall(r"(\w)\?", p)
                if len(shape) < len(re.findall(r"\w", p))}
@@ -89,27 +94,51 @@ def line_up(text: str, i: int, shapes: list[tuple], y_shape: tuple) -> Lined:
     ties = [(k, ys.index(c), 1, 0) for k, c in enumerate(xs)
             if c in ys and c != "1" and shapes[i][k] == y_shape[ys.index(c)]]
     bounds = []
-    for condition in conditions:
-        found = re.fullmatch(CONDITION, condition)
-        if found is None:
-            raise GraphError(f"dims {text!r}: {condition!r} is no condition; "
-                             "it is like 's <= t' or 's = t + 2'")
-        x, relation, minus, constant, sign, letter, plus, added = found.groups()
+    for x, relation, sign, letter, offset in conditions:
+        if letter not in ys or not any(x in p for p in (xs, *arguments)):
+            raise GraphError(f"dims {text!r}: a condition is about a letter of an argument and one "
+                             f"of the output; {x} and {letter} are not")
+        if x not in xs:
+            continue                               # it is about another argument
         at = xs.index(x), ys.index(letter)
-        if relation != "=":
-            bounds.append((*at, 1 if relation == "<=" else -1))
+        if relation == "=":
+            ties.append((*at, sign, offset))
         else:
-            offset = int(constant or 0) + int(f"{plus or '+'}{added or 0}")
-            ties.append((*at, -1 if "-" in (minus, sign) else 1, offset))
+            bounds.append((*at, 1 if relation == "<=" else -1, offset))
     return Lined(xs, ys, tuple(ties), tuple(bounds))
 
 
-def split(text: str) -> tuple[list[str], str, list[str]]:
-    """(a pattern for each argument, that of the output, the conditions)"""
-    equation, *conditions = (part.strip() for part in text.split(";"))
+@cache
+def parse(text: str) -> tuple[tuple[str, ...], str, tuple[tuple[str, str, int, str, int], ...]]:
+    """(a pattern for each argument, that of the output, the conditions); GraphError if it is none.
+
+    A condition is (letter of x, relation, sign, letter of y, offset).
+    """
+    equation, *parts = (part.strip() for part in text.split(";"))
     left, arrow, right = equation.partition("->")
-    arguments = [part.strip() for part in left.split(",")]
-    return arguments, right.strip() if arrow else ELEMENTWISE, conditions
+    arguments, y = tuple(part.strip() for part in left.split(",")), right.strip()
+    if not arrow and equation != ELEMENTWISE:
+        raise GraphError(f"dims {text!r}: there is no '->'; it is like 'ab, bc -> ac'")
+    for pattern in (*arguments, y):
+        if re.fullmatch(PATTERN, pattern) is None:
+            raise GraphError(f"dims {text!r}: {pattern!r} is no pattern; it is letters, one for "
+                             "each dim, with ... for leading dims, or (...), or [...]")
+    if FLATTENED in (*arguments, y) and set(arguments) | {y} != {FLATTENED}:
+        raise GraphError(f"dims {text!r}: (...) stands for all dims, on both sides: "
+                         f"'{FLATTENED} -> {FLATTENED}'")
+    conditions = []
+    for part in parts:
+        found = re.fullmatch(CONDITION, part)
+        if found is None:
+            raise GraphError(f"dims {text!r}: {part!r} is no condition; "
+                             "it is like 's <= t', 's >= t - 1', 's = t + 2' or 's = 4 - t'")
+        x, relation, same, added, mirror, constant, other = found.groups()
+        if other is None:
+            offset = int((added or "0").replace(" ", ""))
+            conditions.append((x, relation or "=", 1, same, offset))
+        else:
+            conditions.append((mirror, "=", -1, other, int(constant)))
+    return arguments, y if arrow else ELEMENTWISE, tuple(conditions)
 
 
 def spell(pattern: str, ndim: int, missing: set[str]) -> str:
@@ -135,10 +164,11 @@ def along(shape: tuple, dim, pattern: str, keepdim: bool = False) -> str:
     dims = dim if isinstance(dim, (tuple, list, range)) else (dim,)
     chosen = {d % len(shape) for d in dims} if shape else set()
     xs = ascii_lowercase[:len(shape)]
-    _, y, conditions = split(pattern)
+    equation, *conditions = (part.strip() for part in pattern.split(";"))
+    mixes = bool(equation.partition("->")[2].strip())
     other = {c: c.upper() for d, c in enumerate(xs) if d in chosen}
     gone = "1" if keepdim else ""
-    ys = "".join(c if c not in other else other[c] if y else gone for c in xs)
+    ys = "".join(c if c not in other else other[c] if mixes else gone for c in xs)
     said = []
     for s, t in other.items():
         last = str(shape[xs.index(s)] - 1)

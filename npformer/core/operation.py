@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import devices, dtypes, writes
-from .dims import ELEMENTWISE, Lined, line_up
+from .dims import ELEMENTWISE, Lined, line_up, parse
 from .errors import (
     DeviceError,
     DTypeError,
@@ -136,6 +136,11 @@ class Operation:
                              "output? Say so in its block: dims='...' if each entry stands alone, "
                              "else letters as in einsum (core.dims)")
         self.dims = dims
+        if isinstance(dims, str) and dims != ELEMENTWISE:
+            patterns = parse(dims)[0]
+            if not self.variadic and len(patterns) != len(self.names):
+                raise GraphError(f"{self.name}: dims {dims!r} has {len(patterns)} patterns, but "
+                                 f"its array arguments are {', '.join(self.names)}")
         self.dims_read = () if isinstance(dims, str) else parameter_names(dims)
         known = {"i", "shapes", *self.options, *(f"{name}_shape" for name in self.names)}
         unknown = set(self.dims_read) - known
@@ -169,6 +174,7 @@ class Operation:
         is about, where it shuts the way for them: letters of the dims, or "xy" where x and y have
         the same.
         """
+        self.require_arguments("flat", where)
         for name, condition in where.items():
             self.facts.append(Fact("flat", words, condition, name, at))
 
@@ -185,7 +191,15 @@ class Operation:
 
         kind: one of verify's findings. words: what is wrong.
         """
+        self.require_arguments("mistake", rules)
         self.mistakes.append((kind, words, rules))
+
+    def require_arguments(self, call, named):
+        """Raise GraphError where a keyword of a call in the block names no array argument."""
+        unknown = set(named) - {self.variadic, *self.names}
+        if unknown:
+            raise GraphError(f"{self.name}.{call}(...): {sorted(unknown)} are not among its array "
+                             f"arguments, {sorted({self.variadic, *self.names} - {None})}")
 
     def weighs(self, weights: Callable, argument: str | None = None) -> None:
         """Say that `weights`, of the values that it names, add up to 1 over their last dim.
@@ -213,7 +227,7 @@ class Operation:
     @property
     def formula(self):
         """The first sentence of the docstring: what the operation computes."""
-        return self.__doc__.split("    d", 1)[0].splitlines()[0].strip()
+        return (self.__doc__ or self.name).split("    d", 1)[0].splitlines()[0].strip()
 
     def fail(self, error, args):
         """Raise `error`, which the array library raised, in the words of this operation."""
@@ -475,7 +489,7 @@ def run(op, function, values, options):
     """Call an operation's forward; an array library's error is raised in the operation's words."""
     try:
         return function(*values, **options)
-    except NpformerError:
+    except (NpformerError, NotImplementedError):   # the array library says what it cannot do
         raise
     except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
         op.fail(error, values)

@@ -49,14 +49,14 @@ function tied(relation, o, j, y, x) {
     )
       return false;
   }
-  for (const [dx, dy, sign] of relation.bounds) {
-    // up to y's index (1), or from it on (-1)
+  for (const [dx, dy, sign, offset] of relation.bounds) {
+    // up to y's index + offset (1), or from it on (-1)
     const least = first(j[dx], x.shape[dx], x.counts[dx]),
       most = last(j[dx], x.shape[dx], x.counts[dx]);
     if (
       sign > 0
-        ? least > last(o[dy], y.shape[dy], y.counts[dy])
-        : most < first(o[dy], y.shape[dy], y.counts[dy])
+        ? least > last(o[dy], y.shape[dy], y.counts[dy]) + offset
+        : most < first(o[dy], y.shape[dy], y.counts[dy]) + offset
     )
       return false;
   }

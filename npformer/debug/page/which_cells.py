@@ -40,7 +40,7 @@ class Relation:
     """
 
     ties: list[tuple[int, int, int, int]] = field(default_factory=list)
-    bounds: list[tuple[int, int, int]] = field(default_factory=list)
+    bounds: list[tuple[int, int, int, int]] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
     picked: np.ndarray | None = None
     placed: np.ndarray | None = None
@@ -55,8 +55,8 @@ class Relation:
         holds = np.ones(count, bool) if self.pairs is None else self.pairs.copy()
         for x_dim, y_dim, sign, offset in self.ties:
             holds &= j[x_dim] == sign * o[y_dim] + offset
-        for x_dim, y_dim, sign in self.bounds:
-            holds &= sign * (o[y_dim] - j[x_dim]) >= 0
+        for x_dim, y_dim, sign, offset in self.bounds:
+            holds &= sign * (o[y_dim] + offset - j[x_dim]) >= 0
         for dims, mask in self.gates:
             holds &= mask[tuple((o if side == "y" else j)[dim] for side, dim in dims)]
         if self.flat:
@@ -76,7 +76,10 @@ def relation(step: TraceStep, i: int) -> Relation | None:
     whole = not any(isinstance(a, ArrayFacts) for a in read)
     if not isinstance(op, Operation):
         return relation_by_jacobian(step, i) if whole else None
-    lined = op.line_up(node, i)
+    try:
+        lined = op.line_up(node, i)
+    except GraphError:                             # dims that do not fit: the laws say so by name
+        return None
     if lined.by_index:
         return relation_by_numbers(step, i, lined.by_index) if whole else None
     found = Relation(list(lined.ties), list(lined.bounds), flat=lined.row_major)
@@ -101,8 +104,10 @@ def relation_by_numbers(step, i, side):
     entries.
 
     An index may be a slice, a mask, several arrays, or the patches of an image. A formula for each
-    was tried, and each was wrong for some index; what comes back from the numbers cannot be. 0
-    comes back where nothing was read. side "x": an entry of y was read at some place of x, and the
+    was tried, and each was wrong for some index. 0 comes back where nothing was read. The numbers
+    are asked twice, the second time from the largest down: an operation that computes something
+    (1 + 2 is no place, and the largest of two is another one backwards) answers differently, and
+    nothing is known then. side "x": an entry of y was read at some place of x, and the
     forward pass tells which; "y": an entry of x went to some place of y, and the gradient rule
     tells which.
     """
@@ -112,12 +117,20 @@ def relation_by_numbers(step, i, side):
     values = list(step.node.values)
     if int(np.prod(moved)) > LARGEST or any(v is None for k, v in enumerate(values) if k != i):
         return None
-    numbers = np.arange(1, int(np.prod(source)) + 1, dtype=float).reshape(source)
-    if side == "y":
-        return Relation(placed=np.asarray(send_to(step, i, numbers)).astype(int) - 1)
-    values[i] = numbers
-    picked = np.asarray(step.node.op.compute(*values, **step.options))
-    return Relation(picked=picked.astype(int) - 1)
+    count = int(np.prod(source))
+    up = np.arange(1, count + 1, dtype=float).reshape(source)
+
+    def ask(numbers):
+        if side == "y":
+            return np.asarray(send_to(step, i, numbers))
+        values[i] = numbers
+        return np.asarray(step.node.op.compute(*values, **step.options))
+
+    there, back = ask(up), ask(count + 1 - up)
+    if not np.array_equal(np.where(there == 0, 0, count + 1 - there), back):
+        return None
+    places = there.astype(int) - 1
+    return Relation(picked=places) if side == "x" else Relation(placed=places)
 
 
 # ── where the way is shut ─────────────────────────────────────────────────────────────────────────
