@@ -118,7 +118,8 @@ def value_and_gradients(call, tensor):
 
 def test_every_function_has_a_call():
     public = {n for n in dir(F) if callable(getattr(F, n)) and not n.startswith("_")}
-    assert set(functions.__all__) - set(FUNCTIONS) == set() and public - set(LAYERS) == set()
+    missing = sorted(set(functions.__all__) - set(FUNCTIONS)) + sorted(public - set(LAYERS))
+    assert not missing, f"{missing}: write a call of each into tests/calls.py"
 
 
 @pytest.mark.parametrize("name, call", [pytest.param(n, c, id=n) for n, c in FUNCTIONS.items()]

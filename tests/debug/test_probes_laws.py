@@ -4,6 +4,7 @@ A new public function of npf.debug without a sample in PROBES fails, and the mes
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -179,6 +180,9 @@ def test_every_probe_has_a_sample():
     public = {name for name, value in vars(debug).items() if callable(value) and name[0].islower()}
     missing = public - set(NO_PROBES) - set(PROBES)
     assert not missing, f"{sorted(missing)}: write a sample into PROBES, so that it is tested"
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "probes.md").read_text("utf-8")
+    untold = [name for name in PROBES if f"\n## {name}\n" not in page]
+    assert not untold, f"{untold}: write a section of that name into docs/probes.md"
     assert set(PROBES) | set(NO_PROBES) <= public, "a sample of a probe that is gone"
 
 

@@ -1,5 +1,6 @@
 """The shell: moving changes nothing, breakpoints stop where they should, files and help."""
 
+import pathlib
 import re
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_breakpoints_forwards_and_backwards(session):
         session.do(command)
         seen.append(session.cursor.index)
     assert seen == [3, 6, 8, 25, 8, 3]             # relu stopped once
-    assert session.do("b") == "1  op:layer_norm"
+    assert session.do("b") == session.do("breakpoints") == "1  op:layer_norm"
     assert session.do("clear 1") == "breakpoint 1 is gone: op:layer_norm"
     assert "no breakpoint" in session.do("b")
     refused(session, "clear 1", "there is no breakpoint 1; there are: none")
@@ -211,7 +212,11 @@ def test_save_and_load(session, tmp_path):
 
 def test_help_knows_every_command(session):
     text = session.do("help")
+    typed = "".join(p.read_text() for p in pathlib.Path(__file__).parent.glob("test_*.py"))
     for name, command in COMMANDS.items():
+        assert command.run.__doc__, f"{name}: its docstring is what `help {name}` says"
+        tried = any(re.search(rf"[\"';] ?{re.escape(n)}\b", typed) for n in command.names)
+        assert tried, f"{name}: no test types it"
         assert name in text and session.do(f"help {name}").startswith(command.usage)
     refused(session, "help nonsense", "there is no command")
     assert session.do("q") == "" and session.done

@@ -1,6 +1,8 @@
 """The layers against PyTorch in float64: the same state, gradients, repr, starting values."""
 
 import math
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -273,3 +275,18 @@ def test_sizes_may_come_from_numpy():
     with pytest.raises(npf.ValueRangeError,
                        match="Linear: in_features must be an integer >= 0, got 2.5"):
         nn.Linear(2.5, 3)
+
+
+def test_every_module_is_exported_and_tried():
+    """A class of a layer that nobody else derives from is one that users call."""
+    home = pathlib.Path(nn.__file__).parent
+    files = [p for p in home.rglob("*.py") if p.parent.name in ("nn", "layers")]
+    found = [(m[1], m[2]) for p in files
+             for m in re.finditer(r"^class (\w+)\(([\w., \[\]]*)\)", p.read_text("utf-8"), re.M)]
+    bases = {base for _, bases in found for base in re.findall(r"\w+", bases)}
+    last = sorted(name for name, _ in found if name not in bases and not name.startswith("_"))
+    tests = "".join(p.read_text("utf-8") for p in pathlib.Path(__file__).parent.glob("*.py"))
+    assert len(last) > 40
+    for name in last:
+        assert hasattr(nn, name), f"{name}: write it into nn/__init__.py"
+        assert re.search(rf"\b{name}\b", tests), f"{name}: no test of tests/nn calls it"
